@@ -1,0 +1,298 @@
+//! Owns every number and switch of the engine, each with unit and source.
+//!
+//! Invariant: a protocol constant stands here and nowhere else. [`FIELDS`] describes the same
+//! fields for scenario files and their schema; both come from one macro, so they cannot differ.
+
+use std::time::Duration;
+
+/// The kind of a field, which says how a scenario file writes its value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FieldKind {
+    /// A duration with a unit: `"10 s"`.
+    Duration,
+    /// A size with a unit: `"32 KiB"`.
+    Bytes,
+    /// A bare whole number.
+    Count,
+    /// `true` or `false`.
+    Switch,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+/// A value for one field, units already resolved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FieldValue {
+    /// For [`FieldKind::Duration`].
+    Duration(Duration),
+    /// For [`FieldKind::Bytes`].
+    Bytes(u64),
+    /// For [`FieldKind::Count`].
+    Count(u64),
+    /// For [`FieldKind::Switch`].
+    Switch(bool),
+    /// For [`FieldKind::Choice`].
+    Choice(String),
+}
+
+/// Name, kind and meaning of one field of [`EngineConfig`].
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// The key in a scenario file.
+    pub name: &'static str,
+    /// How its value is written.
+    pub kind: FieldKind,
+    /// Its doc comment.
+    pub doc: &'static str,
+}
+
+/// Why [`EngineConfig::set`] refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetError {
+    /// No field of that name.
+    #[error("no field `{0}`")]
+    UnknownField(String),
+    /// The value is of another kind, or outside the field's range.
+    #[error("`{0}` does not take this value")]
+    BadValue(&'static str),
+}
+
+/// A type that can be a field: its kind and how a [`FieldValue`] becomes it.
+trait FieldType: Sized {
+    const KIND: FieldKind;
+    fn from_value(value: &FieldValue) -> Option<Self>;
+}
+
+impl FieldType for Duration {
+    const KIND: FieldKind = FieldKind::Duration;
+    fn from_value(value: &FieldValue) -> Option<Self> {
+        match value {
+            FieldValue::Duration(d) => Some(*d),
+            _ => None,
+        }
+    }
+}
+impl FieldType for u64 {
+    const KIND: FieldKind = FieldKind::Bytes;
+    fn from_value(value: &FieldValue) -> Option<Self> {
+        match value {
+            FieldValue::Bytes(n) => Some(*n),
+            _ => None,
+        }
+    }
+}
+impl FieldType for u32 {
+    const KIND: FieldKind = FieldKind::Count;
+    fn from_value(value: &FieldValue) -> Option<Self> {
+        match value {
+            FieldValue::Count(n) => u32::try_from(*n).ok(),
+            _ => None,
+        }
+    }
+}
+impl FieldType for bool {
+    const KIND: FieldKind = FieldKind::Switch;
+    fn from_value(value: &FieldValue) -> Option<Self> {
+        match value {
+            FieldValue::Switch(b) => Some(*b),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! choice {
+    ($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $vdoc:literal])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $name { $($(#[doc = $vdoc])* $variant),+ }
+        impl FieldType for $name {
+            const KIND: FieldKind = FieldKind::Choice(&[$($word),+]);
+            fn from_value(value: &FieldValue) -> Option<Self> {
+                match value {
+                    FieldValue::Choice(w) => match w.as_str() { $($word => Some($name::$variant),)+ _ => None },
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// Whether started pieces are finished before new ones are begun.
+    PartialFirst {
+        /// Always.
+        Always = "always",
+        /// Unless the strategy's choice is strictly rarer at the neighbours.
+        UnlessRarer = "unless-rarer",
+        /// The strategy decides each time.
+        Never = "never",
+    }
+}
+choice! {
+    /// What happens when every missing block is requested.
+    Endgame {
+        /// Nothing.
+        Off = "off",
+        /// At most `endgame_requesters` live requesters per block.
+        Bounded = "bounded",
+        /// Every unchoked holder is asked.
+        All = "all",
+    }
+}
+choice! {
+    /// How much of the session's own book-keeping is recomputed after every input.
+    Audit {
+        /// Nothing: real sockets.
+        Off = "off",
+        /// The pieces the input touched: simulations.
+        Touched = "touched",
+        /// Everything: tests.
+        Full = "full",
+    }
+}
+
+macro_rules! config {
+    ($($(#[doc = $doc:literal])+ $name:ident : $ty:ty = $default:expr;)+) => {
+        /// Every number and switch of one engine.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct EngineConfig { $($(#[doc = $doc])+ pub $name: $ty,)+ }
+        impl Default for EngineConfig {
+            fn default() -> Self { EngineConfig { $($name: $default,)+ } }
+        }
+        /// All fields of [`EngineConfig`], in order.
+        pub const FIELDS: &[Field] = &[$(Field {
+            name: stringify!($name), kind: <$ty as FieldType>::KIND, doc: concat!($($doc),+),
+        },)+];
+        impl EngineConfig {
+            /// Sets one field by name.
+            ///
+            /// # Errors
+            /// When there is no such field, or it does not take the value.
+            pub fn set(&mut self, name: &str, value: &FieldValue) -> Result<(), SetError> {
+                match name {
+                    $(stringify!($name) => {
+                        self.$name = <$ty as FieldType>::from_value(value).ok_or(SetError::BadValue(stringify!($name)))?;
+                    })+
+                    _ => return Err(SetError::UnknownField(name.to_owned())),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+const KIB: u64 = 1024;
+const fn secs(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+config! {
+    /// Peers that may be unchoked at once, optimistic slots included (BEP 3: 4).
+    upload_slots: u32 = 4;
+    /// Slots among them that rotate regardless of merit (BEP 3: 1).
+    optimistic_slots: u32 = 1;
+    /// Time between choke rounds (BEP 3: 10 s).
+    choke_interval: Duration = secs(10);
+    /// How long a peer keeps the optimistic slot (BEP 3: 30 s).
+    optimistic_interval: Duration = secs(30);
+    /// Shortest time between choking and unchoking one peer (BEP 3, fibrillation: 10 s).
+    choke_hold_min: Duration = secs(10);
+    /// A free slot goes at once to a peer that becomes interested (field).
+    unchoke_on_interest: bool = true;
+    /// Pieces' worth a seed gives before it moves on (libtorrent: 20).
+    seed_quota_pieces: u32 = 20;
+    /// Time a seed keeps a peer unchoked before it moves on (libtorrent: 1 min).
+    seed_quota_time: Duration = secs(60);
+    /// Connections, both directions and half-open ones included (field: 50).
+    connections_max: u32 = 50;
+    /// Dials waiting for an answer at once (field).
+    dials_max: u32 = 16;
+    /// Addresses remembered for dialling (bounded so that a tracker cannot fill memory).
+    addresses_max: u32 = 2000;
+    /// Time for a dial to be answered (libtorrent: 15 s).
+    connect_timeout: Duration = secs(15);
+    /// Time for a handshake to arrive after the connection stands (libtorrent, rqbit: 10 s).
+    handshake_timeout: Duration = secs(10);
+    /// First pause after a dial that failed; doubles (field: 5 s).
+    dial_backoff_min: Duration = secs(5);
+    /// Longest pause between dials to one address (field: 10 min).
+    dial_backoff_max: Duration = secs(600);
+    /// Silence after which a keep-alive is sent (BEP 3: 2 min).
+    keepalive_interval: Duration = secs(120);
+    /// Silence after which a connection is closed (libtorrent: 120 s, plus jitter).
+    silence_timeout: Duration = secs(150);
+    /// A seed closes its connections to other seeds (field).
+    close_seed_to_seed: bool = true;
+    /// Blocks in flight to a peer that has not yet shown its rate (field: 5).
+    pipeline_start: u32 = 5;
+    /// Blocks in flight to one peer at most (libtorrent: 500).
+    pipeline_cap: u32 = 500;
+    /// Time's worth of the measured rate kept in flight (libtorrent: 3 s).
+    pipeline_time: Duration = secs(3);
+    /// Growth of the rate, per second, below which slow start of the pipeline ends (libtorrent: 10 kB).
+    pipeline_growth_min: u64 = 10_000;
+    /// Requests a peer is assumed to queue while it has not said (field: 250).
+    request_queue_assumed: u32 = 250;
+    /// Requests of one peer that we queue (BEP 10 `reqq`, field: 250).
+    request_queue_max: u32 = 250;
+    /// Longest block that we serve (BEP 3: 16 KiB; webtorrent asks for up to 128 KiB).
+    request_bytes_max: u64 = 16 * KIB;
+    /// Shortest time before a request counts as late.
+    request_timeout_min: Duration = secs(2);
+    /// Longest time before a request counts as late, and the value before 5 samples (vortex: 45 s).
+    request_timeout_max: Duration = secs(45);
+    /// Time unchoked without a block after which a peer is snubbed (libtorrent: 60 s).
+    snub_after: Duration = secs(60);
+    /// What happens when every missing block is requested.
+    endgame: Endgame = Endgame::Bounded;
+    /// Live requesters of one block in bounded end-game.
+    endgame_requesters: u32 = 2;
+    /// Whether started pieces are finished before new ones are begun.
+    partial_first: PartialFirst = PartialFirst::UnlessRarer;
+    /// Failed pieces a peer may have had a hand in before it is disconnected (Transmission: 5).
+    strikes_max: u32 = 5;
+    /// `have` is sent to peers that have the piece already (libtorrent does).
+    redundant_have: bool = false;
+    /// Unsent bytes handed to the network per connection; the rest waits where choke can drop it.
+    send_buffer: u64 = 32 * KIB;
+    /// Peers asked for in one announce (chihaya: 50).
+    peers_wanted: u32 = 50;
+    /// Below this many connections the tracker is asked again, no sooner than its minimum interval.
+    peers_low: u32 = 20;
+    /// Announce interval when the tracker names none (field: 30 min).
+    announce_interval: Duration = secs(1800);
+    /// Shortest time between announces when the tracker names none (field: 1 min).
+    announce_interval_min: Duration = secs(60);
+    /// First pause after a failed announce; grows to two hours (Transmission: 20 s).
+    announce_retry_min: Duration = secs(20);
+    /// Time for a tracker to answer (libtorrent: 15 s and more).
+    announce_timeout: Duration = secs(15);
+    /// How much of the session's own book-keeping is recomputed after every input.
+    audit: Audit = Audit::Off;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_settable_by_its_name_and_kind() {
+        let mut config = EngineConfig::default();
+        for field in FIELDS {
+            let value = match field.kind {
+                FieldKind::Duration => FieldValue::Duration(secs(7)),
+                FieldKind::Bytes => FieldValue::Bytes(7),
+                FieldKind::Count => FieldValue::Count(7),
+                FieldKind::Switch => FieldValue::Switch(true),
+                FieldKind::Choice(words) => FieldValue::Choice(words[0].to_owned()),
+            };
+            assert_eq!(config.set(field.name, &value), Ok(()), "{}", field.name);
+        }
+        assert_eq!(config.upload_slots, 7);
+        assert_eq!(
+            config.set("upload_slots", &FieldValue::Switch(true)),
+            Err(SetError::BadValue("upload_slots"))
+        );
+    }
+}

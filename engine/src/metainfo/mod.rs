@@ -1,0 +1,10 @@
+//! The metainfo file (BEP 3): reading it as found in the wild, writing it, and the strict scanner
+//! that every foreign bencode passes first.
+
+pub mod bencode;
+pub mod create;
+pub mod geometry;
+pub mod parse;
+
+pub use geometry::Geometry;
+pub use parse::{FileEntry, Metainfo, MetainfoError};

@@ -1,0 +1,75 @@
+//! Owns the seam between a host and its disk. Real: [`file`]. In memory: [`memory`].
+//!
+//! Invariant: a storage never decides what is true. It writes what it is told, and `verify` hashes
+//! what is there *now*; the session marks pieces. A storage error is never a peer's fault.
+
+pub mod file;
+pub mod memory;
+
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::ids::{BlockRange, PieceIndex};
+
+/// SHA-1 of one block, for telling who sent the wrong one (smart ban).
+pub type BlockDigest = [u8; 20];
+
+/// The answer to [`Storage::verify`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verified {
+    /// The piece.
+    pub piece: PieceIndex,
+    /// Whether its SHA-1 is the metainfo's.
+    pub good: bool,
+    /// One digest per 16 KiB block, in order; present when asked for, or when the piece is bad.
+    pub digests: Option<Vec<BlockDigest>>,
+}
+
+/// What a disk answers.
+#[derive(Debug)]
+pub enum StorageEvent {
+    /// The answer to [`Storage::read`].
+    Read {
+        /// The caller's number.
+        token: u64,
+        /// What was asked for.
+        range: BlockRange,
+        /// Exactly `range.len` bytes.
+        result: io::Result<Bytes>,
+    },
+    /// The answer to [`Storage::write`].
+    Written {
+        /// What was written.
+        range: BlockRange,
+        /// Whether it worked.
+        result: io::Result<()>,
+    },
+    /// The answer to [`Storage::verify`].
+    Verified(io::Result<Verified>),
+    /// The answer to [`Storage::sync`].
+    Synced(io::Result<()>),
+}
+
+/// The disk of one torrent on one host: a mailbox like the network. Answers come in the order of
+/// the calls.
+pub trait Storage {
+    /// Reads a range of one piece.
+    fn read(&mut self, token: u64, range: BlockRange);
+
+    /// Writes a block; `range.len` is the length of `data`.
+    fn write(&mut self, range: BlockRange, data: Bytes);
+
+    /// Hashes a piece as it is on disk. Missing bytes make it bad, not an error.
+    fn verify(&mut self, piece: PieceIndex, digests: bool);
+
+    /// Makes what was written durable.
+    fn sync(&mut self);
+
+    /// Whether the disk may hold anything of this torrent: if not, a start needs no check.
+    fn may_hold_content(&self) -> bool;
+
+    /// The next answer.
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent>;
+}

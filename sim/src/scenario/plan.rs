@@ -1,0 +1,190 @@
+//! Owns the plan: a scenario with one seed, expanded into every host, moment and fault.
+//!
+//! Invariant: nothing random is left in a plan but what happens *inside* the run (network jitter,
+//! loss, the engines' own draws). The plan is what runs, and expanding the same scenario with the
+//! same seed gives the same plan.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use skep_engine::{EngineConfig, Now};
+
+use super::expect::Expectation;
+
+/// Everything one run needs.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The master seed.
+    pub seed: u64,
+    /// The run ends here at the latest.
+    pub time_limit: Now,
+    /// After the last disturbance every honest online peer must finish within this
+    /// (plus four times the bound of what was missing).
+    pub settle: Duration,
+    /// The content.
+    pub torrent: TorrentPlan,
+    /// The tracker.
+    pub tracker: TrackerPlan,
+    /// All peers, honest and attackers, in the order of the file.
+    pub hosts: Vec<HostPlan>,
+    /// What the author expects.
+    pub expect: Vec<Expectation>,
+}
+
+/// The content of the torrent, generated from the seed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TorrentPlan {
+    /// Path and bytes of each file, in order.
+    pub files: Vec<(String, u64)>,
+    /// Bytes of a piece.
+    pub piece_bytes: u32,
+}
+
+/// The tracker's host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrackerPlan {
+    /// What it tells peers.
+    pub interval: Duration,
+    /// The floor it tells peers.
+    pub interval_min: Duration,
+    /// Most peers in one answer.
+    pub peers_max: u32,
+}
+
+/// What a peer is when it joins.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub enum Role {
+    /// Has everything.
+    Seed,
+    /// Lacks pieces.
+    Leecher,
+    /// Speaks raw bytes to do harm.
+    Attacker,
+}
+
+impl Role {
+    /// The word in scenario files and output.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Seed => "seed",
+            Role::Leecher => "leecher",
+            Role::Attacker => "attacker",
+        }
+    }
+}
+
+/// One host with the peer that runs on it.
+#[derive(Clone, Debug)]
+pub struct HostPlan {
+    /// `GROUP-N` counted from 0; just `GROUP` when the group has one member and gave no `count`.
+    pub name: String,
+    /// Its group.
+    pub group: String,
+    /// Its position in the group.
+    pub index: u32,
+    /// What it is when it joins.
+    pub role: Role,
+    /// Its address; peers listen on port 6881.
+    pub ip: Ipv4Addr,
+    /// Its links.
+    pub link: LinkPlan,
+    /// Pieces it holds at the start, as indices. Seeds: empty means all.
+    pub have: Vec<u32>,
+    /// When it is online, in order and disjoint. At least one.
+    pub sessions: Vec<SessionPlan>,
+    /// What its user does when the content is complete.
+    pub on_complete: OnComplete,
+    /// Its engine's numbers and switches.
+    pub engine: EngineConfig,
+    /// Its piece-selection strategy.
+    pub picker: StrategyPlan,
+    /// Its choking strategy.
+    pub choker: StrategyPlan,
+    /// For attackers: which and how.
+    pub attack: Option<AttackPlan>,
+}
+
+/// A host's links. A path's latency, jitter and loss are the mean of its two ends'.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkPlan {
+    /// Uplink, bytes per second.
+    pub up: u64,
+    /// Downlink, bytes per second.
+    pub down: u64,
+    /// One-way delay.
+    pub latency: Duration,
+    /// Largest extra one-way delay, uniform from 0.
+    pub jitter: Duration,
+    /// Loss per 1,448-byte segment, in parts per million.
+    pub loss_ppm: u32,
+    /// Mean time between resets of one connection, if they happen.
+    pub reset_every: Option<Duration>,
+}
+
+/// One stay in the swarm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionPlan {
+    /// The host starts its client.
+    pub join: Now,
+    /// When and how the stay ends by plan, if it does.
+    pub end: Option<(Now, EndKind)>,
+}
+
+/// How a stay ends by plan.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub enum EndKind {
+    /// Churn: the client announces `stopped` and closes its connections.
+    Leave,
+    /// `[[fault.crash]]`: the process dies, its connections are reset, the disk stays.
+    Crash,
+}
+
+/// What the user does when the content is complete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnComplete {
+    /// Seeds until the end.
+    Stay,
+    /// Leaves at once.
+    Leave,
+    /// Seeds for this long, then leaves.
+    SeedFor(Duration),
+}
+
+/// A strategy by name, with parameters.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StrategyPlan {
+    /// As in scenario files.
+    pub name: String,
+    /// Its parameters.
+    pub params: BTreeMap<String, f64>,
+}
+
+/// An attack by name, with parameters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttackPlan {
+    /// As in scenario files.
+    pub name: String,
+    /// Chance per opportunity in parts per million; 1,000,000 when the file gave none.
+    pub probability_ppm: u32,
+    /// Active from here.
+    pub from: Now,
+    /// Active until here.
+    pub until: Now,
+}
+
+impl Plan {
+    /// The last moment at which the plan itself disturbs the swarm: a join, a leave, a crash.
+    #[must_use]
+    pub fn last_disturbance(&self) -> Now {
+        self.hosts
+            .iter()
+            .flat_map(|h| &h.sessions)
+            .map(|s| s.end.map_or(s.join, |(at, _)| at))
+            .max()
+            .unwrap_or(Now::START)
+    }
+}
