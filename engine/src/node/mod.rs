@@ -1,1 +1,8 @@
-//! (being written)
+//! The async shell: one loop per host over the [`network::Network`] and storage seams.
+
+pub mod network;
+pub mod real;
+pub mod spawn;
+pub mod stream;
+pub mod tracker_client;
+pub mod tracker_server;

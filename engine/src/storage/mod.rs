@@ -48,8 +48,8 @@ pub enum StorageEvent {
     },
     /// The answer to [`Storage::verify`].
     Verified(io::Result<Verified>),
-    /// The answer to [`Storage::sync`].
-    Synced(io::Result<()>),
+    /// The answer to [`Storage::finish`].
+    Finished(io::Result<()>),
 }
 
 /// The disk of one torrent on one host: a mailbox like the network. Answers come in the order of
@@ -64,8 +64,8 @@ pub trait Storage {
     /// Hashes a piece as it is on disk. Missing bytes make it bad, not an error.
     fn verify(&mut self, piece: PieceIndex, digests: bool);
 
-    /// Makes what was written durable.
-    fn sync(&mut self);
+    /// Every piece is verified: makes the content durable and gives the files their final names.
+    fn finish(&mut self);
 
     /// Whether the disk may hold anything of this torrent: if not, a start needs no check.
     fn may_hold_content(&self) -> bool;
