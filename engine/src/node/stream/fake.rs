@@ -1,0 +1,127 @@
+//! Owns a network of two hosts for the tests of this folder.
+//!
+//! Invariant: whatever is sent arrives at once, whole and in order; only the tests decide when either end looks.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use crate::ids::ConnId;
+use crate::node::network::{CloseHow, Closed, ConnectError, NetEvent, Network};
+
+#[derive(Default)]
+struct End {
+    events: VecDeque<NetEvent>,
+    waker: Option<Waker>,
+    /// The other end's id of each live connection.
+    links: BTreeMap<ConnId, ConnId>,
+    slots: u32,
+    listens: bool,
+    hold_room: bool,
+}
+
+impl End {
+    fn push(&mut self, event: NetEvent) {
+        self.events.push_back(event);
+        self.waker.take().into_iter().for_each(Waker::wake);
+    }
+    fn slot(&mut self) -> ConnId {
+        self.slots += 1;
+        let (slot, generation) = (self.slots, 0);
+        ConnId { slot, generation }
+    }
+}
+
+/// One end of the pair.
+pub struct FakeNet {
+    ends: Rc<RefCell<[End; 2]>>,
+    me: usize,
+}
+
+/// Two hosts, 10.0.0.1 and 10.0.0.2.
+pub fn pair() -> (FakeNet, FakeNet) {
+    let ends = Rc::<RefCell<[End; 2]>>::default();
+    let other = Rc::clone(&ends);
+    (FakeNet { ends, me: 0 }, FakeNet { ends: other, me: 1 })
+}
+
+/// Where the end listens or connects from.
+pub fn addr(me: usize, port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1 + me as u8), port))
+}
+
+impl FakeNet {
+    /// From now on the network swallows what it gets and says nothing of room.
+    pub fn hold_room(&self) {
+        self.ends.borrow_mut()[self.me].hold_room = true;
+    }
+    /// An event made by hand.
+    pub fn inject(&self, event: NetEvent) {
+        self.ends.borrow_mut()[self.me].push(event);
+    }
+}
+
+impl Network for FakeNet {
+    fn listen(&mut self, at: SocketAddr) -> io::Result<SocketAddr> {
+        self.ends.borrow_mut()[self.me].listens = true;
+        Ok(addr(self.me, at.port()))
+    }
+    fn connect(&mut self, _: SocketAddr) -> ConnId {
+        let mut ends = self.ends.borrow_mut();
+        let (me, you) = (self.me, 1 - self.me);
+        let conn = ends[me].slot();
+        if !ends[you].listens {
+            let why = ConnectError::Refused;
+            ends[me].push(NetEvent::Failed { conn, why });
+            return conn;
+        }
+        let theirs = ends[you].slot();
+        ends[me].links.insert(conn, theirs);
+        ends[you].links.insert(theirs, conn);
+        let from = addr(you, 80);
+        ends[me].push(NetEvent::Opened {
+            conn,
+            from,
+            inbound: false,
+        });
+        let from = addr(me, 50_000 + conn.slot as u16);
+        ends[you].push(NetEvent::Opened {
+            conn: theirs,
+            from,
+            inbound: true,
+        });
+        conn
+    }
+    fn send(&mut self, conn: ConnId, data: Bytes) {
+        let mut ends = self.ends.borrow_mut();
+        let Some(theirs) = ends[self.me].links.get(&conn).copied() else {
+            return;
+        };
+        ends[1 - self.me].push(NetEvent::Data { conn: theirs, data });
+        if !ends[self.me].hold_room {
+            ends[self.me].push(NetEvent::Room { conn, queued: 0 });
+        }
+    }
+    fn close(&mut self, conn: ConnId, how: CloseHow) {
+        let mut ends = self.ends.borrow_mut();
+        if let Some(theirs) = ends[self.me].links.remove(&conn) {
+            ends[1 - self.me].links.remove(&theirs);
+            let how = match how {
+                CloseHow::Finish => Closed::ByPeer,
+                CloseHow::Reset => Closed::Reset,
+            };
+            ends[1 - self.me].push(NetEvent::Closed { conn: theirs, how });
+        }
+    }
+    fn send_to(&mut self, _: SocketAddr, _: Bytes) {}
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent> {
+        let end = &mut self.ends.borrow_mut()[self.me];
+        end.waker = Some(cx.waker().clone());
+        end.events.pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+}
