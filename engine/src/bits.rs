@@ -16,13 +16,21 @@ impl BitSet {
     /// No piece of `len`.
     #[must_use]
     pub fn empty(len: u32) -> BitSet {
-        BitSet { words: vec![0; len.div_ceil(64) as usize], len, ones: 0 }
+        BitSet {
+            words: vec![0; len.div_ceil(64) as usize],
+            len,
+            ones: 0,
+        }
     }
 
     /// All pieces of `len`.
     #[must_use]
     pub fn full(len: u32) -> BitSet {
-        let mut set = BitSet { words: vec![u64::MAX; len.div_ceil(64) as usize], len, ones: len };
+        let mut set = BitSet {
+            words: vec![u64::MAX; len.div_ceil(64) as usize],
+            len,
+            ones: len,
+        };
         if let Some(last) = set.words.last_mut()
             && !len.is_multiple_of(64)
         {
@@ -60,7 +68,9 @@ impl BitSet {
     /// Whether the piece is in the set; false for a piece that does not exist.
     #[must_use]
     pub fn contains(&self, piece: PieceIndex) -> bool {
-        self.words.get(piece.at() / 64).is_some_and(|w| w >> (piece.0 % 64) & 1 == 1)
+        self.words
+            .get(piece.at() / 64)
+            .is_some_and(|w| w >> (piece.0 % 64) & 1 == 1)
     }
 
     /// Adds a piece; false when it was there.
@@ -110,18 +120,29 @@ impl BitSet {
 
     /// The pieces in the set, in order.
     pub fn iter(&self) -> impl Iterator<Item = PieceIndex> + '_ {
-        self.words.iter().enumerate().flat_map(|(i, &word)| ones(i, word))
+        self.words
+            .iter()
+            .enumerate()
+            .flat_map(|(i, &word)| ones(i, word))
     }
 
     /// The pieces in both sets, in order.
     pub fn iter_and<'a>(&'a self, other: &'a BitSet) -> impl Iterator<Item = PieceIndex> + 'a {
-        self.words.iter().zip(&other.words).enumerate().flat_map(|(i, (a, b))| ones(i, a & b))
+        self.words
+            .iter()
+            .zip(&other.words)
+            .enumerate()
+            .flat_map(|(i, (a, b))| ones(i, a & b))
     }
 
     /// How many pieces are in `self` and not in `other`.
     #[must_use]
     pub fn count_minus(&self, other: &BitSet) -> u32 {
-        self.words.iter().zip(&other.words).map(|(a, b)| (a & !b).count_ones()).sum()
+        self.words
+            .iter()
+            .zip(&other.words)
+            .map(|(a, b)| (a & !b).count_ones())
+            .sum()
     }
 }
 
@@ -165,7 +186,10 @@ mod tests {
     #[test]
     fn piece_0_is_the_high_bit_and_spare_bits_are_refused() {
         let set = BitSet::from_wire(&[0b1000_0000, 0b0100_0000], 10).expect("legal");
-        assert_eq!(set.iter().collect::<Vec<_>>(), [PieceIndex(0), PieceIndex(9)]);
+        assert_eq!(
+            set.iter().collect::<Vec<_>>(),
+            [PieceIndex(0), PieceIndex(9)]
+        );
         assert_eq!(BitSet::from_wire(&[0, 0b0010_0000], 10), None);
         assert_eq!(BitSet::from_wire(&[0], 10), None);
     }

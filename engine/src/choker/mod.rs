@@ -114,7 +114,10 @@ pub const KNOWN: &[KnownChoker] = &[
 /// The strategy of that name, if this crate knows it.
 #[must_use]
 pub fn by_name(name: &str, params: &Params) -> Option<Box<dyn Choker>> {
-    KNOWN.iter().find(|known| known.name == name).map(|known| (known.build)(params))
+    KNOWN
+        .iter()
+        .find(|known| known.name == name)
+        .map(|known| (known.build)(params))
 }
 
 /// The positions of the peers that `keep`, best first by `key` (smallest first), ties at random.

@@ -83,20 +83,36 @@ mod tests {
             peers,
         };
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        SeedRoundRobin.decide(&round, &mut rng).iter().map(|v| v.unchoke).collect()
+        SeedRoundRobin
+            .decide(&round, &mut rng)
+            .iter()
+            .map(|v| v.unchoke)
+            .collect()
     }
 
     #[test]
     fn a_turn_lasts_until_quota_and_time_are_both_over() {
         let waiting = peer(false, 0, 0);
-        assert_eq!(unchoked(50, 1, &[peer(true, 0, 5000), waiting]), [true, false]);
-        assert_eq!(unchoked(70, 1, &[peer(true, 0, 500), waiting]), [true, false]);
-        assert_eq!(unchoked(70, 1, &[peer(true, 0, 5000), waiting]), [false, true]);
+        assert_eq!(
+            unchoked(50, 1, &[peer(true, 0, 5000), waiting]),
+            [true, false]
+        );
+        assert_eq!(
+            unchoked(70, 1, &[peer(true, 0, 500), waiting]),
+            [true, false]
+        );
+        assert_eq!(
+            unchoked(70, 1, &[peer(true, 0, 5000), waiting]),
+            [false, true]
+        );
     }
 
     #[test]
     fn a_slow_peer_gives_its_slot_up_after_three_turns() {
-        assert_eq!(unchoked(181, 1, &[peer(true, 0, 5), peer(false, 100, 0)]), [false, true]);
+        assert_eq!(
+            unchoked(181, 1, &[peer(true, 0, 5), peer(false, 100, 0)]),
+            [false, true]
+        );
     }
 
     #[test]

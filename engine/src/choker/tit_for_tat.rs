@@ -17,7 +17,9 @@ pub struct TitForTat {
 
 impl Default for TitForTat {
     fn default() -> Self {
-        TitForTat { seeding: SeedRoundRobin }
+        TitForTat {
+            seeding: SeedRoundRobin,
+        }
     }
 }
 
@@ -40,12 +42,7 @@ impl Choker for TitForTat {
 
 /// Regular slots: who gave most. On ties who is unchoked stays (against fibrillation). A peer that
 /// ranks high but wants nothing is unchoked too and costs no slot until it wants something.
-fn reciprocate(
-    round: &ChokeRound<'_>,
-    slots: u32,
-    verdicts: &mut [Verdict],
-    rng: &mut ChaCha8Rng,
-) {
+fn reciprocate(round: &ChokeRound<'_>, slots: u32, verdicts: &mut [Verdict], rng: &mut ChaCha8Rng) {
     let order = ranked(
         round.peers,
         rng,
@@ -67,14 +64,16 @@ fn reciprocate(
 
 /// Optimistic slots: longest-waiting first.
 fn optimistic(round: &ChokeRound<'_>, verdicts: &mut [Verdict], rng: &mut ChaCha8Rng) {
-    let free = |verdicts: &[Verdict], i: usize, peer: &ChokePeer| {
-        peer.interested && !verdicts[i].unchoke
-    };
+    let free =
+        |verdicts: &[Verdict], i: usize, peer: &ChokePeer| peer.interested && !verdicts[i].unchoke;
     let mut left = round.optimistic_slots.min(round.slots);
     if !round.rotate {
         for (i, peer) in round.peers.iter().enumerate() {
             if left > 0 && peer.optimistic && free(verdicts, i, peer) {
-                verdicts[i] = Verdict { unchoke: true, optimistic: true };
+                verdicts[i] = Verdict {
+                    unchoke: true,
+                    optimistic: true,
+                };
                 left -= 1;
             }
         }
@@ -88,7 +87,10 @@ fn optimistic(round: &ChokeRound<'_>, verdicts: &mut [Verdict], rng: &mut ChaCha
     );
     for i in order {
         if left > 0 && free(verdicts, i, &round.peers[i]) {
-            verdicts[i] = Verdict { unchoke: true, optimistic: true };
+            verdicts[i] = Verdict {
+                unchoke: true,
+                optimistic: true,
+            };
             left -= 1;
         }
     }
@@ -128,9 +130,14 @@ mod tests {
         };
         let verdicts = TitForTat::default().decide(&round, &mut ChaCha8Rng::seed_from_u64(3));
         let which = |f: fn(&Verdict) -> bool| {
-            (0..peers.len()).filter(|&i| f(&verdicts[i])).collect::<Vec<_>>()
+            (0..peers.len())
+                .filter(|&i| f(&verdicts[i]))
+                .collect::<Vec<_>>()
         };
-        (which(|v| v.unchoke && !v.optimistic), which(|v| v.optimistic))
+        (
+            which(|v| v.unchoke && !v.optimistic),
+            which(|v| v.optimistic),
+        )
     }
 
     #[test]

@@ -24,7 +24,11 @@ impl Geometry {
             return None;
         }
         let pieces = u32::try_from(total.div_ceil(u64::from(piece_bytes))).ok()?;
-        Some(Geometry { total, piece_bytes, pieces })
+        Some(Geometry {
+            total,
+            piece_bytes,
+            pieces,
+        })
     }
 
     /// First byte of a piece inside the content.
@@ -50,7 +54,11 @@ impl Geometry {
     #[must_use]
     pub fn block(&self, piece: PieceIndex, block: u32) -> BlockRange {
         let begin = block * BLOCK_BYTES;
-        BlockRange { piece, begin, len: (self.piece_len(piece) - begin).min(BLOCK_BYTES) }
+        BlockRange {
+            piece,
+            begin,
+            len: (self.piece_len(piece) - begin).min(BLOCK_BYTES),
+        }
     }
 
     /// The number of the block that is exactly this range, if it is one.
@@ -69,7 +77,8 @@ impl Geometry {
     pub fn contains(&self, range: BlockRange) -> bool {
         range.piece.0 < self.pieces
             && range.len > 0
-            && u64::from(range.begin) + u64::from(range.len) <= u64::from(self.piece_len(range.piece))
+            && u64::from(range.begin) + u64::from(range.len)
+                <= u64::from(self.piece_len(range.piece))
     }
 
     /// All pieces, in order.
@@ -90,9 +99,13 @@ mod tests {
 
     #[test]
     fn odd_sizes_add_up() {
-        for (total, piece_bytes) in
-            [(1, 16384), (16384 * 4, 16384), (16384 * 4 + 1, 16384), (100_000, 20_000), (0, 16384)]
-        {
+        for (total, piece_bytes) in [
+            (1, 16384),
+            (16384 * 4, 16384),
+            (16384 * 4 + 1, 16384),
+            (100_000, 20_000),
+            (0, 16384),
+        ] {
             let g = Geometry::new(total, piece_bytes).expect("pieces have bytes");
             let sum: u64 = g
                 .all_pieces()

@@ -121,9 +121,9 @@ pub trait Network {
     fn resolve(&mut self, host: &str, port: u16) -> Resolving {
         let literal = host.trim_matches(['[', ']']).parse::<IpAddr>();
         Box::pin(std::future::ready(
-            literal
-                .map(|ip| SocketAddr::new(ip, port))
-                .map_err(|_| io::Error::new(io::ErrorKind::NotFound, "host name cannot be resolved")),
+            literal.map(|ip| SocketAddr::new(ip, port)).map_err(|_| {
+                io::Error::new(io::ErrorKind::NotFound, "host name cannot be resolved")
+            }),
         ))
     }
 }

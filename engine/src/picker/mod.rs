@@ -73,7 +73,9 @@ pub const KNOWN: &[KnownPicker] = &[
         params: &["random_first"],
         build: |params| {
             let first = params.get("random_first").copied();
-            Box::new(RarestFirst { random_first: first.map_or(4, |n| n as u32) })
+            Box::new(RarestFirst {
+                random_first: first.map_or(4, |n| n as u32),
+            })
         },
     },
     KnownPicker {
@@ -93,7 +95,10 @@ pub const KNOWN: &[KnownPicker] = &[
 /// The strategy of that name, if this crate knows it.
 #[must_use]
 pub fn by_name(name: &str, params: &Params) -> Option<Box<dyn PiecePicker>> {
-    KNOWN.iter().find(|known| known.name == name).map(|known| (known.build)(params))
+    KNOWN
+        .iter()
+        .find(|known| known.name == name)
+        .map(|known| (known.build)(params))
 }
 
 #[cfg(test)]

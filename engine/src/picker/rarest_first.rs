@@ -56,8 +56,14 @@ mod tests {
         let mut order = Vec::new();
         let mut picker = RarestFirst { random_first: 4 };
         while !candidates.is_empty() {
-            let view = PickView { availability, have: &verified, neighbours: &[] };
-            let piece = picker.pick(&view, &candidates, &mut rng).expect("candidates");
+            let view = PickView {
+                availability,
+                have: &verified,
+                neighbours: &[],
+            };
+            let piece = picker
+                .pick(&view, &candidates, &mut rng)
+                .expect("candidates");
             candidates.retain(|p| *p != piece);
             verified.insert(piece);
             order.push(piece.0);
@@ -76,9 +82,15 @@ mod tests {
     fn equal_copies_are_not_taken_in_order_of_index() {
         let order = picks(&[5; 400], 0);
         let n = order.len() as f64;
-        let distance: f64 =
-            order.iter().enumerate().map(|(i, p)| (i as f64 - f64::from(*p)).powi(2)).sum();
+        let distance: f64 = order
+            .iter()
+            .enumerate()
+            .map(|(i, p)| (i as f64 - f64::from(*p)).powi(2))
+            .sum();
         let rank_correlation = 1.0 - 6.0 * distance / (n * (n * n - 1.0));
-        assert!(rank_correlation.abs() < 0.15, "rank correlation {rank_correlation}");
+        assert!(
+            rank_correlation.abs() < 0.15,
+            "rank correlation {rank_correlation}"
+        );
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::time::Now;
 use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest};
+use crate::tracker::schedule::Schedule;
 
 use super::event::{CloseReason, Event};
 use super::torrent::{Output, Phase, Torrent};
@@ -45,10 +46,12 @@ impl Torrent {
     pub(super) fn announce_if_due(&mut self, now: Now) {
         let short = self.short_of_peers();
         let left = self.left();
-        let Some(schedule) = &mut self.schedule else { return };
+        let Some(schedule) = &mut self.schedule else {
+            return;
+        };
         if let Some(event) = schedule.poll(now, short) {
-            let wanted =
-                if event == AnnounceEvent::Stopped { 0 } else { self.config.peers_wanted };
+            let wanted = schedule.wanted(event);
+            self.announcing = Some(event);
             let request = AnnounceRequest {
                 info_hash: self.info_hash,
                 peer_id: self.peer_id,
@@ -64,7 +67,10 @@ impl Torrent {
             };
             self.push(Output::Announce(request));
         }
-        let due = self.schedule.as_ref().map_or(Now::NEVER, |s| s.next_due(short));
+        let due = self
+            .schedule
+            .as_ref()
+            .map_or(Now::NEVER, |s| s.next_due(short));
         self.arm(due);
     }
 
@@ -73,25 +79,33 @@ impl Torrent {
         result: Result<AnnounceReply, AnnounceFailure>,
         now: Now,
     ) {
-        let Some(schedule) = &mut self.schedule else { return };
+        let Some(schedule) = &mut self.schedule else {
+            return;
+        };
+        let Some(what) = self.announcing.take() else {
+            return;
+        };
         match result {
             Ok(reply) => {
-                let what = schedule.on_reply(&reply, now);
+                schedule.on_reply(&reply, now);
                 let peers = u32::try_from(reply.peers.len()).unwrap_or(u32::MAX);
                 self.emit(Event::Announced { what, peers });
                 self.dial.learn(&reply.peers, self.peer_id, &self.config);
             }
             Err(failure) => {
-                let what = schedule.on_failure(&failure, now, &mut self.rngs.contacts);
-                self.emit(Event::AnnounceFailed { what, why: failure.to_string() });
-                if self.phase == Phase::Leaving {
+                schedule.on_failure(&failure, now, &mut self.rngs.contacts);
+                self.emit(Event::AnnounceFailed {
+                    what,
+                    why: failure.to_string(),
+                });
+                // Who leaves does not wait for a tracker that is not there.
+                if self.phase == Phase::Leaving && what == AnnounceEvent::Stopped {
                     return self.left_behind();
                 }
             }
         }
         self.find_peers(now);
-        if self.phase == Phase::Leaving
-            && self.schedule.as_ref().is_some_and(|s| s.stopped_delivered())
+        if self.phase == Phase::Leaving && self.schedule.as_ref().is_some_and(Schedule::is_finished)
         {
             self.left_behind();
         }
@@ -112,7 +126,7 @@ impl Torrent {
         match &mut self.schedule {
             Some(schedule) if started => {
                 schedule.stop();
-                if schedule.stopped_delivered() {
+                if schedule.is_finished() {
                     return self.left_behind();
                 }
                 self.announce_if_due(now);

@@ -21,7 +21,11 @@ impl Torrent {
         for &piece in &touched {
             self.audited = self.audited.saturating_add(1);
             if let Some((what, availability)) = self.audit(piece) {
-                self.emit(Event::AuditFailed { piece, what, availability });
+                self.emit(Event::AuditFailed {
+                    piece,
+                    what,
+                    availability,
+                });
             }
         }
         touched.clear();

@@ -95,11 +95,15 @@ impl Blame {
 
     /// Whether an address is banned before it says who it is.
     pub(super) fn banned_addr(&self, addr: SocketAddr) -> bool {
-        self.by_key.get(&(addr.ip(), None)).is_some_and(|s| self.banned(*s))
+        self.by_key
+            .get(&(addr.ip(), None))
+            .is_some_and(|s| self.banned(*s))
     }
 
     pub(super) fn banned(&self, sender: SenderId) -> bool {
-        self.senders.get(sender.0 as usize).is_some_and(|s| s.banned)
+        self.senders
+            .get(sender.0 as usize)
+            .is_some_and(|s| s.banned)
     }
 
     pub(super) fn get_mut(&mut self, sender: SenderId) -> Option<&mut Sender> {
@@ -134,7 +138,13 @@ impl Blame {
         if copies.len() == BAD_COPIES_MAX {
             copies.remove(0);
         }
-        copies.push(senders.iter().copied().zip(digests.iter().copied()).collect());
+        copies.push(
+            senders
+                .iter()
+                .copied()
+                .zip(digests.iter().copied())
+                .collect(),
+        );
         let mut sentences = Vec::new();
         for sender in who {
             if let Some(s) = self.get_mut(sender) {
@@ -154,15 +164,21 @@ impl Blame {
         piece: PieceIndex,
         digests: Option<&[BlockDigest]>,
     ) -> Vec<Sentence> {
-        let Some(copies) = self.bad_copies.remove(&piece) else { return Vec::new() };
-        let Some(good) = digests else { return Vec::new() };
+        let Some(copies) = self.bad_copies.remove(&piece) else {
+            return Vec::new();
+        };
+        let Some(good) = digests else {
+            return Vec::new();
+        };
         let mut guilty = Vec::new();
         for copy in &copies {
             let mut who: Vec<_> = copy.iter().map(|(s, _)| *s).collect();
             who.sort_unstable();
             who.dedup();
             let lied = |sender: &SenderId| {
-                copy.iter().zip(good).any(|((s, digest), good)| s == sender && digest != good)
+                copy.iter()
+                    .zip(good)
+                    .any(|((s, digest), good)| s == sender && digest != good)
             };
             for sender in who {
                 if lied(&sender) {
@@ -180,7 +196,8 @@ impl Blame {
 
     /// Bans; false when it was banned before.
     fn ban(&mut self, sender: SenderId) -> bool {
-        self.get_mut(sender).is_some_and(|s| !std::mem::replace(&mut s.banned, true))
+        self.get_mut(sender)
+            .is_some_and(|s| !std::mem::replace(&mut s.banned, true))
     }
 }
 
@@ -209,7 +226,10 @@ mod tests {
     fn the_good_copy_names_exactly_the_liar() {
         let (mut blame, [a, b, c]) = three();
         let piece = PieceIndex(3);
-        assert_eq!(blame.bad_piece(piece, &[a, b, c], &[[1; 20], [9; 20], [3; 20]], 5), []);
+        assert_eq!(
+            blame.bad_piece(piece, &[a, b, c], &[[1; 20], [9; 20], [3; 20]], 5),
+            []
+        );
         assert!(blame.wants_digests(piece));
         let sentences = blame.good_piece(piece, Some(&[[1; 20], [2; 20], [3; 20]]));
         assert_eq!(sentences, [Sentence::Ban(b)]);
@@ -221,7 +241,10 @@ mod tests {
     fn suspicion_alone_disconnects_and_never_bans() {
         let (mut blame, [a, b, _]) = three();
         for n in 0..4 {
-            assert_eq!(blame.bad_piece(PieceIndex(n), &[a, b], &[[0; 20]; 2], 5), []);
+            assert_eq!(
+                blame.bad_piece(PieceIndex(n), &[a, b], &[[0; 20]; 2], 5),
+                []
+            );
         }
         let fifth = blame.bad_piece(PieceIndex(4), &[a, b], &[[0; 20]; 2], 5);
         assert_eq!(fifth, [Sentence::Disconnect(a), Sentence::Disconnect(b)]);
@@ -232,6 +255,9 @@ mod tests {
     fn on_loopback_the_id_tells_clients_apart() {
         let mut blame = Blame::default();
         let addr = SocketAddr::from(([127, 0, 0, 1], 6881));
-        assert_ne!(blame.sender(addr, PeerId([1; 20])), blame.sender(addr, PeerId([2; 20])));
+        assert_ne!(
+            blame.sender(addr, PeerId([1; 20])),
+            blame.sender(addr, PeerId([2; 20]))
+        );
     }
 }

@@ -75,7 +75,11 @@ impl Torrent {
         let mut choker = self.choking.choker.take().expect("put back below");
         let verdicts = choker.decide(&round, &mut self.rngs.choker);
         self.choking.choker = Some(choker);
-        assert_eq!(verdicts.len(), peers.len(), "a choker gives one verdict per peer");
+        assert_eq!(
+            verdicts.len(),
+            peers.len(),
+            "a choker gives one verdict per peer"
+        );
         // Chokes first: their slots are free before somebody else takes them.
         for (slot, verdict) in slots.iter().zip(&verdicts) {
             if !verdict.unchoke {
@@ -95,7 +99,9 @@ impl Torrent {
     }
 
     fn snapshot(&self, slot: usize, now: Now) -> ChokePeer {
-        let peer = self.peers[slot].as_ref().expect("only active peers take part");
+        let peer = self.peers[slot]
+            .as_ref()
+            .expect("only active peers take part");
         let held = now.since(peer.choke_changed) >= self.config.choke_hold_min;
         ChokePeer {
             interested: peer.interested,
@@ -137,13 +143,21 @@ impl Torrent {
         peer.choke_changed = now;
         peer.up.given = 0;
         let addr = peer.addr;
-        self.emit(Event::Unchoked { peer: addr, optimistic });
+        self.emit(Event::Unchoked {
+            peer: addr,
+            optimistic,
+        });
         self.send(slot, Message::Unchoke, now);
     }
 
     /// Slots in use.
     fn slots_used(&self) -> u32 {
-        let used = self.peers.iter().flatten().filter(|p| p.unchoked && p.interested).count();
+        let used = self
+            .peers
+            .iter()
+            .flatten()
+            .filter(|p| p.unchoked && p.interested)
+            .count();
         u32::try_from(used).expect("no more than connections")
     }
 
@@ -200,7 +214,10 @@ impl Torrent {
                 .filter(|(_, p)| p.interested && !p.unchoked && p.changeable)
                 .min_by_key(|(slot, p)| (std::cmp::Reverse(p.received), p.waiting_since, *slot));
             let Some((slot, _)) = best else { return };
-            let regular = self.config.upload_slots.saturating_sub(self.config.optimistic_slots);
+            let regular = self
+                .config
+                .upload_slots
+                .saturating_sub(self.config.optimistic_slots);
             let optimistic = self.slots_used() >= regular && !self.complete();
             self.unchoke(slot, optimistic, now);
         }

@@ -33,7 +33,9 @@ struct Contact {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Idle,
-    Dialling { since: Now },
+    Dialling {
+        since: Now,
+    },
     Connected,
     /// Ourselves, or banned.
     Never,
@@ -100,7 +102,10 @@ impl DialBook {
             chosen.push(due.swap_remove(rng.random_range(0..due.len())));
         }
         for addr in &chosen {
-            let contact = self.contacts.get_mut(addr).expect("chosen from the contacts");
+            let contact = self
+                .contacts
+                .get_mut(addr)
+                .expect("chosen from the contacts");
             contact.state = State::Dialling { since: now };
             self.dialling += 1;
         }
@@ -136,12 +141,16 @@ impl DialBook {
     }
 
     fn back_off(&mut self, addr: SocketAddr, now: Now, config: &EngineConfig) {
-        let Some(contact) = self.contacts.get_mut(&addr) else { return };
+        let Some(contact) = self.contacts.get_mut(&addr) else {
+            return;
+        };
         if contact.state == State::Never {
             return;
         }
         contact.state = State::Idle;
-        let doubled = config.dial_backoff_min.saturating_mul(1 << contact.failures.min(16));
+        let doubled = config
+            .dial_backoff_min
+            .saturating_mul(1 << contact.failures.min(16));
         contact.next = now.after(doubled.min(config.dial_backoff_max));
         contact.failures += 1;
     }
@@ -156,7 +165,10 @@ impl DialBook {
 
     /// The id that a tracker named for an address.
     pub(super) fn told_id(&self, addr: SocketAddr) -> Option<PeerId> {
-        self.contacts.get(&addr).filter(|c| c.id_told).and_then(|c| c.id)
+        self.contacts
+            .get(&addr)
+            .filter(|c| c.id_told)
+            .and_then(|c| c.id)
     }
 
     /// A handshake at this address showed who lives there.
@@ -187,8 +199,12 @@ impl DialBook {
             State::Dialling { since } => since.after(config.connect_timeout) <= now,
             _ => false,
         };
-        let overdue: Vec<_> =
-            self.contacts.iter().filter(|(_, c)| late(c)).map(|(addr, _)| *addr).collect();
+        let overdue: Vec<_> = self
+            .contacts
+            .iter()
+            .filter(|(_, c)| late(c))
+            .map(|(addr, _)| *addr)
+            .collect();
         for addr in &overdue {
             self.failed(*addr, now, config);
         }
@@ -225,7 +241,12 @@ mod tests {
     fn book(n: u8) -> (DialBook, EngineConfig) {
         let config = EngineConfig::default();
         let mut book = DialBook::default();
-        let peers: Vec<_> = (1..=n).map(|n| PeerAddr { addr: addr(n), id: None }).collect();
+        let peers: Vec<_> = (1..=n)
+            .map(|n| PeerAddr {
+                addr: addr(n),
+                id: None,
+            })
+            .collect();
         book.learn(&peers, PeerId([0; 20]), &config);
         (book, config)
     }
@@ -262,7 +283,10 @@ mod tests {
     #[test]
     fn dials_are_bounded_and_never_doubled() {
         let (mut book, config) = book(40);
-        assert_eq!(choose(&mut book, Now::START, 100, &config).len(), config.dials_max as usize);
+        assert_eq!(
+            choose(&mut book, Now::START, 100, &config).len(),
+            config.dials_max as usize
+        );
         assert_eq!(choose(&mut book, Now::START, 100, &config), []);
     }
 

@@ -63,7 +63,11 @@ impl Torrent {
         let wanted = peer.useful > 0;
         if wanted != peer.am_interested {
             peer.am_interested = wanted;
-            let message = if wanted { Message::Interested } else { Message::NotInterested };
+            let message = if wanted {
+                Message::Interested
+            } else {
+                Message::NotInterested
+            };
             self.send(slot, message, now);
         }
     }
@@ -87,7 +91,9 @@ impl Torrent {
 
     /// Seeds have nothing to give each other.
     pub(super) fn part_from_seed(&mut self, slot: usize, now: Now) {
-        let Some(peer) = &self.peers[slot] else { return };
+        let Some(peer) = &self.peers[slot] else {
+            return;
+        };
         if !self.bitfields[slot].is_full() {
             return;
         }

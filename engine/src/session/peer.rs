@@ -146,11 +146,16 @@ impl Download {
         self.received_now += u64::from(bytes);
         self.snubbed = false;
         self.waiting_from = now;
-        let cap = config.request_queue_assumed.max(1).min(config.pipeline_cap.max(1));
+        let cap = config
+            .request_queue_assumed
+            .max(1)
+            .min(config.pipeline_cap.max(1));
         if self.slow_start {
             self.depth = (self.depth + 1).min(cap);
         }
-        let Some(growth) = self.meter.add(u64::from(bytes), now) else { return };
+        let Some(growth) = self.meter.add(u64::from(bytes), now) else {
+            return;
+        };
         if self.slow_start && growth < i64::try_from(config.pipeline_growth_min).unwrap_or(i64::MAX)
         {
             self.slow_start = false;
@@ -179,18 +184,26 @@ impl Download {
         self.latency
             .bound()
             .unwrap_or(config.request_timeout_max)
-            .clamp(config.request_timeout_min, config.request_timeout_max.max(config.request_timeout_min))
+            .clamp(
+                config.request_timeout_min,
+                config.request_timeout_max.max(config.request_timeout_min),
+            )
     }
 
     /// Takes an open request out.
     pub(super) fn take(&mut self, piece: PieceIndex, block: u32) -> Option<Request> {
-        let at = self.open.iter().position(|r| r.piece == piece && r.block == block)?;
+        let at = self
+            .open
+            .iter()
+            .position(|r| r.piece == piece && r.block == block)?;
         self.open.remove(at)
     }
 
     /// Whether this block is asked for here.
     pub(super) fn asks(&self, piece: PieceIndex, block: u32) -> bool {
-        self.open.iter().any(|r| r.piece == piece && r.block == block)
+        self.open
+            .iter()
+            .any(|r| r.piece == piece && r.block == block)
     }
 
     /// Takes a request out that a choke released; its late answer is still asked for.
@@ -267,7 +280,10 @@ mod tests {
     fn the_timeout_follows_the_answers_once_there_are_five() {
         let config = EngineConfig::default();
         let addr = "10.0.0.1:1".parse().expect("an address");
-        let conn = ConnId { slot: 0, generation: 0 };
+        let conn = ConnId {
+            slot: 0,
+            generation: 0,
+        };
         let mut peer = Peer::new(conn, addr, false, Now::START, &config);
         let at = |s| Now::START.after(Duration::from_secs(s));
         for i in 0..4 {
@@ -287,7 +303,10 @@ mod tests {
     fn the_pipeline_grows_while_the_rate_grows_and_then_follows_it() {
         let config = EngineConfig::default();
         let addr = "10.0.0.1:1".parse().expect("an address");
-        let conn = ConnId { slot: 0, generation: 0 };
+        let conn = ConnId {
+            slot: 0,
+            generation: 0,
+        };
         let mut peer = Peer::new(conn, addr, false, Now::START, &config);
         let mut now = Now::START;
         for _ in 0..200 {

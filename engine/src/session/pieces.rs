@@ -85,7 +85,10 @@ impl Pieces {
         let have: u64 = if self.complete() {
             self.geometry.total
         } else {
-            self.have.iter().map(|p| u64::from(self.geometry.piece_len(p))).sum()
+            self.have
+                .iter()
+                .map(|p| u64::from(self.geometry.piece_len(p)))
+                .sum()
         };
         self.geometry.total - have
     }
@@ -93,14 +96,18 @@ impl Pieces {
     /// A neighbour was seen to hold the piece.
     pub(super) fn add_copy(&mut self, piece: PieceIndex) -> u16 {
         let copies = &mut self.availability[piece.at()];
-        *copies = copies.checked_add(1).expect("no more neighbours than connections_max");
+        *copies = copies
+            .checked_add(1)
+            .expect("no more neighbours than connections_max");
         *copies
     }
 
     /// A neighbour that held the piece is gone.
     pub(super) fn drop_copy(&mut self, piece: PieceIndex) -> u16 {
         let copies = &mut self.availability[piece.at()];
-        *copies = copies.checked_sub(1).expect("availability is the sum of the bitfields");
+        *copies = copies
+            .checked_sub(1)
+            .expect("availability is the sum of the bitfields");
         *copies
     }
 
@@ -146,7 +153,10 @@ impl Pieces {
     pub(super) fn requested(&mut self, piece: PieceIndex, block: u32) {
         self.change(piece, block, |state| match state {
             Block::Missing => Block::Requested { live: 1, late: 0 },
-            Block::Requested { live, late } => Block::Requested { live: live + 1, late },
+            Block::Requested { live, late } => Block::Requested {
+                live: live + 1,
+                late,
+            },
             Block::Received(_) => unreachable!("a received block is not asked for"),
         });
     }
@@ -154,7 +164,10 @@ impl Pieces {
     /// A request for a block timed out, but may still be answered.
     pub(super) fn timed_out(&mut self, piece: PieceIndex, block: u32) {
         self.change(piece, block, |state| match state {
-            Block::Requested { live, late } => Block::Requested { live: live - 1, late: late + 1 },
+            Block::Requested { live, late } => Block::Requested {
+                live: live - 1,
+                late: late + 1,
+            },
             other => other,
         });
     }
@@ -163,9 +176,16 @@ impl Pieces {
     pub(super) fn released(&mut self, piece: PieceIndex, block: u32, was_late: bool) {
         self.change(piece, block, |state| match state {
             Block::Requested { live, late } => {
-                let (live, late) =
-                    if was_late { (live, late - 1) } else { (live - 1, late) };
-                if live + late == 0 { Block::Missing } else { Block::Requested { live, late } }
+                let (live, late) = if was_late {
+                    (live, late - 1)
+                } else {
+                    (live - 1, late)
+                };
+                if live + late == 0 {
+                    Block::Missing
+                } else {
+                    Block::Requested { live, late }
+                }
             }
             other => other,
         });
@@ -193,7 +213,9 @@ impl Pieces {
     }
 
     fn change(&mut self, piece: PieceIndex, block: u32, f: impl FnOnce(Block) -> Block) {
-        let Some(partial) = self.partial[piece.at()].as_deref_mut() else { return };
+        let Some(partial) = self.partial[piece.at()].as_deref_mut() else {
+            return;
+        };
         let state = &mut partial.blocks[block as usize];
         let was = u32::from(state.is_free());
         *state = f(*state);
@@ -205,7 +227,9 @@ impl Pieces {
     /// Takes a piece whose blocks are all received out of progress: to `have` when it was good,
     /// back to the queue when not. Returns who sent each block.
     pub(super) fn verified(&mut self, piece: PieceIndex, good: bool) -> Vec<SenderId> {
-        let partial = self.partial[piece.at()].take().expect("only a piece in progress is verified");
+        let partial = self.partial[piece.at()]
+            .take()
+            .expect("only a piece in progress is verified");
         self.started.retain(|p| *p != piece);
         if good {
             self.have.insert(piece);

@@ -30,7 +30,10 @@ impl Torrent {
         }
         peer.down.waiting_from = now;
         let addr = peer.addr;
-        self.emit(Event::UnchokedBy { peer: addr, on: true });
+        self.emit(Event::UnchokedBy {
+            peer: addr,
+            on: true,
+        });
         self.fill_requests(slot, now);
     }
 
@@ -42,7 +45,10 @@ impl Torrent {
             return;
         }
         let addr = peer.addr;
-        self.emit(Event::UnchokedBy { peer: addr, on: false });
+        self.emit(Event::UnchokedBy {
+            peer: addr,
+            on: false,
+        });
         if self.release_requests(slot) {
             self.fill_all_requests(now);
         }
@@ -52,7 +58,8 @@ impl Torrent {
     pub(super) fn release_requests(&mut self, slot: usize) -> bool {
         let open = std::mem::take(&mut self.peer(slot).down.open);
         for request in &open {
-            self.pieces.released(request.piece, request.block, request.late);
+            self.pieces
+                .released(request.piece, request.block, request.late);
             self.touch(request.piece);
             self.remember_released(slot, request.piece, request.block);
         }
@@ -83,11 +90,15 @@ impl Torrent {
             return;
         }
         loop {
-            let Some(peer) = &self.peers[slot] else { return };
+            let Some(peer) = &self.peers[slot] else {
+                return;
+            };
             if peer.choking_us || !peer.am_interested || peer.down.room() == 0 {
                 return;
             }
-            let Some((piece, block)) = self.next_block(slot) else { return };
+            let Some((piece, block)) = self.next_block(slot) else {
+                return;
+            };
             self.request(slot, piece, block, now);
         }
     }
@@ -100,13 +111,25 @@ impl Torrent {
         if peer.down.open.is_empty() {
             peer.down.waiting_from = now;
         }
-        peer.down.open.push_back(Request { piece, block, at: now, late: false });
-        let limit = now.after(peer.down.timeout(config)).min(now.after(config.snub_after));
+        peer.down.open.push_back(Request {
+            piece,
+            block,
+            at: now,
+            late: false,
+        });
+        let limit = now
+            .after(peer.down.timeout(config))
+            .min(now.after(config.snub_after));
         let addr = peer.addr;
         self.arm(limit);
         let range = self.pieces.geometry.block(piece, block);
         let BlockRange { begin, len, .. } = range;
-        self.emit(Event::BlockRequested { peer: addr, piece, begin, len });
+        self.emit(Event::BlockRequested {
+            peer: addr,
+            piece,
+            begin,
+            len,
+        });
         self.send(slot, Message::Request(range), now);
     }
 
@@ -129,7 +152,10 @@ impl Torrent {
             }
         }
         if let Some(piece) = partial {
-            let block = self.pieces.first_free(piece).expect("chosen for its free blocks");
+            let block = self
+                .pieces
+                .first_free(piece)
+                .expect("chosen for its free blocks");
             return Some((piece, block));
         }
         self.endgame_block(slot)
@@ -208,15 +234,19 @@ impl Torrent {
             if !self.bitfields[slot].contains(piece) {
                 return None;
             }
-            let block = partial.blocks.iter().enumerate().find_map(|(block, state)| {
-                let block = u32::try_from(block).expect("few blocks in a piece");
-                match state {
-                    Block::Requested { live, .. } if u32::from(*live) < requesters => {
-                        (!peer.down.asks(piece, block)).then_some(block)
+            let block = partial
+                .blocks
+                .iter()
+                .enumerate()
+                .find_map(|(block, state)| {
+                    let block = u32::try_from(block).expect("few blocks in a piece");
+                    match state {
+                        Block::Requested { live, .. } if u32::from(*live) < requesters => {
+                            (!peer.down.asks(piece, block)).then_some(block)
+                        }
+                        _ => None,
                     }
-                    _ => None,
-                }
-            })?;
+                })?;
             Some((piece, block))
         });
         if found.is_some() && !std::mem::replace(&mut self.endgame, true) {
@@ -269,7 +299,12 @@ impl Torrent {
         let peer = self.peers[slot].as_mut().expect("the caller found it");
         peer.down.gained(len, now, config);
         let addr = peer.addr;
-        self.emit(Event::BlockReceived { peer: addr, piece, begin, len });
+        self.emit(Event::BlockReceived {
+            peer: addr,
+            piece,
+            begin,
+            len,
+        });
         self.push(Output::WriteBlock { range, data });
         if all {
             let digests = self.blame.wants_digests(piece);
@@ -286,7 +321,11 @@ impl Torrent {
         if let Some(sender) = self.blame.get_mut(sender) {
             sender.wasted += u64::from(len);
         }
-        self.emit(Event::BlockWasted { peer: addr, len, why });
+        self.emit(Event::BlockWasted {
+            peer: addr,
+            len,
+            why,
+        });
     }
 
     /// A block arrived that others are asked for too: they need not send it.
@@ -302,7 +341,11 @@ impl Torrent {
     }
 
     pub(super) fn on_piece_verified(&mut self, verified: Verified, now: Now) {
-        let Verified { piece, good, digests } = verified;
+        let Verified {
+            piece,
+            good,
+            digests,
+        } = verified;
         let senders = self.pieces.verified(piece, good);
         self.touch(piece);
         self.emit(Event::PieceVerified { piece, good });
@@ -311,7 +354,8 @@ impl Torrent {
         } else {
             self.totals.hash_failed += u64::from(self.pieces.geometry.piece_len(piece));
             let digests = digests.expect("a storage gives digests of a bad piece");
-            self.blame.bad_piece(piece, &senders, &digests, self.config.strikes_max)
+            self.blame
+                .bad_piece(piece, &senders, &digests, self.config.strikes_max)
         };
         if good {
             self.picker.on_piece_done(piece);
@@ -378,7 +422,11 @@ impl Torrent {
             self.pieces.timed_out(*piece, *block);
             self.touch(*piece);
             let begin = self.pieces.geometry.block(*piece, *block).begin;
-            self.emit(Event::RequestTimedOut { peer: addr, piece: *piece, begin });
+            self.emit(Event::RequestTimedOut {
+                peer: addr,
+                piece: *piece,
+                begin,
+            });
         }
         self.arm(next);
         if snubs {

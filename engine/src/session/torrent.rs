@@ -18,7 +18,9 @@ use crate::metainfo::Geometry;
 use crate::picker::PiecePicker;
 use crate::storage::Verified;
 use crate::time::Now;
-use crate::tracker::announce::{AnnounceFailure, AnnounceReply, AnnounceRequest, PeerAddr};
+use crate::tracker::announce::{
+    AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest, PeerAddr,
+};
 use crate::tracker::schedule::Schedule;
 use crate::wire::{Handshake, Message, WireError};
 
@@ -233,6 +235,8 @@ pub struct Torrent {
     pub(super) connections: u32,
     pub(super) dial: DialBook,
     pub(super) schedule: Option<Schedule>,
+    /// The announce under way.
+    pub(super) announcing: Option<AnnounceEvent>,
     pub(super) blame: Blame,
     pub(super) choking: Choking,
     pub(super) picker: Box<dyn PiecePicker>,
@@ -267,7 +271,13 @@ impl Torrent {
     /// A session that has not started; feed [`Input::Start`].
     #[must_use]
     pub fn new(setup: TorrentSetup) -> Torrent {
-        let TorrentSetup { config, geometry, have, mut rngs, .. } = setup;
+        let TorrentSetup {
+            config,
+            geometry,
+            have,
+            mut rngs,
+            ..
+        } = setup;
         let complete = have.is_full();
         Torrent {
             info_hash: setup.info_hash,
@@ -279,6 +289,7 @@ impl Torrent {
             connections: 0,
             dial: DialBook::default(),
             schedule: setup.tracked.then(|| Schedule::new(&config, complete)),
+            announcing: None,
             blame: Blame::default(),
             choking: Choking::new(setup.choker, &config, &mut rngs.choker),
             picker: setup.picker,
@@ -299,7 +310,11 @@ impl Torrent {
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
             Input::Start => self.on_start(now),
-            Input::Connected { conn, addr, inbound } => self.on_connected(conn, addr, inbound, now),
+            Input::Connected {
+                conn,
+                addr,
+                inbound,
+            } => self.on_connected(conn, addr, inbound, now),
             Input::ConnectFailed { addr } => {
                 self.dial.failed(addr, now, &self.config);
                 self.emit(Event::DialFailed { peer: addr });
@@ -310,7 +325,11 @@ impl Torrent {
             Input::Message { conn, message } => self.on_message(conn, message, now),
             Input::WireError { conn, error } => self.close(conn, CloseReason::Wire(error), now),
             Input::SendRoom { conn, queued } => self.on_send_room(conn, queued),
-            Input::BlockRead { conn, range, result } => {
+            Input::BlockRead {
+                conn,
+                range,
+                result,
+            } => {
                 self.on_block_read(conn, range, result, now);
             }
             Input::StorageFailed(failure) => self.on_storage_failure(failure),
@@ -396,7 +415,9 @@ impl Torrent {
     }
 
     pub(super) fn peer(&mut self, slot: usize) -> &mut Peer {
-        self.peers[slot].as_mut().expect("the caller found a peer in this slot")
+        self.peers[slot]
+            .as_mut()
+            .expect("the caller found a peer in this slot")
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = usize> + use<> {
@@ -417,7 +438,9 @@ impl Torrent {
 
     fn on_start(&mut self, now: Now) {
         self.phase = Phase::Running;
-        self.emit(Event::Started { have: self.pieces.have.count() });
+        self.emit(Event::Started {
+            have: self.pieces.have.count(),
+        });
         self.choking.begin(now);
         self.arm(self.choking.next_round());
         self.announce_if_due(now);
@@ -427,7 +450,8 @@ impl Torrent {
         if !inbound {
             self.dial.connected(addr);
         }
-        let full = inbound && self.connections + self.dial.dialling() >= self.config.connections_max;
+        let full =
+            inbound && self.connections + self.dial.dialling() >= self.config.connections_max;
         if self.phase != Phase::Running || full || self.blame.banned_addr(addr) {
             self.push(Output::Close { conn });
             return;
@@ -437,7 +461,10 @@ impl Torrent {
             self.peers.resize_with(slot + 1, || None);
             self.bitfields.resize_with(slot + 1, BitSet::default);
         }
-        assert!(self.peers[slot].is_none(), "a connection's slot is free when it opens");
+        assert!(
+            self.peers[slot].is_none(),
+            "a connection's slot is free when it opens"
+        );
         self.peers[slot] = Some(Box::new(Peer::new(conn, addr, inbound, now, &self.config)));
         self.connections += 1;
         if !inbound {
@@ -447,8 +474,11 @@ impl Torrent {
     }
 
     fn push_handshake(&mut self, conn: ConnId) {
-        let handshake =
-            Handshake { reserved: [0; 8], info_hash: self.info_hash, peer_id: self.peer_id };
+        let handshake = Handshake {
+            reserved: [0; 8],
+            info_hash: self.info_hash,
+            peer_id: self.peer_id,
+        };
         self.push(Output::Handshake { conn, handshake });
     }
 
@@ -489,7 +519,10 @@ impl Torrent {
         peer.id = Some(id);
         peer.sender = sender;
         peer.last_received = now;
-        self.emit(Event::PeerJoined { peer: addr, inbound });
+        self.emit(Event::PeerJoined {
+            peer: addr,
+            inbound,
+        });
         if !self.pieces.have.is_empty() {
             let bits = Bytes::from(self.pieces.have.to_wire());
             self.send(slot, Message::Bitfield(bits), now);
@@ -534,7 +567,10 @@ impl Torrent {
             let of_use = peer.active() && peer.down.received_now + peer.up.given > 0;
             self.dial.ended(peer.addr, of_use, now, &self.config);
         }
-        self.emit(Event::PeerGone { peer: peer.addr, why });
+        self.emit(Event::PeerGone {
+            peer: peer.addr,
+            why,
+        });
         if self.phase == Phase::Running {
             if peer.unchoked && peer.interested {
                 self.fill_slots(now);
@@ -547,7 +583,11 @@ impl Torrent {
     fn on_message(&mut self, conn: ConnId, message: Message, now: Now) {
         let Some(slot) = self.slot(conn) else { return };
         if !self.is_active(slot) {
-            return self.close(conn, CloseReason::Protocol("a message before the handshake"), now);
+            return self.close(
+                conn,
+                CloseReason::Protocol("a message before the handshake"),
+                now,
+            );
         }
         let peer = self.peer(slot);
         peer.last_received = now;
@@ -655,7 +695,9 @@ impl Torrent {
     /// A ban: every connection of that sender is closed.
     pub(super) fn expel(&mut self, sender: SenderId, why: CloseReason, now: Now) {
         for slot in self.slots() {
-            let Some(peer) = &self.peers[slot] else { continue };
+            let Some(peer) = &self.peers[slot] else {
+                continue;
+            };
             if peer.sender == sender {
                 let (conn, addr) = (peer.conn, peer.addr);
                 self.close(conn, why, now);

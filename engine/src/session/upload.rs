@@ -85,19 +85,30 @@ impl Torrent {
         let Some(slot) = self.slot(conn) else { return };
         let peer = self.peer(slot);
         // A choke in the meantime emptied the list.
-        let Some(at) = peer.up.reading.iter().position(|r| *r == range) else { return };
+        let Some(at) = peer.up.reading.iter().position(|r| *r == range) else {
+            return;
+        };
         peer.up.reading.remove(at);
         peer.up.reading_bytes -= u64::from(range.len);
         peer.up.given += u64::from(range.len);
         let (addr, sender) = (peer.addr, peer.sender);
-        let message = Message::Piece { piece: range.piece, begin: range.begin, data };
+        let message = Message::Piece {
+            piece: range.piece,
+            begin: range.begin,
+            data,
+        };
         peer.up.queued_bytes += message.wire_len();
         self.totals.sent += u64::from(range.len);
         if let Some(sender) = self.blame.get_mut(sender) {
             sender.sent += u64::from(range.len);
         }
         let BlockRange { piece, begin, len } = range;
-        self.emit(Event::BlockSent { peer: addr, piece, begin, len });
+        self.emit(Event::BlockSent {
+            peer: addr,
+            piece,
+            begin,
+            len,
+        });
         self.send(slot, message, now);
     }
 

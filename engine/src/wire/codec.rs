@@ -49,8 +49,14 @@ impl Decoder {
     /// A decoder for a torrent whose bitfields have `bitfield_bytes` bytes.
     #[must_use]
     pub fn new(bitfield_bytes: u32) -> Decoder {
-        let len_max = (9 + BLOCK_BYTES).max(bitfield_bytes.saturating_add(1)).max(EXTENDED_BYTES_MAX);
-        Decoder { chunks: VecDeque::new(), buffered: 0, len_max }
+        let len_max = (9 + BLOCK_BYTES)
+            .max(bitfield_bytes.saturating_add(1))
+            .max(EXTENDED_BYTES_MAX);
+        Decoder {
+            chunks: VecDeque::new(),
+            buffered: 0,
+            len_max,
+        }
     }
 
     /// Appends what arrived.
@@ -84,7 +90,9 @@ impl Decoder {
         }
         let mut bytes = [0; HANDSHAKE_BYTES];
         self.take_into(&mut bytes);
-        Handshake::decode(&bytes).ok_or(WireError::NotBitTorrent).map(Some)
+        Handshake::decode(&bytes)
+            .ok_or(WireError::NotBitTorrent)
+            .map(Some)
     }
 
     /// The next message, once all its bytes are there.
@@ -136,7 +144,10 @@ impl Decoder {
             20 => {
                 let mut ext = [0];
                 self.take_into(&mut ext);
-                return Message::Extended { id: ext[0], payload: self.take(body - 1) };
+                return Message::Extended {
+                    id: ext[0],
+                    payload: self.take(body - 1),
+                };
             }
             0..=4 | 6 | 8 | 9 | 13..=17 => self.take_into(&mut small[..body]),
             _ => {
@@ -145,7 +156,11 @@ impl Decoder {
             }
         }
         let piece = PieceIndex(be32(&small));
-        let range = BlockRange { piece, begin: be32(&small[4..]), len: be32(&small[8..]) };
+        let range = BlockRange {
+            piece,
+            begin: be32(&small[4..]),
+            len: be32(&small[8..]),
+        };
         match id {
             0 => Message::Choke,
             1 => Message::Unchoke,
@@ -181,7 +196,10 @@ impl Decoder {
     fn take_into(&mut self, out: &mut [u8]) {
         let mut filled = 0;
         while filled < out.len() {
-            let chunk = self.chunks.front_mut().expect("the caller checked `buffered`");
+            let chunk = self
+                .chunks
+                .front_mut()
+                .expect("the caller checked `buffered`");
             let n = chunk.len().min(out.len() - filled);
             chunk.copy_to_slice(&mut out[filled..filled + n]);
             filled += n;
@@ -240,8 +258,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_message() -> impl Strategy<Value = Message> {
-        let range = (any::<u32>(), any::<u32>(), any::<u32>())
-            .prop_map(|(p, begin, len)| BlockRange { piece: PieceIndex(p), begin, len });
+        let range =
+            (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(p, begin, len)| BlockRange {
+                piece: PieceIndex(p),
+                begin,
+                len,
+            });
         let data = |min, max| prop::collection::vec(any::<u8>(), min..max).prop_map(Bytes::from);
         prop_oneof![
             Just(Message::KeepAlive),
@@ -259,8 +281,13 @@ mod tests {
             range.clone().prop_map(Message::Request),
             range.clone().prop_map(Message::Cancel),
             range.prop_map(Message::Reject),
-            (any::<u32>(), any::<u32>(), data(1, 16385))
-                .prop_map(|(p, begin, data)| Message::Piece { piece: PieceIndex(p), begin, data }),
+            (any::<u32>(), any::<u32>(), data(1, 16385)).prop_map(|(p, begin, data)| {
+                Message::Piece {
+                    piece: PieceIndex(p),
+                    begin,
+                    data,
+                }
+            }),
             (any::<u8>(), data(0, 60)).prop_map(|(id, payload)| Message::Extended { id, payload }),
         ]
     }
@@ -324,26 +351,39 @@ mod tests {
         for (id, len) in [(0, 2), (4, 4), (6, 12), (7, 9), (9, 5), (14, 2), (20, 1)] {
             let mut decoder = Decoder::new(10);
             decoder.push(Bytes::from(vec![0, 0, 0, len, id]));
-            let wanted = WireError::BadLength { id, len: u32::from(len) };
+            let wanted = WireError::BadLength {
+                id,
+                len: u32::from(len),
+            };
             assert_eq!(decoder.next_message(), Err(wanted));
         }
         let mut decoder = Decoder::new(10);
         decoder.push(Bytes::from_static(&[0, 0, 0x40, 0x0a, 7]));
-        assert_eq!(decoder.next_message(), Err(WireError::BadLength { id: 7, len: 0x400a }));
+        assert_eq!(
+            decoder.next_message(),
+            Err(WireError::BadLength { id: 7, len: 0x400a })
+        );
     }
 
     #[test]
     fn unknown_ids_are_skipped() {
         let mut decoder = Decoder::new(10);
         decoder.push(Bytes::from_static(&[0, 0, 0, 3, 99, 1, 2, 0, 0, 0, 1, 1]));
-        assert_eq!(drain(&mut decoder), Ok(vec![Message::Unknown(99), Message::Unchoke]));
+        assert_eq!(
+            drain(&mut decoder),
+            Ok(vec![Message::Unknown(99), Message::Unchoke])
+        );
     }
 
     #[test]
     fn a_block_in_a_chunk_of_its_own_is_not_copied() {
         let data = Bytes::from(vec![5u8; 16384]);
         let mut head = BytesMut::new();
-        let message = Message::Piece { piece: PieceIndex(1), begin: 0, data: data.clone() };
+        let message = Message::Piece {
+            piece: PieceIndex(1),
+            begin: 0,
+            data: data.clone(),
+        };
         let tail = message.encode_head(&mut head).expect("a block");
         let mut decoder = Decoder::new(10);
         decoder.push(head.freeze());

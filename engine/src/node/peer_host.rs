@@ -1,0 +1,493 @@
+//! Owns the loop of one host with one peer: takes the next fact from the network, the disk, the
+//! tracker, the user or the clock, feeds the session, and carries out what it decides.
+//!
+//! Invariants: the session is drained after every fact; what it sends to one connection leaves in
+//! that order, small messages of one wake-up as one write; a block is never copied here.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, Sleep};
+
+use crate::bits::BitSet;
+use crate::ids::{ConnId, PieceIndex};
+use crate::metainfo::Geometry;
+use crate::session::event::Event;
+use crate::session::torrent::{Input, Output, StorageFailure, Torrent};
+use crate::storage::{Storage, StorageEvent};
+use crate::time::Now;
+use crate::tracker::announce::{AnnounceFailure, AnnounceReply, AnnounceRequest};
+use crate::tracker::http::HttpTarget;
+use crate::wire::Decoder;
+
+use super::network::{CloseHow, NetEvent, Network, Resolving};
+use super::stream::StreamHub;
+use super::tracker_client;
+
+/// What a user may tell a running peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Leave the swarm: announce `stopped`, close the connections.
+    Leave,
+}
+
+/// What a host needs beside its session.
+pub struct PeerHostSetup<N, S> {
+    /// The network.
+    pub net: N,
+    /// The disk.
+    pub storage: S,
+    /// The session, not started.
+    pub torrent: Torrent,
+    /// The sizes of its torrent.
+    pub geometry: Geometry,
+    /// The tracker, if there is one.
+    pub tracker: Option<HttpTarget>,
+    /// Time for a tracker to answer.
+    pub announce_timeout: Duration,
+    /// The moment that the session calls 0.
+    pub epoch: Instant,
+    /// How long to stay after the content is complete; `None`: until told to leave.
+    pub seed_for: Option<Duration>,
+    /// What the user says.
+    pub commands: UnboundedReceiver<Command>,
+    /// Who hears of every event.
+    pub observer: Box<dyn FnMut(Now, &Event)>,
+}
+
+/// One host with one peer.
+pub struct PeerHost<N, S> {
+    net: N,
+    storage: S,
+    torrent: Torrent,
+    bitfield_bytes: u32,
+    conns: Vec<Option<Conn>>,
+    /// Connections with bytes that wait for the end of this wake-up.
+    unsent: Vec<ConnId>,
+    dials: BTreeMap<SocketAddr, ConnId>,
+    dial_addrs: BTreeMap<ConnId, SocketAddr>,
+    hub: StreamHub,
+    tracker: Option<HttpTarget>,
+    announce_timeout: Duration,
+    announce: Option<Announce>,
+    epoch: Instant,
+    sleep: Option<(Now, Pin<Box<Sleep>>)>,
+    seed_for: Option<Duration>,
+    leave_at: Now,
+    commands: Option<UnboundedReceiver<Command>>,
+    observer: Box<dyn FnMut(Now, &Event)>,
+    left: bool,
+}
+
+/// A peer connection at this level: its bytes.
+struct Conn {
+    id: ConnId,
+    decoder: Decoder,
+    greeted: bool,
+    out: BytesMut,
+}
+
+type Answer = Result<AnnounceReply, AnnounceFailure>;
+
+/// An announce under way.
+enum Announce {
+    Resolving(Resolving, Box<AnnounceRequest>),
+    Talking(Pin<Box<dyn Future<Output = Answer>>>),
+}
+
+/// Facts handled in one wake-up before other tasks get their turn.
+const FACTS_PER_WAKE: u32 = 512;
+/// Bytes of an HTTP answer that may wait unread.
+const HTTP_UNREAD_MAX: u64 = 64 * 1024;
+/// Hashes under way while content is checked before the start.
+const CHECKS_AHEAD: u32 = 16;
+
+/// Finds out which pieces a disk holds, before a session starts: nothing unverified is served.
+/// `progress` hears the number of pieces checked.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub async fn check_content<S: Storage>(
+    storage: &mut S,
+    geometry: Geometry,
+    mut progress: impl FnMut(u32),
+) -> std::io::Result<BitSet> {
+    let mut have = BitSet::empty(geometry.pieces);
+    if !storage.may_hold_content() {
+        return Ok(have);
+    }
+    let (mut asked, mut answered) = (0, 0);
+    while answered < geometry.pieces {
+        while asked < geometry.pieces && asked - answered < CHECKS_AHEAD {
+            storage.verify(PieceIndex(asked), false);
+            asked += 1;
+        }
+        if let StorageEvent::Verified(verified) = poll_fn(|cx| storage.poll_event(cx)).await {
+            let verified = verified?;
+            if verified.good {
+                have.insert(verified.piece);
+            }
+            answered += 1;
+            progress(answered);
+        }
+    }
+    Ok(have)
+}
+
+impl<N: Network, S: Storage> PeerHost<N, S> {
+    /// A host whose network listens already.
+    pub fn new(setup: PeerHostSetup<N, S>) -> PeerHost<N, S> {
+        PeerHost {
+            net: setup.net,
+            storage: setup.storage,
+            torrent: setup.torrent,
+            bitfield_bytes: setup.geometry.bitfield_bytes(),
+            conns: Vec::new(),
+            unsent: Vec::new(),
+            dials: BTreeMap::new(),
+            dial_addrs: BTreeMap::new(),
+            hub: StreamHub::new(HTTP_UNREAD_MAX),
+            tracker: setup.tracker,
+            announce_timeout: setup.announce_timeout,
+            announce: None,
+            epoch: setup.epoch,
+            sleep: None,
+            seed_for: setup.seed_for,
+            leave_at: Now::NEVER,
+            commands: Some(setup.commands),
+            observer: setup.observer,
+            left: false,
+        }
+    }
+
+    /// Runs until the peer has left; returns the session with its books.
+    pub async fn run(mut self) -> Torrent {
+        if self.torrent.complete() {
+            self.plan_departure();
+        }
+        self.feed(Input::Start);
+        poll_fn(|cx| self.poll(cx)).await;
+        self.torrent
+    }
+
+    fn now(&self) -> Now {
+        Now::START.after(Instant::now().duration_since(self.epoch))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut ready = true;
+        for _ in 0..FACTS_PER_WAKE {
+            ready = self.poll_fact(cx);
+            if !ready || self.left {
+                break;
+            }
+        }
+        self.flush_all();
+        self.hub.pump(&mut self.net, cx);
+        if self.left {
+            return Poll::Ready(());
+        }
+        if ready {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Handles the next fact; false when there is none. The order is fixed.
+    fn poll_fact(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(commands) = &mut self.commands
+            && let Poll::Ready(command) = commands.poll_recv(cx)
+        {
+            match command {
+                Some(Command::Leave) => self.feed(Input::Leave),
+                None => self.commands = None,
+            }
+            return true;
+        }
+        if let Poll::Ready(event) = self.storage.poll_event(cx) {
+            self.on_storage(event);
+            return true;
+        }
+        if let Poll::Ready(event) = self.net.poll_event(cx) {
+            if let Some(event) = self.hub.on_event(event) {
+                self.on_net(event);
+            }
+            return true;
+        }
+        self.poll_announce(cx) || self.poll_timer(cx)
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let due = self.torrent.poll_timeout().min(self.leave_at);
+        if due == Now::NEVER {
+            self.sleep = None;
+            return false;
+        }
+        let at = self.epoch + Duration::from_nanos(due.0);
+        let (armed, sleep) = self
+            .sleep
+            .get_or_insert_with(|| (due, Box::pin(tokio::time::sleep_until(at))));
+        if *armed != due {
+            sleep.as_mut().reset(at);
+            *armed = due;
+        }
+        if sleep.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.sleep = None;
+        if self.leave_at <= self.now() {
+            self.leave_at = Now::NEVER;
+            self.feed(Input::Leave);
+        } else {
+            self.feed(Input::Timer);
+        }
+        true
+    }
+
+    fn poll_announce(&mut self, cx: &mut Context<'_>) -> bool {
+        let answer = match &mut self.announce {
+            None => return false,
+            Some(Announce::Resolving(resolving, request)) => match resolving.as_mut().poll(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Err(_)) => Err(AnnounceFailure::Unreachable),
+                Poll::Ready(Ok(addr)) => {
+                    let request = (**request).clone();
+                    let target = self.tracker.clone().expect("an announce has a target");
+                    let timeout = self.announce_timeout;
+                    let stream = self.hub.open(self.net.connect(addr));
+                    self.announce = Some(Announce::Talking(Box::pin(async move {
+                        tracker_client::announce(stream, &target, &request, timeout).await
+                    })));
+                    return true;
+                }
+            },
+            Some(Announce::Talking(talk)) => match talk.as_mut().poll(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(answer) => answer,
+            },
+        };
+        self.announce = None;
+        self.feed(Input::Announced(answer));
+        true
+    }
+
+    fn on_storage(&mut self, event: StorageEvent) {
+        let failed = |error: std::io::Error| StorageFailure(error.to_string());
+        match event {
+            StorageEvent::Read {
+                token,
+                range,
+                result,
+            } => {
+                let conn = conn_of(token);
+                self.feed(Input::BlockRead {
+                    conn,
+                    range,
+                    result: result.map_err(failed),
+                });
+            }
+            StorageEvent::Verified(Ok(verified)) => self.feed(Input::PieceVerified(verified)),
+            StorageEvent::Written { result: Ok(()), .. } | StorageEvent::Finished(Ok(())) => {}
+            StorageEvent::Written {
+                result: Err(error), ..
+            }
+            | StorageEvent::Finished(Err(error))
+            | StorageEvent::Verified(Err(error)) => self.feed(Input::StorageFailed(failed(error))),
+        }
+    }
+
+    fn on_net(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::Opened {
+                conn,
+                from,
+                inbound,
+            } => {
+                self.forget_dial(conn);
+                let slot = conn.slot as usize;
+                if self.conns.len() <= slot {
+                    self.conns.resize_with(slot + 1, || None);
+                }
+                self.conns[slot] = Some(Conn {
+                    id: conn,
+                    decoder: Decoder::new(self.bitfield_bytes),
+                    greeted: false,
+                    out: BytesMut::new(),
+                });
+                self.feed(Input::Connected {
+                    conn,
+                    addr: from,
+                    inbound,
+                });
+            }
+            NetEvent::Failed { conn, .. } => {
+                if let Some(addr) = self.forget_dial(conn) {
+                    self.feed(Input::ConnectFailed { addr });
+                }
+            }
+            NetEvent::Data { conn, data } => self.on_data(conn, data),
+            NetEvent::Room { conn, queued } => {
+                if self.conn(conn).is_some() {
+                    self.feed(Input::SendRoom { conn, queued });
+                }
+            }
+            NetEvent::Closed { conn, .. } => {
+                if self.conn(conn).is_some() {
+                    self.conns[conn.slot as usize] = None;
+                    self.feed(Input::Gone { conn });
+                }
+            }
+            // Nothing here speaks UDP yet; a stray datagram changes nothing.
+            NetEvent::Datagram { .. } => {}
+        }
+    }
+
+    fn on_data(&mut self, conn: ConnId, data: Bytes) {
+        let Some(found) = self.conn(conn) else { return };
+        found.decoder.push(data);
+        // The session may close the connection after any message.
+        while let Some(found) = self.conn(conn) {
+            let input = if found.greeted {
+                match found.decoder.next_message() {
+                    Ok(None) => return,
+                    Ok(Some(message)) => Input::Message { conn, message },
+                    Err(error) => Input::WireError { conn, error },
+                }
+            } else {
+                match found.decoder.next_handshake() {
+                    Ok(None) => return,
+                    Ok(Some(handshake)) => {
+                        found.greeted = true;
+                        Input::Handshake { conn, handshake }
+                    }
+                    Err(error) => Input::WireError { conn, error },
+                }
+            };
+            self.feed(input);
+        }
+    }
+
+    fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns
+            .get_mut(id.slot as usize)?
+            .as_mut()
+            .filter(|c| c.id == id)
+    }
+
+    fn forget_dial(&mut self, conn: ConnId) -> Option<SocketAddr> {
+        let addr = self.dial_addrs.remove(&conn)?;
+        self.dials.remove(&addr);
+        Some(addr)
+    }
+
+    /// Feeds one fact and carries out what follows.
+    fn feed(&mut self, input: Input) {
+        let now = self.now();
+        self.torrent.handle(input, now);
+        while let Some(output) = self.torrent.poll_output() {
+            self.carry_out(output, now);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output, now: Now) {
+        match output {
+            Output::Handshake { conn, handshake } => {
+                if let Some(found) = self.conn(conn) {
+                    found.out.extend_from_slice(&handshake.encode());
+                    self.unsent.push(conn);
+                }
+            }
+            Output::Send { conn, message } => {
+                let Some(found) = self.conn(conn) else { return };
+                if found.out.is_empty() {
+                    self.unsent.push(conn);
+                }
+                let Some(found) = self.conn(conn) else { return };
+                if let Some(block) = message.encode_head(&mut found.out) {
+                    let head = found.out.split().freeze();
+                    self.net.send(conn, head);
+                    self.net.send(conn, block);
+                }
+            }
+            Output::Connect { addr } => {
+                let conn = self.net.connect(addr);
+                self.dials.insert(addr, conn);
+                self.dial_addrs.insert(conn, addr);
+            }
+            Output::Abandon { addr } => {
+                if let Some(conn) = self.dials.remove(&addr) {
+                    self.dial_addrs.remove(&conn);
+                    self.net.close(conn, CloseHow::Reset);
+                }
+            }
+            Output::Close { conn } => {
+                self.flush(conn);
+                if self.conn(conn).is_some() {
+                    self.conns[conn.slot as usize] = None;
+                    self.net.close(conn, CloseHow::Finish);
+                }
+            }
+            Output::ReadBlock { conn, range } => self.storage.read(token_of(conn), range),
+            Output::WriteBlock { range, data } => self.storage.write(range, data),
+            Output::VerifyPiece { piece, digests } => self.storage.verify(piece, digests),
+            Output::Finish => self.storage.finish(),
+            Output::Announce(request) => self.begin_announce(request),
+            Output::Emit(event) => {
+                if event == Event::Completed {
+                    self.plan_departure();
+                }
+                (self.observer)(now, &event);
+            }
+            Output::Left => self.left = true,
+        }
+    }
+
+    fn begin_announce(&mut self, request: AnnounceRequest) {
+        let target = self
+            .tracker
+            .as_ref()
+            .expect("a session announces only when it is tracked");
+        let resolving = self.net.resolve(&target.host, target.port);
+        self.announce = Some(Announce::Resolving(resolving, Box::new(request)));
+    }
+
+    fn plan_departure(&mut self) {
+        if let Some(stay) = self.seed_for {
+            self.leave_at = self.now().after(stay);
+        }
+    }
+
+    fn flush_all(&mut self) {
+        for conn in std::mem::take(&mut self.unsent) {
+            self.flush(conn);
+        }
+    }
+
+    fn flush(&mut self, conn: ConnId) {
+        if let Some(found) = self.conn(conn)
+            && !found.out.is_empty()
+        {
+            let data = found.out.split().freeze();
+            self.net.send(conn, data);
+        }
+    }
+}
+
+/// The storage's name for a connection.
+fn token_of(conn: ConnId) -> u64 {
+    u64::from(conn.generation) << 32 | u64::from(conn.slot)
+}
+
+fn conn_of(token: u64) -> ConnId {
+    let part = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).expect("32 bits");
+    ConnId {
+        slot: part(token),
+        generation: part(token >> 32),
+    }
+}
