@@ -9,3 +9,4 @@ mod paths;
 
 pub use geometry::Geometry;
 pub use parse::{FileEntry, Metainfo, MetainfoError};
+pub(crate) use paths::PART_SUFFIX;
