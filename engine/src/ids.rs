@@ -6,7 +6,7 @@ use std::fmt;
 pub const BLOCK_BYTES: u32 = 16 * 1024;
 
 /// Index of a piece, counted from 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, serde::Serialize)]
 pub struct PieceIndex(pub u32);
 
 impl PieceIndex {

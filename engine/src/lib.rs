@@ -5,6 +5,7 @@
 //! from a [`node::network::Network`] and a [`storage::Storage`]. The engine does not know that
 //! simulation exists; the same code runs on real sockets.
 
+pub mod bits;
 pub mod choker;
 pub mod config;
 pub mod ids;

@@ -5,6 +5,7 @@ pub mod bencode;
 pub mod create;
 pub mod geometry;
 pub mod parse;
+mod paths;
 
 pub use geometry::Geometry;
 pub use parse::{FileEntry, Metainfo, MetainfoError};

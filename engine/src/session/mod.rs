@@ -1,1 +1,22 @@
-//! (being written)
+//! The swarm session: one torrent's protocol as a pure state machine.
+//!
+//! [`torrent::Torrent`] takes facts and gives decisions; the other files are its rooms. Read them
+//! in the order in which a block travels: `torrent` (message) -> `peer` (legal now?) -> `requests`
+//! (asked for?) -> `pieces` (state) -> `blame` (bad piece) -> `interest`, `upload`, `choking`;
+//! `dial` and `announcing` find the peers.
+
+mod announcing;
+pub mod audit;
+mod blame;
+mod choking;
+mod dial;
+pub mod event;
+mod interest;
+mod peer;
+mod pieces;
+mod requests;
+pub mod torrent;
+mod upload;
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::ids::{InfoHash, PeerId};
 
 /// Why a peer announces (BEP 3).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AnnounceEvent {
     /// The first one.
     Started,

@@ -1,1 +1,366 @@
-//! (being written)
+//! Owns turning bytes into messages.
+//!
+//! Invariants: whatever way the bytes are cut, the same messages come out; nothing is gathered or
+//! allocated before the length was checked against the limit and the id; random bytes never panic.
+//! A block that arrives as one chunk is handed on as that chunk, uncopied.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::handshake::{HANDSHAKE_BYTES, Handshake, PROTOCOL};
+use super::message::Message;
+use crate::ids::{BLOCK_BYTES, BlockRange, PieceIndex};
+
+/// Why a connection's bytes cannot be read any further: the connection is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// The first bytes are not a BitTorrent handshake.
+    #[error("not the BitTorrent protocol")]
+    NotBitTorrent,
+    /// A length prefix above the limit.
+    #[error("a message of {0} bytes is longer than any legal one")]
+    TooLong(u32),
+    /// A known id with an impossible length.
+    #[error("message {id} cannot have length {len}")]
+    BadLength {
+        /// The message's id.
+        id: u8,
+        /// Its length field.
+        len: u32,
+    },
+}
+
+/// Longest extension message accepted (BEP 10; a metadata block of 16 KiB and its dictionary).
+const EXTENDED_BYTES_MAX: u32 = 2 + 16 * 1024 + 1024;
+/// Prefix, id, piece, begin: what stands before a block's data.
+const PIECE_HEAD: usize = 13;
+
+/// Reads one connection: a handshake, then messages.
+#[derive(Debug)]
+pub struct Decoder {
+    chunks: VecDeque<Bytes>,
+    buffered: usize,
+    len_max: u32,
+}
+
+impl Decoder {
+    /// A decoder for a torrent whose bitfields have `bitfield_bytes` bytes.
+    #[must_use]
+    pub fn new(bitfield_bytes: u32) -> Decoder {
+        let len_max = (9 + BLOCK_BYTES).max(bitfield_bytes.saturating_add(1)).max(EXTENDED_BYTES_MAX);
+        Decoder { chunks: VecDeque::new(), buffered: 0, len_max }
+    }
+
+    /// Appends what arrived.
+    pub fn push(&mut self, data: Bytes) {
+        if !data.is_empty() {
+            self.buffered += data.len();
+            self.chunks.push_back(data);
+        }
+    }
+
+    /// Bytes that wait for the rest of their message.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    /// The handshake, once all its bytes are there.
+    ///
+    /// # Errors
+    /// As soon as a byte differs from the protocol's name.
+    pub fn next_handshake(&mut self) -> Result<Option<Handshake>, WireError> {
+        let mut head = [0; 20];
+        let seen = self.peek(&mut head);
+        let mut wanted = [19; 20];
+        wanted[1..].copy_from_slice(PROTOCOL);
+        if head[..seen] != wanted[..seen] {
+            return Err(WireError::NotBitTorrent);
+        }
+        if self.buffered < HANDSHAKE_BYTES {
+            return Ok(None);
+        }
+        let mut bytes = [0; HANDSHAKE_BYTES];
+        self.take_into(&mut bytes);
+        Handshake::decode(&bytes).ok_or(WireError::NotBitTorrent).map(Some)
+    }
+
+    /// The next message, once all its bytes are there.
+    ///
+    /// # Errors
+    /// When the length is above the limit or impossible for the id. Nothing can be read after that.
+    pub fn next_message(&mut self) -> Result<Option<Message>, WireError> {
+        let mut head = [0; PIECE_HEAD];
+        let seen = self.peek(&mut head);
+        if seen < 4 {
+            return Ok(None);
+        }
+        let len = be32(&head[0..]);
+        if len == 0 {
+            self.take_into(&mut [0; 4]);
+            return Ok(Some(Message::KeepAlive));
+        }
+        if len > self.len_max {
+            return Err(WireError::TooLong(len));
+        }
+        if seen < 5 {
+            return Ok(None);
+        }
+        let id = head[4];
+        if !legal_length(id, len) {
+            return Err(WireError::BadLength { id, len });
+        }
+        if self.buffered < 4 + len as usize {
+            return Ok(None);
+        }
+        Ok(Some(self.take_message(id, len, &head)))
+    }
+
+    /// Takes a message that is all there and whose length is legal for its id.
+    fn take_message(&mut self, id: u8, len: u32, head: &[u8; PIECE_HEAD]) -> Message {
+        if id == 7 {
+            self.take_into(&mut [0; PIECE_HEAD]);
+            return Message::Piece {
+                piece: PieceIndex(be32(&head[5..])),
+                begin: be32(&head[9..]),
+                data: self.take(len as usize - 9),
+            };
+        }
+        self.take_into(&mut [0; 5]);
+        let mut small = [0; 12];
+        let body = len as usize - 1;
+        match id {
+            5 => return Message::Bitfield(self.take(body)),
+            20 => {
+                let mut ext = [0];
+                self.take_into(&mut ext);
+                return Message::Extended { id: ext[0], payload: self.take(body - 1) };
+            }
+            0..=4 | 6 | 8 | 9 | 13..=17 => self.take_into(&mut small[..body]),
+            _ => {
+                self.skip(body);
+                return Message::Unknown(id);
+            }
+        }
+        let piece = PieceIndex(be32(&small));
+        let range = BlockRange { piece, begin: be32(&small[4..]), len: be32(&small[8..]) };
+        match id {
+            0 => Message::Choke,
+            1 => Message::Unchoke,
+            2 => Message::Interested,
+            3 => Message::NotInterested,
+            4 => Message::Have(piece),
+            6 => Message::Request(range),
+            8 => Message::Cancel(range),
+            9 => Message::Port(u16::from_be_bytes([small[0], small[1]])),
+            13 => Message::Suggest(piece),
+            14 => Message::HaveAll,
+            15 => Message::HaveNone,
+            16 => Message::Reject(range),
+            _ => Message::AllowedFast(piece),
+        }
+    }
+
+    /// Copies the first bytes without taking them; returns how many there were.
+    fn peek(&self, out: &mut [u8]) -> usize {
+        let mut filled = 0;
+        for chunk in &self.chunks {
+            let n = chunk.len().min(out.len() - filled);
+            out[filled..filled + n].copy_from_slice(&chunk[..n]);
+            filled += n;
+            if filled == out.len() {
+                break;
+            }
+        }
+        filled
+    }
+
+    /// Takes exactly `out.len()` bytes, which are buffered.
+    fn take_into(&mut self, out: &mut [u8]) {
+        let mut filled = 0;
+        while filled < out.len() {
+            let chunk = self.chunks.front_mut().expect("the caller checked `buffered`");
+            let n = chunk.len().min(out.len() - filled);
+            chunk.copy_to_slice(&mut out[filled..filled + n]);
+            filled += n;
+            if chunk.is_empty() {
+                self.chunks.pop_front();
+            }
+        }
+        self.buffered -= filled;
+    }
+
+    /// Takes `n` bytes, which are buffered: a slice when one chunk holds them, else gathered.
+    fn take(&mut self, n: usize) -> Bytes {
+        match self.chunks.front_mut() {
+            Some(chunk) if chunk.len() == n => {
+                self.buffered -= n;
+                self.chunks.pop_front().expect("just seen")
+            }
+            Some(chunk) if chunk.len() > n => {
+                self.buffered -= n;
+                chunk.split_to(n)
+            }
+            _ => {
+                let mut gathered = BytesMut::zeroed(n);
+                self.take_into(&mut gathered);
+                gathered.freeze()
+            }
+        }
+    }
+
+    /// Drops `n` bytes, which are buffered.
+    fn skip(&mut self, n: usize) {
+        drop(self.take(n));
+    }
+}
+
+/// Whether a message with this id may have this length field (at least 1).
+fn legal_length(id: u8, len: u32) -> bool {
+    match id {
+        0..=3 | 14 | 15 => len == 1,
+        4 | 13 | 17 => len == 5,
+        6 | 8 | 16 => len == 13,
+        7 => len > 9 && len <= 9 + BLOCK_BYTES,
+        9 => len == 3,
+        20 => len >= 2,
+        _ => true,
+    }
+}
+
+fn be32(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_message() -> impl Strategy<Value = Message> {
+        let range = (any::<u32>(), any::<u32>(), any::<u32>())
+            .prop_map(|(p, begin, len)| BlockRange { piece: PieceIndex(p), begin, len });
+        let data = |min, max| prop::collection::vec(any::<u8>(), min..max).prop_map(Bytes::from);
+        prop_oneof![
+            Just(Message::KeepAlive),
+            Just(Message::Choke),
+            Just(Message::Unchoke),
+            Just(Message::Interested),
+            Just(Message::NotInterested),
+            Just(Message::HaveAll),
+            Just(Message::HaveNone),
+            any::<u32>().prop_map(|p| Message::Have(PieceIndex(p))),
+            any::<u32>().prop_map(|p| Message::Suggest(PieceIndex(p))),
+            any::<u32>().prop_map(|p| Message::AllowedFast(PieceIndex(p))),
+            any::<u16>().prop_map(Message::Port),
+            data(0, 40).prop_map(Message::Bitfield),
+            range.clone().prop_map(Message::Request),
+            range.clone().prop_map(Message::Cancel),
+            range.prop_map(Message::Reject),
+            (any::<u32>(), any::<u32>(), data(1, 16385))
+                .prop_map(|(p, begin, data)| Message::Piece { piece: PieceIndex(p), begin, data }),
+            (any::<u8>(), data(0, 60)).prop_map(|(id, payload)| Message::Extended { id, payload }),
+        ]
+    }
+
+    fn drain(decoder: &mut Decoder) -> Result<Vec<Message>, WireError> {
+        std::iter::from_fn(|| decoder.next_message().transpose()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_the_cut_the_same_messages(
+            messages in prop::collection::vec(any_message(), 0..12),
+            cuts in prop::collection::vec(1usize..3000, 1..40),
+        ) {
+            let mut bytes = BytesMut::new();
+            for message in &messages {
+                let before = bytes.len();
+                message.encode(&mut bytes);
+                prop_assert_eq!((bytes.len() - before) as u64, message.wire_len());
+            }
+            let mut rest = bytes.freeze();
+            let mut decoder = Decoder::new(40);
+            let mut read = Vec::new();
+            let mut cuts = cuts.iter().cycle();
+            while !rest.is_empty() {
+                let n = (*cuts.next().expect("a cycle")).min(rest.len());
+                decoder.push(rest.split_to(n));
+                read.extend(drain(&mut decoder).expect("legal bytes"));
+            }
+            prop_assert_eq!(read, messages);
+            prop_assert_eq!(decoder.buffered(), 0);
+        }
+
+        #[test]
+        fn random_bytes_never_panic(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20)) {
+            let mut decoder = Decoder::new(10);
+            let mut greeting = Decoder::new(10);
+            for chunk in chunks {
+                let chunk = Bytes::from(chunk);
+                greeting.push(chunk.clone());
+                let _ = greeting.next_handshake();
+                decoder.push(chunk);
+                if drain(&mut decoder).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_prefix_is_refused_before_its_bytes_arrive() {
+        let mut decoder = Decoder::new(10);
+        decoder.push(Bytes::from_static(&[0xff; 4]));
+        assert_eq!(decoder.next_message(), Err(WireError::TooLong(u32::MAX)));
+    }
+
+    #[test]
+    fn a_known_id_with_a_wrong_length_is_refused_at_its_fifth_byte() {
+        for (id, len) in [(0, 2), (4, 4), (6, 12), (7, 9), (9, 5), (14, 2), (20, 1)] {
+            let mut decoder = Decoder::new(10);
+            decoder.push(Bytes::from(vec![0, 0, 0, len, id]));
+            let wanted = WireError::BadLength { id, len: u32::from(len) };
+            assert_eq!(decoder.next_message(), Err(wanted));
+        }
+        let mut decoder = Decoder::new(10);
+        decoder.push(Bytes::from_static(&[0, 0, 0x40, 0x0a, 7]));
+        assert_eq!(decoder.next_message(), Err(WireError::BadLength { id: 7, len: 0x400a }));
+    }
+
+    #[test]
+    fn unknown_ids_are_skipped() {
+        let mut decoder = Decoder::new(10);
+        decoder.push(Bytes::from_static(&[0, 0, 0, 3, 99, 1, 2, 0, 0, 0, 1, 1]));
+        assert_eq!(drain(&mut decoder), Ok(vec![Message::Unknown(99), Message::Unchoke]));
+    }
+
+    #[test]
+    fn a_block_in_a_chunk_of_its_own_is_not_copied() {
+        let data = Bytes::from(vec![5u8; 16384]);
+        let mut head = BytesMut::new();
+        let message = Message::Piece { piece: PieceIndex(1), begin: 0, data: data.clone() };
+        let tail = message.encode_head(&mut head).expect("a block");
+        let mut decoder = Decoder::new(10);
+        decoder.push(head.freeze());
+        decoder.push(tail);
+        let Ok(Some(Message::Piece { data: read, .. })) = decoder.next_message() else {
+            panic!("a block");
+        };
+        assert_eq!(read.as_ptr(), data.as_ptr());
+    }
+
+    #[test]
+    fn a_foreign_handshake_fails_at_its_first_wrong_byte() {
+        let mut decoder = Decoder::new(10);
+        decoder.push(Bytes::from_static(b"GET / HT"));
+        assert_eq!(decoder.next_handshake(), Err(WireError::NotBitTorrent));
+        let mut decoder = Decoder::new(10);
+        decoder.push(Bytes::from_static(b"\x13BitTorrent"));
+        assert_eq!(decoder.next_handshake(), Ok(None));
+    }
+}

@@ -1,0 +1,172 @@
+//! Owns [`BitSet`]: a fixed number of flags, one per piece, in 64-bit words.
+//!
+//! Invariant: bits at and beyond `len` are zero, and `ones` is their count.
+
+use crate::ids::PieceIndex;
+
+/// A set of pieces.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct BitSet {
+    words: Vec<u64>,
+    len: u32,
+    ones: u32,
+}
+
+impl BitSet {
+    /// No piece of `len`.
+    #[must_use]
+    pub fn empty(len: u32) -> BitSet {
+        BitSet { words: vec![0; len.div_ceil(64) as usize], len, ones: 0 }
+    }
+
+    /// All pieces of `len`.
+    #[must_use]
+    pub fn full(len: u32) -> BitSet {
+        let mut set = BitSet { words: vec![u64::MAX; len.div_ceil(64) as usize], len, ones: len };
+        if let Some(last) = set.words.last_mut()
+            && !len.is_multiple_of(64)
+        {
+            *last = (1 << (len % 64)) - 1;
+        }
+        set
+    }
+
+    /// Reads the payload of a `bitfield` message (BEP 3: high bit first). `None` when its length
+    /// is not that of `len` pieces or a spare bit is set.
+    #[must_use]
+    pub fn from_wire(bytes: &[u8], len: u32) -> Option<BitSet> {
+        if bytes.len() != len.div_ceil(8) as usize {
+            return None;
+        }
+        let mut set = BitSet::empty(len);
+        for (i, &byte) in bytes.iter().enumerate() {
+            set.words[i / 8] |= u64::from(byte.reverse_bits()) << (8 * (i % 8));
+        }
+        if !len.is_multiple_of(64) && set.words.last().is_some_and(|last| last >> (len % 64) != 0) {
+            return None;
+        }
+        set.ones = set.words.iter().map(|w| w.count_ones()).sum();
+        Some(set)
+    }
+
+    /// Writes the payload of a `bitfield` message.
+    #[must_use]
+    pub fn to_wire(&self) -> Vec<u8> {
+        (0..self.len.div_ceil(8) as usize)
+            .map(|i| (self.words[i / 8] >> (8 * (i % 8))).to_le_bytes()[0].reverse_bits())
+            .collect()
+    }
+
+    /// Whether the piece is in the set; false for a piece that does not exist.
+    #[must_use]
+    pub fn contains(&self, piece: PieceIndex) -> bool {
+        self.words.get(piece.at() / 64).is_some_and(|w| w >> (piece.0 % 64) & 1 == 1)
+    }
+
+    /// Adds a piece; false when it was there.
+    pub fn insert(&mut self, piece: PieceIndex) -> bool {
+        assert!(piece.0 < self.len, "piece {piece} of {}", self.len);
+        let word = &mut self.words[piece.at() / 64];
+        let bit = 1 << (piece.0 % 64);
+        let new = *word & bit == 0;
+        *word |= bit;
+        self.ones += u32::from(new);
+        new
+    }
+
+    /// Removes a piece; false when it was not there.
+    pub fn remove(&mut self, piece: PieceIndex) -> bool {
+        let was = self.contains(piece);
+        if was {
+            self.words[piece.at() / 64] &= !(1 << (piece.0 % 64));
+            self.ones -= 1;
+        }
+        was
+    }
+
+    /// Pieces in the set.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.ones
+    }
+
+    /// Pieces that could be in the set.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether no piece is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ones == 0
+    }
+
+    /// Whether every piece is in the set.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.ones == self.len
+    }
+
+    /// The pieces in the set, in order.
+    pub fn iter(&self) -> impl Iterator<Item = PieceIndex> + '_ {
+        self.words.iter().enumerate().flat_map(|(i, &word)| ones(i, word))
+    }
+
+    /// The pieces in both sets, in order.
+    pub fn iter_and<'a>(&'a self, other: &'a BitSet) -> impl Iterator<Item = PieceIndex> + 'a {
+        self.words.iter().zip(&other.words).enumerate().flat_map(|(i, (a, b))| ones(i, a & b))
+    }
+
+    /// How many pieces are in `self` and not in `other`.
+    #[must_use]
+    pub fn count_minus(&self, other: &BitSet) -> u32 {
+        self.words.iter().zip(&other.words).map(|(a, b)| (a & !b).count_ones()).sum()
+    }
+}
+
+/// The set bits of word number `i`.
+fn ones(i: usize, word: u64) -> impl Iterator<Item = PieceIndex> {
+    let base = u32::try_from(i * 64).expect("as many bits as pieces");
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        (rest != 0).then(|| {
+            let bit = rest.trailing_zeros();
+            rest &= rest - 1;
+            PieceIndex(base + bit)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn wire_form_reads_back(bits in prop::collection::vec(any::<bool>(), 0..200)) {
+            let len = bits.len() as u32;
+            let mut set = BitSet::empty(len);
+            for (i, _) in bits.iter().enumerate().filter(|(_, b)| **b) {
+                set.insert(PieceIndex(i as u32));
+            }
+            let wire = set.to_wire();
+            prop_assert_eq!(wire.len() as u32, len.div_ceil(8));
+            prop_assert_eq!(BitSet::from_wire(&wire, len), Some(set.clone()));
+            prop_assert_eq!(set.count() as usize, set.iter().count());
+            let all = BitSet::full(len);
+            prop_assert_eq!(all.iter_and(&set).count() as u32, set.count());
+            prop_assert_eq!(all.count_minus(&set), len - set.count());
+        }
+    }
+
+    #[test]
+    fn piece_0_is_the_high_bit_and_spare_bits_are_refused() {
+        let set = BitSet::from_wire(&[0b1000_0000, 0b0100_0000], 10).expect("legal");
+        assert_eq!(set.iter().collect::<Vec<_>>(), [PieceIndex(0), PieceIndex(9)]);
+        assert_eq!(BitSet::from_wire(&[0, 0b0010_0000], 10), None);
+        assert_eq!(BitSet::from_wire(&[0], 10), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! Owns finding peers: when the tracker is asked, and whom to dial.
+//!
+//! Invariant: one announce is under way at a time; connections and dials together never exceed
+//! `connections_max`.
+
+use crate::time::Now;
+use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest};
+
+use super::event::{CloseReason, Event};
+use super::torrent::{Output, Phase, Torrent};
+
+impl Torrent {
+    /// Dials while there is room, and asks the tracker when it is time.
+    pub(super) fn find_peers(&mut self, now: Now) {
+        if self.phase == Phase::Running {
+            let taken = self.connections + self.dial.dialling();
+            let room = self.config.connections_max.saturating_sub(taken);
+            let seeding = self.complete();
+            let peers = &self.peers;
+            let connected = |id: &_| peers.iter().flatten().any(|p| p.id.as_ref() == Some(id));
+            let chosen = self.dial.choose(
+                now,
+                room,
+                seeding,
+                connected,
+                &self.config,
+                &mut self.rngs.contacts,
+            );
+            for addr in &chosen {
+                self.push(Output::Connect { addr: *addr });
+            }
+            let room = room as usize > chosen.len();
+            let due = self.dial.next_due(room, now, &self.config);
+            self.arm(due);
+        }
+        self.announce_if_due(now);
+    }
+
+    /// Fewer connections than we would like, and nobody left to dial would change that.
+    fn short_of_peers(&self) -> bool {
+        let low = self.config.peers_low.min(self.config.connections_max);
+        self.phase == Phase::Running && !self.complete() && self.connections < low
+    }
+
+    pub(super) fn announce_if_due(&mut self, now: Now) {
+        let short = self.short_of_peers();
+        let left = self.left();
+        let Some(schedule) = &mut self.schedule else { return };
+        if let Some(event) = schedule.poll(now, short) {
+            let wanted =
+                if event == AnnounceEvent::Stopped { 0 } else { self.config.peers_wanted };
+            let request = AnnounceRequest {
+                info_hash: self.info_hash,
+                peer_id: self.peer_id,
+                port: self.port,
+                uploaded: self.totals.sent,
+                downloaded: self.totals.gained,
+                left,
+                event,
+                wanted,
+                key: u32::from_be_bytes(self.peer_id.0[16..].try_into().expect("four bytes")),
+                tracker_id: None,
+                compact: true,
+            };
+            self.push(Output::Announce(request));
+        }
+        let due = self.schedule.as_ref().map_or(Now::NEVER, |s| s.next_due(short));
+        self.arm(due);
+    }
+
+    pub(super) fn on_announced(
+        &mut self,
+        result: Result<AnnounceReply, AnnounceFailure>,
+        now: Now,
+    ) {
+        let Some(schedule) = &mut self.schedule else { return };
+        match result {
+            Ok(reply) => {
+                let what = schedule.on_reply(&reply, now);
+                let peers = u32::try_from(reply.peers.len()).unwrap_or(u32::MAX);
+                self.emit(Event::Announced { what, peers });
+                self.dial.learn(&reply.peers, self.peer_id, &self.config);
+            }
+            Err(failure) => {
+                let what = schedule.on_failure(&failure, now, &mut self.rngs.contacts);
+                self.emit(Event::AnnounceFailed { what, why: failure.to_string() });
+                if self.phase == Phase::Leaving {
+                    return self.left_behind();
+                }
+            }
+        }
+        self.find_peers(now);
+        if self.phase == Phase::Leaving
+            && self.schedule.as_ref().is_some_and(|s| s.stopped_delivered())
+        {
+            self.left_behind();
+        }
+    }
+
+    /// The user leaves: connections close, `stopped` goes to the tracker if it knows of us.
+    pub(super) fn on_leave(&mut self, now: Now) {
+        if matches!(self.phase, Phase::Leaving | Phase::Left) {
+            return;
+        }
+        let started = self.phase != Phase::Idle;
+        self.phase = Phase::Leaving;
+        self.emit(Event::Leaving);
+        let open: Vec<_> = self.peers.iter().flatten().map(|p| p.conn).collect();
+        for conn in open {
+            self.close(conn, CloseReason::Leaving, now);
+        }
+        match &mut self.schedule {
+            Some(schedule) if started => {
+                schedule.stop();
+                if schedule.stopped_delivered() {
+                    return self.left_behind();
+                }
+                self.announce_if_due(now);
+            }
+            _ => self.left_behind(),
+        }
+    }
+
+    fn left_behind(&mut self) {
+        self.phase = Phase::Left;
+        self.push(Output::Left);
+    }
+}

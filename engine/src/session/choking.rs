@@ -1,0 +1,208 @@
+//! Owns who may download from us: the rounds, the slots between rounds, and interest.
+//!
+//! Invariants: never more interested peers unchoked than slots; a peer that is choked loses what it
+//! still waits for; a free slot goes to somebody interested at once (`unchoke_on_interest`).
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::choker::{ChokePeer, ChokeRound, Choker};
+use crate::config::EngineConfig;
+use crate::time::Now;
+use crate::wire::Message;
+
+use super::event::Event;
+use super::torrent::Torrent;
+
+/// The rounds.
+pub(super) struct Choking {
+    choker: Option<Box<dyn Choker>>,
+    /// Where in the interval our rounds fall, so that a swarm's rounds are not all at once.
+    phase_ns: u64,
+    next_round: Now,
+    next_rotation: Now,
+}
+
+impl Choking {
+    pub(super) fn new(
+        choker: Box<dyn Choker>,
+        config: &EngineConfig,
+        rng: &mut ChaCha8Rng,
+    ) -> Choking {
+        let interval = Now::START.after(config.choke_interval).0.max(1);
+        Choking {
+            choker: Some(choker),
+            phase_ns: rng.random_range(0..interval),
+            next_round: Now::NEVER,
+            next_rotation: Now::START,
+        }
+    }
+
+    pub(super) fn begin(&mut self, now: Now) {
+        self.next_round = Now(now.0.saturating_add(self.phase_ns));
+    }
+
+    pub(super) fn next_round(&self) -> Now {
+        self.next_round
+    }
+}
+
+impl Torrent {
+    /// One round: snapshot, decision, execution.
+    pub(super) fn choke_round(&mut self, now: Now) {
+        self.choking.next_round = now.after(self.config.choke_interval);
+        let rotate = self.choking.next_rotation <= now;
+        if rotate {
+            self.choking.next_rotation = now.after(self.config.optimistic_interval);
+        }
+        let mut slots = Vec::new();
+        let mut peers = Vec::new();
+        for slot in self.slots().filter(|&slot| self.is_active(slot)) {
+            slots.push(slot);
+            peers.push(self.snapshot(slot, now));
+        }
+        let round = ChokeRound {
+            now,
+            seeding: self.complete(),
+            slots: self.config.upload_slots,
+            optimistic_slots: self.config.optimistic_slots,
+            rotate,
+            quota: u64::from(self.config.seed_quota_pieces)
+                * u64::from(self.pieces.geometry.piece_bytes),
+            quota_time: self.config.seed_quota_time,
+            peers: &peers,
+        };
+        let mut choker = self.choking.choker.take().expect("put back below");
+        let verdicts = choker.decide(&round, &mut self.rngs.choker);
+        self.choking.choker = Some(choker);
+        assert_eq!(verdicts.len(), peers.len(), "a choker gives one verdict per peer");
+        // Chokes first: their slots are free before somebody else takes them.
+        for (slot, verdict) in slots.iter().zip(&verdicts) {
+            if !verdict.unchoke {
+                self.choke(*slot, now);
+            }
+        }
+        for (slot, verdict) in slots.iter().zip(&verdicts) {
+            if verdict.unchoke {
+                self.unchoke(*slot, verdict.optimistic, now);
+            }
+        }
+        for slot in slots {
+            let down = &mut self.peer(slot).down;
+            down.received_before = std::mem::take(&mut down.received_now);
+        }
+        self.emit_audit();
+    }
+
+    fn snapshot(&self, slot: usize, now: Now) -> ChokePeer {
+        let peer = self.peers[slot].as_ref().expect("only active peers take part");
+        let held = now.since(peer.choke_changed) >= self.config.choke_hold_min;
+        ChokePeer {
+            interested: peer.interested,
+            unchoked: peer.unchoked,
+            optimistic: peer.optimistic,
+            snubbed: peer.down.snubbed,
+            received: peer.down.received_now + peer.down.received_before,
+            given: peer.up.given,
+            since: peer.choke_changed,
+            waiting_since: peer.waiting_since,
+            changeable: !peer.ever_unchoked || held,
+        }
+    }
+
+    fn choke(&mut self, slot: usize, now: Now) {
+        let queue_behind = self.config.optimistic_interval * 3;
+        let peer = self.peer(slot);
+        if !peer.unchoked {
+            return;
+        }
+        peer.unchoked = false;
+        peer.optimistic = false;
+        peer.choke_changed = now;
+        peer.waiting_since = now.after(queue_behind);
+        let addr = peer.addr;
+        self.forget_uploads(slot);
+        self.emit(Event::Choked { peer: addr });
+        self.send(slot, Message::Choke, now);
+    }
+
+    fn unchoke(&mut self, slot: usize, optimistic: bool, now: Now) {
+        let peer = self.peer(slot);
+        peer.optimistic = optimistic;
+        if peer.unchoked {
+            return;
+        }
+        peer.unchoked = true;
+        peer.ever_unchoked = true;
+        peer.choke_changed = now;
+        peer.up.given = 0;
+        let addr = peer.addr;
+        self.emit(Event::Unchoked { peer: addr, optimistic });
+        self.send(slot, Message::Unchoke, now);
+    }
+
+    /// Slots in use.
+    fn slots_used(&self) -> u32 {
+        let used = self.peers.iter().flatten().filter(|p| p.unchoked && p.interested).count();
+        u32::try_from(used).expect("no more than connections")
+    }
+
+    pub(super) fn on_interest(&mut self, slot: usize, on: bool, now: Now) {
+        let peer = self.peer(slot);
+        if peer.interested == on {
+            return;
+        }
+        peer.interested = on;
+        let (addr, unchoked) = (peer.addr, peer.unchoked);
+        self.emit(Event::InterestedBy { peer: addr, on });
+        match (on, unchoked) {
+            // It takes a slot again; if that went to somebody else meanwhile, one must go.
+            (true, true) if self.slots_used() > self.config.upload_slots => {
+                self.choke_worst(now);
+            }
+            (true, false) => self.fill_slots(now),
+            (false, true) => {
+                self.forget_uploads(slot);
+                self.fill_slots(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Chokes the regular peer that gave least; of equals the one unchoked last.
+    fn choke_worst(&mut self, now: Now) {
+        let worst = self
+            .slots()
+            .filter(|&slot| {
+                let peer = self.peers[slot].as_ref();
+                peer.is_some_and(|p| p.unchoked && p.interested && !p.optimistic)
+            })
+            .min_by_key(|&slot| {
+                let peer = self.peers[slot].as_ref().expect("just seen");
+                let gave = peer.down.received_now + peer.down.received_before;
+                (gave, std::cmp::Reverse(peer.choke_changed), slot)
+            });
+        if let Some(slot) = worst {
+            self.choke(slot, now);
+        }
+    }
+
+    /// Gives free slots to interested peers between rounds: who gave most, then who waits longest.
+    pub(super) fn fill_slots(&mut self, now: Now) {
+        if !self.config.unchoke_on_interest {
+            return;
+        }
+        while self.slots_used() < self.config.upload_slots {
+            let best = self
+                .slots()
+                .filter(|&slot| self.is_active(slot))
+                .map(|slot| (slot, self.snapshot(slot, now)))
+                .filter(|(_, p)| p.interested && !p.unchoked && p.changeable)
+                .min_by_key(|(slot, p)| (std::cmp::Reverse(p.received), p.waiting_since, *slot));
+            let Some((slot, _)) = best else { return };
+            let regular = self.config.upload_slots.saturating_sub(self.config.optimistic_slots);
+            let optimistic = self.slots_used() >= regular && !self.complete();
+            self.unchoke(slot, optimistic, now);
+        }
+    }
+}

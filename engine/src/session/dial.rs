@@ -1,0 +1,277 @@
+//! Owns the addresses that may be dialled, and when.
+//!
+//! Invariant: an address is dialled at most once at a time, never while a peer known to live there
+//! is connected, and less and less often while it does not answer. Bounded.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::EngineConfig;
+use crate::ids::PeerId;
+use crate::time::Now;
+use crate::tracker::announce::PeerAddr;
+
+/// What is known of one address.
+#[derive(Clone, Copy, Debug)]
+struct Contact {
+    state: State,
+    /// Dials in a row that led to nothing.
+    failures: u32,
+    /// Not before this.
+    next: Now,
+    /// Who lives there: told by the tracker, or seen in a handshake.
+    id: Option<PeerId>,
+    /// Told by the tracker: a handshake with another id is refused.
+    id_told: bool,
+    /// Seen to have everything.
+    seed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Idle,
+    Dialling { since: Now },
+    Connected,
+    /// Ourselves, or banned.
+    Never,
+}
+
+/// All known addresses.
+#[derive(Debug, Default)]
+pub(super) struct DialBook {
+    contacts: BTreeMap<SocketAddr, Contact>,
+    dialling: u32,
+}
+
+impl DialBook {
+    /// Takes addresses from a tracker, up to the maximum.
+    pub(super) fn learn(&mut self, peers: &[PeerAddr], me: PeerId, config: &EngineConfig) {
+        for peer in peers {
+            if peer.id == Some(me) || peer.addr.port() == 0 {
+                continue;
+            }
+            let full = self.contacts.len() >= config.addresses_max as usize;
+            if full && !self.contacts.contains_key(&peer.addr) {
+                continue;
+            }
+            let contact = self.contacts.entry(peer.addr).or_insert(Contact {
+                state: State::Idle,
+                failures: 0,
+                next: Now::START,
+                id: None,
+                id_told: false,
+                seed: false,
+            });
+            if let Some(id) = peer.id {
+                contact.id = Some(id);
+                contact.id_told = true;
+            }
+        }
+    }
+
+    /// Addresses to dial now, at most `room`, chosen at random among those that are due.
+    /// `connected` says whether a peer with this id is connected already.
+    pub(super) fn choose(
+        &mut self,
+        now: Now,
+        room: u32,
+        seeding: bool,
+        connected: impl Fn(&PeerId) -> bool,
+        config: &EngineConfig,
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<SocketAddr> {
+        let room = room.min(config.dials_max.saturating_sub(self.dialling)) as usize;
+        if room == 0 {
+            return Vec::new();
+        }
+        let mut due: Vec<SocketAddr> = self
+            .contacts
+            .iter()
+            .filter(|(_, c)| c.state == State::Idle && c.next <= now)
+            .filter(|(_, c)| !(seeding && c.seed && config.close_seed_to_seed))
+            .filter(|(_, c)| !c.id.as_ref().is_some_and(&connected))
+            .map(|(addr, _)| *addr)
+            .collect();
+        let mut chosen = Vec::new();
+        while chosen.len() < room && !due.is_empty() {
+            chosen.push(due.swap_remove(rng.random_range(0..due.len())));
+        }
+        for addr in &chosen {
+            let contact = self.contacts.get_mut(addr).expect("chosen from the contacts");
+            contact.state = State::Dialling { since: now };
+            self.dialling += 1;
+        }
+        chosen
+    }
+
+    /// A dial was answered by a connection.
+    pub(super) fn connected(&mut self, addr: SocketAddr) {
+        self.leave_dialling(addr);
+        if let Some(contact) = self.contacts.get_mut(&addr) {
+            contact.state = State::Connected;
+        }
+    }
+
+    /// A dial was not answered.
+    pub(super) fn failed(&mut self, addr: SocketAddr, now: Now, config: &EngineConfig) {
+        self.leave_dialling(addr);
+        self.back_off(addr, now, config);
+    }
+
+    /// A connection that we dialled ended. One that was of use is dialled again soon, others later.
+    pub(super) fn ended(
+        &mut self,
+        addr: SocketAddr,
+        of_use: bool,
+        now: Now,
+        config: &EngineConfig,
+    ) {
+        if of_use && let Some(contact) = self.contacts.get_mut(&addr) {
+            contact.failures = 0;
+        }
+        self.back_off(addr, now, config);
+    }
+
+    fn back_off(&mut self, addr: SocketAddr, now: Now, config: &EngineConfig) {
+        let Some(contact) = self.contacts.get_mut(&addr) else { return };
+        if contact.state == State::Never {
+            return;
+        }
+        contact.state = State::Idle;
+        let doubled = config.dial_backoff_min.saturating_mul(1 << contact.failures.min(16));
+        contact.next = now.after(doubled.min(config.dial_backoff_max));
+        contact.failures += 1;
+    }
+
+    fn leave_dialling(&mut self, addr: SocketAddr) {
+        if let Some(contact) = self.contacts.get(&addr)
+            && matches!(contact.state, State::Dialling { .. })
+        {
+            self.dialling -= 1;
+        }
+    }
+
+    /// The id that a tracker named for an address.
+    pub(super) fn told_id(&self, addr: SocketAddr) -> Option<PeerId> {
+        self.contacts.get(&addr).filter(|c| c.id_told).and_then(|c| c.id)
+    }
+
+    /// A handshake at this address showed who lives there.
+    pub(super) fn seen_id(&mut self, addr: SocketAddr, id: PeerId) {
+        if let Some(contact) = self.contacts.get_mut(&addr) {
+            contact.id = Some(id);
+        }
+    }
+
+    /// The peer at this address has everything.
+    pub(super) fn seen_seed(&mut self, addr: SocketAddr) {
+        if let Some(contact) = self.contacts.get_mut(&addr) {
+            contact.seed = true;
+        }
+    }
+
+    /// This address is never dialled again: ourselves, or banned.
+    pub(super) fn never(&mut self, addr: SocketAddr) {
+        self.leave_dialling(addr);
+        if let Some(contact) = self.contacts.get_mut(&addr) {
+            contact.state = State::Never;
+        }
+    }
+
+    /// Dials that had no answer in time; they count as failed.
+    pub(super) fn overdue(&mut self, now: Now, config: &EngineConfig) -> Vec<SocketAddr> {
+        let late = |c: &Contact| match c.state {
+            State::Dialling { since } => since.after(config.connect_timeout) <= now,
+            _ => false,
+        };
+        let overdue: Vec<_> =
+            self.contacts.iter().filter(|(_, c)| late(c)).map(|(addr, _)| *addr).collect();
+        for addr in &overdue {
+            self.failed(*addr, now, config);
+        }
+        overdue
+    }
+
+    /// Dials waiting for an answer.
+    pub(super) fn dialling(&self) -> u32 {
+        self.dialling
+    }
+
+    /// When something here is due: a dial to give up, or, with `room` for one, an address to dial.
+    pub(super) fn next_due(&self, room: bool, now: Now, config: &EngineConfig) -> Now {
+        let due = self.contacts.values().filter_map(|c| match c.state {
+            State::Dialling { since } => Some(since.after(config.connect_timeout)),
+            // Due already and still not chosen: it waits for a connection to end, not for time.
+            State::Idle if room && c.next > now => Some(c.next),
+            _ => None,
+        });
+        due.min().unwrap_or(Now::NEVER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::rand_core::SeedableRng;
+    use std::time::Duration;
+
+    fn addr(n: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, n], 6881))
+    }
+
+    fn book(n: u8) -> (DialBook, EngineConfig) {
+        let config = EngineConfig::default();
+        let mut book = DialBook::default();
+        let peers: Vec<_> = (1..=n).map(|n| PeerAddr { addr: addr(n), id: None }).collect();
+        book.learn(&peers, PeerId([0; 20]), &config);
+        (book, config)
+    }
+
+    fn choose(book: &mut DialBook, now: Now, room: u32, config: &EngineConfig) -> Vec<SocketAddr> {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        book.choose(now, room, false, |_| false, config, &mut rng)
+    }
+
+    #[test]
+    fn failures_back_off_5_10_20_seconds_up_to_ten_minutes() {
+        let (mut book, config) = book(1);
+        let mut now = Now::START;
+        for wait in [5, 10, 20, 40, 80, 160, 320, 600, 600] {
+            assert_eq!(choose(&mut book, now, 9, &config), [addr(1)]);
+            book.failed(addr(1), now, &config);
+            let due = now.after(Duration::from_secs(wait));
+            assert_eq!(book.next_due(true, now, &config), due);
+            assert_eq!(choose(&mut book, Now(due.0 - 1), 9, &config), []);
+            now = due;
+        }
+    }
+
+    #[test]
+    fn a_dial_without_answer_is_given_up_after_the_connect_timeout() {
+        let (mut book, config) = book(2);
+        assert_eq!(choose(&mut book, Now::START, 1, &config).len(), 1);
+        let limit = Now::START.after(config.connect_timeout);
+        assert_eq!(book.overdue(Now(limit.0 - 1), &config), []);
+        assert_eq!(book.overdue(limit, &config).len(), 1);
+        assert_eq!(book.dialling(), 0);
+    }
+
+    #[test]
+    fn dials_are_bounded_and_never_doubled() {
+        let (mut book, config) = book(40);
+        assert_eq!(choose(&mut book, Now::START, 100, &config).len(), config.dials_max as usize);
+        assert_eq!(choose(&mut book, Now::START, 100, &config), []);
+    }
+
+    #[test]
+    fn a_peer_that_is_connected_otherwise_is_not_dialled() {
+        let (mut book, config) = book(1);
+        book.seen_id(addr(1), PeerId([7; 20]));
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let chosen = book.choose(Now(0), 5, false, |id| id.0[0] == 7, &config, &mut rng);
+        assert_eq!(chosen, []);
+    }
+}

@@ -1,0 +1,258 @@
+//! Owns [`Event`]: everything that a session decides or learns, for traces, checks and reports.
+//!
+//! Invariant: traces, checks and reports read events and nothing else, so what is not an event did
+//! not happen. Peers are named by the address of the connection.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::ids::PieceIndex;
+use crate::tracker::announce::AnnounceEvent;
+use crate::wire::WireError;
+
+/// Why a connection was closed by us, or ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The other end closed or reset it.
+    ByPeer,
+    /// No handshake in time.
+    HandshakeTimeout,
+    /// Not a word for too long.
+    Silence,
+    /// The bytes are not the protocol.
+    Wire(WireError),
+    /// A message that is illegal now; which.
+    Protocol(&'static str),
+    /// Another torrent.
+    WrongTorrent,
+    /// Not the peer that the tracker named.
+    WrongPeer,
+    /// Ourselves.
+    SelfConnect,
+    /// A second connection to the same peer.
+    Duplicate,
+    /// Connections are at their maximum.
+    Full,
+    /// Both ends are seeds.
+    SeedToSeed,
+    /// It sent wrong blocks.
+    Banned,
+    /// A hand in too many bad pieces, unproven.
+    Strikes,
+    /// We leave the swarm.
+    Leaving,
+}
+
+impl CloseReason {
+    /// The reason in a few words.
+    #[must_use]
+    pub fn words(self) -> String {
+        match self {
+            CloseReason::ByPeer => "closed by the peer".into(),
+            CloseReason::HandshakeTimeout => "no handshake in time".into(),
+            CloseReason::Silence => "silent for too long".into(),
+            CloseReason::Wire(error) => error.to_string(),
+            CloseReason::Protocol(what) => what.into(),
+            CloseReason::WrongTorrent => "another torrent".into(),
+            CloseReason::WrongPeer => "another peer than the tracker named".into(),
+            CloseReason::SelfConnect => "ourselves".into(),
+            CloseReason::Duplicate => "second connection to one peer".into(),
+            CloseReason::Full => "too many connections".into(),
+            CloseReason::SeedToSeed => "both are seeds".into(),
+            CloseReason::Banned => "banned".into(),
+            CloseReason::Strikes => "a hand in too many bad pieces".into(),
+            CloseReason::Leaving => "we leave".into(),
+        }
+    }
+}
+
+impl Serialize for CloseReason {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.words())
+    }
+}
+
+/// Why payload bytes were of no use.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Waste {
+    /// The block was there already.
+    Duplicate,
+    /// Nobody asked for it.
+    Unrequested,
+}
+
+/// One thing that happened in a session.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Event {
+    /// The client runs, with so many verified pieces.
+    Started {
+        /// Verified pieces.
+        have: u32,
+    },
+    /// A handshake was accepted: the other end is a peer of this swarm.
+    PeerJoined {
+        /// The peer.
+        peer: SocketAddr,
+        /// It dialled us.
+        inbound: bool,
+    },
+    /// A connection is gone.
+    PeerGone {
+        /// The peer.
+        peer: SocketAddr,
+        /// Why.
+        why: CloseReason,
+    },
+    /// A dial failed or was not answered.
+    DialFailed {
+        /// Where.
+        peer: SocketAddr,
+    },
+    /// We answer its requests from now on.
+    Unchoked {
+        /// The peer.
+        peer: SocketAddr,
+        /// In an optimistic slot.
+        optimistic: bool,
+    },
+    /// We stop answering its requests.
+    Choked {
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// It answers our requests, or stops to.
+    UnchokedBy {
+        /// The peer.
+        peer: SocketAddr,
+        /// It answers.
+        on: bool,
+    },
+    /// It wants something that we have, or nothing.
+    InterestedBy {
+        /// The peer.
+        peer: SocketAddr,
+        /// It wants something.
+        on: bool,
+    },
+    /// The first request for a piece was decided.
+    PieceStarted {
+        /// The piece.
+        piece: PieceIndex,
+        /// Its copies among the neighbours.
+        copies: u16,
+    },
+    /// A request went out.
+    BlockRequested {
+        /// To whom.
+        peer: SocketAddr,
+        /// The piece.
+        piece: PieceIndex,
+        /// First byte inside it.
+        begin: u32,
+        /// Bytes.
+        len: u32,
+    },
+    /// A block arrived and was of use.
+    BlockReceived {
+        /// From whom.
+        peer: SocketAddr,
+        /// The piece.
+        piece: PieceIndex,
+        /// First byte inside it.
+        begin: u32,
+        /// Bytes.
+        len: u32,
+    },
+    /// A block arrived and was of no use.
+    BlockWasted {
+        /// From whom.
+        peer: SocketAddr,
+        /// Bytes.
+        len: u32,
+        /// Why.
+        why: Waste,
+    },
+    /// A block was handed to the network.
+    BlockSent {
+        /// To whom.
+        peer: SocketAddr,
+        /// The piece.
+        piece: PieceIndex,
+        /// First byte inside it.
+        begin: u32,
+        /// Bytes.
+        len: u32,
+    },
+    /// A request of ours was not answered in time.
+    RequestTimedOut {
+        /// Whose answer is missing.
+        peer: SocketAddr,
+        /// The piece.
+        piece: PieceIndex,
+        /// First byte inside it.
+        begin: u32,
+    },
+    /// An unchoked peer owes us blocks for too long.
+    Snubbed {
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// Every missing block is requested for the first time.
+    EndgameEntered,
+    /// A piece was hashed.
+    PieceVerified {
+        /// The piece.
+        piece: PieceIndex,
+        /// Its hash is the metainfo's.
+        good: bool,
+    },
+    /// A peer sent wrong blocks, proven by digests or because it sent the whole piece.
+    Banned {
+        /// The peer.
+        peer: SocketAddr,
+        /// A piece it spoiled.
+        piece: PieceIndex,
+    },
+    /// Every piece is verified.
+    Completed,
+    /// The tracker answered.
+    Announced {
+        /// What was said.
+        what: AnnounceEvent,
+        /// Peers it told.
+        peers: u32,
+    },
+    /// The tracker did not answer well; it is tried again.
+    AnnounceFailed {
+        /// What was said.
+        what: AnnounceEvent,
+        /// Why, in words.
+        why: String,
+    },
+    /// The disk failed: the torrent pauses, no peer is blamed.
+    StorageFailed {
+        /// Why, in words.
+        why: String,
+    },
+    /// The user leaves: `stopped` goes to the tracker.
+    Leaving,
+    /// The session's own books were recomputed and found right.
+    Audited {
+        /// Pieces looked at.
+        pieces: u32,
+    },
+    /// The session's own books are wrong: a bug in Skep.
+    AuditFailed {
+        /// The piece.
+        piece: PieceIndex,
+        /// Which invariant.
+        what: &'static str,
+        /// True: availability; false: block states.
+        availability: bool,
+    },
+}

@@ -1,0 +1,300 @@
+//! Owns what a session knows of one connection.
+//!
+//! Invariant: both directions begin choked and not interested; `useful` is the number of pieces
+//! that the peer has and we lack, so interest is `useful > 0` and never recomputed by a scan of
+//! messages.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::config::EngineConfig;
+use crate::ids::{BLOCK_BYTES, BlockRange, ConnId, PeerId, PieceIndex};
+use crate::time::Now;
+
+use super::blame::SenderId;
+
+/// A request of ours that is open at a peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    pub(super) piece: PieceIndex,
+    pub(super) block: u32,
+    pub(super) at: Now,
+    pub(super) late: bool,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) conn: ConnId,
+    pub(super) addr: SocketAddr,
+    pub(super) inbound: bool,
+    /// Set by its handshake; before that nothing else counts.
+    pub(super) id: Option<PeerId>,
+    /// Who it is for blame and bans.
+    pub(super) sender: SenderId,
+    /// A message other than the extended handshake has arrived: no bitfield any more.
+    pub(super) greeted: bool,
+    pub(super) since: Now,
+    pub(super) last_received: Now,
+    pub(super) last_sent: Now,
+
+    pub(super) am_interested: bool,
+    pub(super) choking_us: bool,
+    /// Pieces that it has and we lack.
+    pub(super) useful: u32,
+    pub(super) down: Download,
+
+    pub(super) interested: bool,
+    pub(super) unchoked: bool,
+    pub(super) optimistic: bool,
+    /// When it was last choked or unchoked, or connected.
+    pub(super) choke_changed: Now,
+    /// It was choked or unchoked before.
+    pub(super) ever_unchoked: bool,
+    /// Its place in the queue for a slot; see [`crate::choker::ChokePeer::waiting_since`].
+    pub(super) waiting_since: Now,
+    pub(super) up: Upload,
+}
+
+/// The download side of one connection.
+#[derive(Debug)]
+pub(super) struct Download {
+    /// Requests open at the peer, oldest first.
+    pub(super) open: VecDeque<Request>,
+    /// Requests that a choke released and that may still be answered by blocks on their way.
+    pub(super) released: VecDeque<(PieceIndex, u32)>,
+    pub(super) depth: u32,
+    slow_start: bool,
+    meter: RateMeter,
+    latency: Latency,
+    /// The last moment at which waiting for a block began anew: unchoked, or a block came, or the
+    /// first request after none were open.
+    pub(super) waiting_from: Now,
+    pub(super) snubbed: bool,
+    /// Requested payload in this choke round and the one before.
+    pub(super) received_now: u64,
+    pub(super) received_before: u64,
+}
+
+/// The upload side of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    /// Requests of the peer that wait here, where choke and cancel can remove them.
+    pub(super) queue: VecDeque<BlockRange>,
+    /// Blocks being read.
+    pub(super) reading: VecDeque<BlockRange>,
+    pub(super) reading_bytes: u64,
+    /// Bytes handed to the network and not yet drained.
+    pub(super) queued_bytes: u64,
+    /// Payload sent since it was unchoked.
+    pub(super) given: u64,
+}
+
+impl Peer {
+    pub(super) fn new(
+        conn: ConnId,
+        addr: SocketAddr,
+        inbound: bool,
+        now: Now,
+        config: &EngineConfig,
+    ) -> Peer {
+        Peer {
+            conn,
+            addr,
+            inbound,
+            id: None,
+            sender: SenderId::NOBODY,
+            greeted: false,
+            since: now,
+            last_received: now,
+            last_sent: now,
+            am_interested: false,
+            choking_us: true,
+            useful: 0,
+            down: Download {
+                open: VecDeque::new(),
+                released: VecDeque::new(),
+                depth: config.pipeline_start,
+                slow_start: true,
+                meter: RateMeter::default(),
+                latency: Latency::default(),
+                waiting_from: now,
+                snubbed: false,
+                received_now: 0,
+                received_before: 0,
+            },
+            interested: false,
+            unchoked: false,
+            optimistic: false,
+            choke_changed: now,
+            ever_unchoked: false,
+            waiting_since: now,
+            up: Upload::default(),
+        }
+    }
+
+    /// Whether its handshake was accepted.
+    pub(super) fn active(&self) -> bool {
+        self.id.is_some()
+    }
+}
+
+impl Download {
+    /// Payload that was asked for arrived: counts for reciprocation and sets the pipeline's depth.
+    pub(super) fn gained(&mut self, bytes: u32, now: Now, config: &EngineConfig) {
+        self.received_now += u64::from(bytes);
+        self.snubbed = false;
+        self.waiting_from = now;
+        let cap = config.request_queue_assumed.max(1).min(config.pipeline_cap.max(1));
+        if self.slow_start {
+            self.depth = (self.depth + 1).min(cap);
+        }
+        let Some(growth) = self.meter.add(u64::from(bytes), now) else { return };
+        if self.slow_start && growth < i64::try_from(config.pipeline_growth_min).unwrap_or(i64::MAX)
+        {
+            self.slow_start = false;
+        }
+        if !self.slow_start {
+            let in_flight = u128::from(self.meter.rate) * config.pipeline_time.as_nanos()
+                / 1_000_000_000
+                / u128::from(BLOCK_BYTES);
+            self.depth = u32::try_from(in_flight).unwrap_or(u32::MAX).max(2).min(cap);
+        }
+    }
+
+    /// Requests that may be open now.
+    pub(super) fn room(&self) -> u32 {
+        let depth = if self.snubbed { 1 } else { self.depth };
+        depth.saturating_sub(u32::try_from(self.open.len()).unwrap_or(u32::MAX))
+    }
+
+    /// A request made at `asked` was answered.
+    pub(super) fn answered(&mut self, asked: Now, now: Now) {
+        self.latency.add(now.since(asked));
+    }
+
+    /// How long a request may stay unanswered: mean and four deviations of those answered.
+    pub(super) fn timeout(&self, config: &EngineConfig) -> Duration {
+        self.latency
+            .bound()
+            .unwrap_or(config.request_timeout_max)
+            .clamp(config.request_timeout_min, config.request_timeout_max.max(config.request_timeout_min))
+    }
+
+    /// Takes an open request out.
+    pub(super) fn take(&mut self, piece: PieceIndex, block: u32) -> Option<Request> {
+        let at = self.open.iter().position(|r| r.piece == piece && r.block == block)?;
+        self.open.remove(at)
+    }
+
+    /// Whether this block is asked for here.
+    pub(super) fn asks(&self, piece: PieceIndex, block: u32) -> bool {
+        self.open.iter().any(|r| r.piece == piece && r.block == block)
+    }
+
+    /// Takes a request out that a choke released; its late answer is still asked for.
+    pub(super) fn take_released(&mut self, piece: PieceIndex, block: u32) -> bool {
+        let at = self.released.iter().position(|r| *r == (piece, block));
+        at.is_some_and(|at| self.released.remove(at).is_some())
+    }
+}
+
+/// Bytes per second, over windows of about a second.
+#[derive(Debug, Default)]
+struct RateMeter {
+    window: Option<Now>,
+    bytes: u64,
+    rate: u64,
+}
+
+impl RateMeter {
+    /// Adds bytes; at the end of a window, by how much the rate grew.
+    fn add(&mut self, bytes: u64, now: Now) -> Option<i64> {
+        let start = *self.window.get_or_insert(now);
+        self.bytes += bytes;
+        let elapsed = now.since(start).as_nanos();
+        if elapsed < 1_000_000_000 {
+            return None;
+        }
+        let measured = u128::from(self.bytes) * 1_000_000_000 / elapsed;
+        let measured = u64::try_from(measured).unwrap_or(u64::MAX);
+        let growth = i64::try_from(measured).unwrap_or(i64::MAX)
+            - i64::try_from(self.rate).unwrap_or(i64::MAX);
+        self.rate = measured;
+        self.bytes = 0;
+        self.window = Some(now);
+        Some(growth)
+    }
+}
+
+/// Mean and mean deviation of answer times (Jacobson 1988), in ns.
+#[derive(Debug, Default)]
+struct Latency {
+    mean: u64,
+    deviation: u64,
+    samples: u32,
+}
+
+/// Answers before which the mean says nothing.
+const LATENCY_SAMPLES: u32 = 5;
+
+impl Latency {
+    fn add(&mut self, sample: Duration) {
+        let sample = u64::try_from(sample.as_nanos()).unwrap_or(u64::MAX);
+        if self.samples == 0 {
+            self.mean = sample;
+            self.deviation = sample / 2;
+        } else {
+            let off = sample.abs_diff(self.mean);
+            self.deviation = self.deviation - self.deviation / 4 + off / 4;
+            self.mean = self.mean - self.mean / 8 + sample / 8;
+        }
+        self.samples = self.samples.saturating_add(1);
+    }
+
+    fn bound(&self) -> Option<Duration> {
+        let bound = self.mean.saturating_add(self.deviation.saturating_mul(4));
+        (self.samples >= LATENCY_SAMPLES).then(|| Duration::from_nanos(bound))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timeout_follows_the_answers_once_there_are_five() {
+        let config = EngineConfig::default();
+        let addr = "10.0.0.1:1".parse().expect("an address");
+        let conn = ConnId { slot: 0, generation: 0 };
+        let mut peer = Peer::new(conn, addr, false, Now::START, &config);
+        let at = |s| Now::START.after(Duration::from_secs(s));
+        for i in 0..4 {
+            peer.down.answered(at(i), at(i + 3));
+            assert_eq!(peer.down.timeout(&config), Duration::from_secs(45));
+        }
+        for _ in 0..60 {
+            peer.down.answered(at(0), at(3));
+        }
+        let timeout = peer.down.timeout(&config);
+        assert!(timeout < Duration::from_secs(4), "{timeout:?}");
+        peer.down.answered(at(0), at(0));
+        assert!(peer.down.timeout(&config) > timeout, "an outlier widens it");
+    }
+
+    #[test]
+    fn the_pipeline_grows_while_the_rate_grows_and_then_follows_it() {
+        let config = EngineConfig::default();
+        let addr = "10.0.0.1:1".parse().expect("an address");
+        let conn = ConnId { slot: 0, generation: 0 };
+        let mut peer = Peer::new(conn, addr, false, Now::START, &config);
+        let mut now = Now::START;
+        for _ in 0..200 {
+            now = now.after(Duration::from_millis(50));
+            peer.down.gained(BLOCK_BYTES, now, &config);
+        }
+        // 20 blocks a second for 3 s; the meter's windows may hold a block more or less.
+        assert!((57..=63).contains(&peer.down.depth), "{}", peer.down.depth);
+    }
+}

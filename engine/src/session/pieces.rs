@@ -1,0 +1,309 @@
+//! Owns the state of every piece and block, and how many neighbours hold each piece.
+//!
+//! Invariants: a piece is exactly one of have / in progress / queued; a block of a piece in
+//! progress is exactly one of missing, requested, received; `free` counts the blocks that nobody
+//! is asked for; availability is the sum of the neighbours' bitfields.
+
+use crate::bits::BitSet;
+use crate::ids::PieceIndex;
+use crate::metainfo::Geometry;
+
+use super::blame::SenderId;
+
+/// One block of a piece in progress.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Block {
+    /// Nobody is asked for it.
+    Missing,
+    /// Asked for: `live` requests in time, `late` ones that timed out but may still be answered.
+    Requested { live: u16, late: u16 },
+    /// Written; by whom.
+    Received(SenderId),
+}
+
+impl Block {
+    /// Whether it should be asked for.
+    pub(super) fn is_free(self) -> bool {
+        matches!(self, Block::Missing | Block::Requested { live: 0, .. })
+    }
+}
+
+/// A piece in progress.
+#[derive(Clone, Debug)]
+pub(super) struct Partial {
+    pub(super) blocks: Vec<Block>,
+    /// Blocks that should be asked for.
+    pub(super) free: u32,
+    /// Blocks received.
+    pub(super) received: u32,
+    /// Handed to the storage for hashing.
+    pub(super) verifying: bool,
+}
+
+/// All pieces of the torrent.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    pub(super) geometry: Geometry,
+    /// Verified.
+    pub(super) have: BitSet,
+    /// Wanted and not started.
+    pub(super) queued: BitSet,
+    /// In progress.
+    partial: Vec<Option<Box<Partial>>>,
+    /// Pieces in progress, in the order in which they were started.
+    started: Vec<PieceIndex>,
+    /// Copies among the neighbours.
+    pub(super) availability: Vec<u16>,
+    /// Blocks of pieces in progress that should be asked for.
+    free_blocks: u32,
+}
+
+impl Pieces {
+    pub(super) fn new(geometry: Geometry, have: BitSet) -> Pieces {
+        let mut queued = BitSet::full(geometry.pieces);
+        for piece in have.iter() {
+            queued.remove(piece);
+        }
+        Pieces {
+            have,
+            queued,
+            partial: vec![None; geometry.pieces as usize],
+            started: Vec::new(),
+            availability: vec![0; geometry.pieces as usize],
+            free_blocks: 0,
+            geometry,
+        }
+    }
+
+    /// Whether every piece is verified.
+    pub(super) fn complete(&self) -> bool {
+        self.have.is_full()
+    }
+
+    /// Bytes not yet verified.
+    pub(super) fn left(&self) -> u64 {
+        let have: u64 = if self.complete() {
+            self.geometry.total
+        } else {
+            self.have.iter().map(|p| u64::from(self.geometry.piece_len(p))).sum()
+        };
+        self.geometry.total - have
+    }
+
+    /// A neighbour was seen to hold the piece.
+    pub(super) fn add_copy(&mut self, piece: PieceIndex) -> u16 {
+        let copies = &mut self.availability[piece.at()];
+        *copies = copies.checked_add(1).expect("no more neighbours than connections_max");
+        *copies
+    }
+
+    /// A neighbour that held the piece is gone.
+    pub(super) fn drop_copy(&mut self, piece: PieceIndex) -> u16 {
+        let copies = &mut self.availability[piece.at()];
+        *copies = copies.checked_sub(1).expect("availability is the sum of the bitfields");
+        *copies
+    }
+
+    /// Whether end-game may begin: something is missing, and every missing block is asked for.
+    pub(super) fn all_requested(&self) -> bool {
+        self.queued.is_empty() && self.free_blocks == 0 && !self.complete()
+    }
+
+    /// Pieces in progress, oldest first.
+    pub(super) fn started(&self) -> &[PieceIndex] {
+        &self.started
+    }
+
+    pub(super) fn partial(&self, piece: PieceIndex) -> Option<&Partial> {
+        self.partial.get(piece.at())?.as_deref()
+    }
+
+    /// Moves a queued piece to in progress.
+    pub(super) fn start(&mut self, piece: PieceIndex) {
+        assert!(self.queued.remove(piece), "only a queued piece is started");
+        let blocks = self.geometry.blocks_in(piece);
+        self.partial[piece.at()] = Some(Box::new(Partial {
+            blocks: vec![Block::Missing; blocks as usize],
+            free: blocks,
+            received: 0,
+            verifying: false,
+        }));
+        self.started.push(piece);
+        self.free_blocks += blocks;
+    }
+
+    /// The first block of a piece in progress that should be asked for.
+    pub(super) fn first_free(&self, piece: PieceIndex) -> Option<u32> {
+        let partial = self.partial(piece)?;
+        if partial.free == 0 {
+            return None;
+        }
+        let at = partial.blocks.iter().position(|b| b.is_free());
+        at.map(|at| u32::try_from(at).expect("few blocks in a piece"))
+    }
+
+    /// One more request for a block is on its way.
+    pub(super) fn requested(&mut self, piece: PieceIndex, block: u32) {
+        self.change(piece, block, |state| match state {
+            Block::Missing => Block::Requested { live: 1, late: 0 },
+            Block::Requested { live, late } => Block::Requested { live: live + 1, late },
+            Block::Received(_) => unreachable!("a received block is not asked for"),
+        });
+    }
+
+    /// A request for a block timed out, but may still be answered.
+    pub(super) fn timed_out(&mut self, piece: PieceIndex, block: u32) {
+        self.change(piece, block, |state| match state {
+            Block::Requested { live, late } => Block::Requested { live: live - 1, late: late + 1 },
+            other => other,
+        });
+    }
+
+    /// A request for a block will not be answered any more.
+    pub(super) fn released(&mut self, piece: PieceIndex, block: u32, was_late: bool) {
+        self.change(piece, block, |state| match state {
+            Block::Requested { live, late } => {
+                let (live, late) =
+                    if was_late { (live, late - 1) } else { (live - 1, late) };
+                if live + late == 0 { Block::Missing } else { Block::Requested { live, late } }
+            }
+            other => other,
+        });
+    }
+
+    /// A block arrived; how many requests for it there were, `None` when it was there already or
+    /// its piece is not in progress. True with it: the piece is all there.
+    pub(super) fn received(
+        &mut self,
+        piece: PieceIndex,
+        block: u32,
+        sender: SenderId,
+    ) -> Option<(u16, bool)> {
+        let state = self.partial(piece)?.blocks[block as usize];
+        let open = match state {
+            Block::Received(_) => return None,
+            Block::Missing => 0,
+            Block::Requested { live, late } => live + late,
+        };
+        self.change(piece, block, |_| Block::Received(sender));
+        let partial = self.partial[piece.at()].as_deref_mut().expect("just seen");
+        partial.received += 1;
+        partial.verifying = partial.received as usize == partial.blocks.len();
+        Some((open, partial.verifying))
+    }
+
+    fn change(&mut self, piece: PieceIndex, block: u32, f: impl FnOnce(Block) -> Block) {
+        let Some(partial) = self.partial[piece.at()].as_deref_mut() else { return };
+        let state = &mut partial.blocks[block as usize];
+        let was = u32::from(state.is_free());
+        *state = f(*state);
+        let is = u32::from(state.is_free());
+        partial.free = partial.free + is - was;
+        self.free_blocks = self.free_blocks + is - was;
+    }
+
+    /// Takes a piece whose blocks are all received out of progress: to `have` when it was good,
+    /// back to the queue when not. Returns who sent each block.
+    pub(super) fn verified(&mut self, piece: PieceIndex, good: bool) -> Vec<SenderId> {
+        let partial = self.partial[piece.at()].take().expect("only a piece in progress is verified");
+        self.started.retain(|p| *p != piece);
+        if good {
+            self.have.insert(piece);
+        } else {
+            self.queued.insert(piece);
+        }
+        let senders = partial.blocks.iter().map(|b| match b {
+            Block::Received(sender) => *sender,
+            _ => unreachable!("only a piece with all blocks is verified"),
+        });
+        senders.collect()
+    }
+
+    /// The invariants of one piece, in words, if one is broken. `open` is the number of requests
+    /// for each of its blocks that the peers hold.
+    pub(super) fn broken(&self, piece: PieceIndex, open: &[u32]) -> Option<&'static str> {
+        let partial = self.partial(piece);
+        let places = u32::from(self.have.contains(piece))
+            + u32::from(self.queued.contains(piece))
+            + u32::from(partial.is_some());
+        if places != 1 {
+            return Some("a piece is not exactly one of have, in progress, queued");
+        }
+        let Some(partial) = partial else {
+            return None;
+        };
+        let count = |f: fn(&Block) -> bool| partial.blocks.iter().filter(|b| f(b)).count() as u32;
+        if count(|b| b.is_free()) != partial.free {
+            return Some("the count of free blocks is wrong");
+        }
+        if count(|b| matches!(b, Block::Received(_))) != partial.received {
+            return Some("the count of received blocks is wrong");
+        }
+        for (block, open) in partial.blocks.iter().zip(open) {
+            let said = match block {
+                Block::Missing => 0,
+                Block::Requested { live, late } => u32::from(live + late),
+                Block::Received(_) => continue,
+            };
+            if said != *open {
+                return Some("a block's requests are not those that the peers hold");
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces() -> Pieces {
+        let geometry = Geometry::new(3 * 32768, 32768).expect("sizes");
+        Pieces::new(geometry, BitSet::empty(3))
+    }
+
+    #[test]
+    fn a_block_goes_from_missing_to_received_and_its_piece_to_have() {
+        let mut p = pieces();
+        let piece = PieceIndex(1);
+        p.start(piece);
+        assert_eq!(p.first_free(piece), Some(0));
+        p.requested(piece, 0);
+        assert_eq!(p.first_free(piece), Some(1));
+        assert_eq!(p.received(piece, 0, SenderId(7)), Some((1, false)));
+        assert_eq!(p.received(piece, 0, SenderId(8)), None);
+        assert_eq!(p.received(piece, 1, SenderId(8)), Some((0, true)));
+        assert_eq!(p.verified(piece, true), [SenderId(7), SenderId(8)]);
+        assert!(p.have.contains(piece) && p.broken(piece, &[]).is_none());
+    }
+
+    #[test]
+    fn a_late_request_frees_the_block_and_may_still_be_released() {
+        let mut p = pieces();
+        let piece = PieceIndex(0);
+        p.start(piece);
+        p.requested(piece, 0);
+        p.timed_out(piece, 0);
+        assert_eq!(p.first_free(piece), Some(0));
+        p.requested(piece, 0);
+        assert_eq!(p.first_free(piece), Some(1));
+        p.released(piece, 0, true);
+        assert_eq!(p.broken(piece, &[1, 0]), None);
+        p.released(piece, 0, false);
+        assert_eq!(p.first_free(piece), Some(0));
+        assert_eq!(p.broken(piece, &[0, 0]), None);
+    }
+
+    #[test]
+    fn a_bad_piece_goes_back_to_the_queue() {
+        let mut p = pieces();
+        let piece = PieceIndex(2);
+        p.start(piece);
+        p.received(piece, 0, SenderId(1));
+        p.received(piece, 1, SenderId(1));
+        p.verified(piece, false);
+        assert!(p.queued.contains(piece));
+        assert!(p.started().is_empty());
+        assert!(!p.all_requested());
+    }
+}

@@ -1,0 +1,674 @@
+//! Owns [`Torrent`]: the state machine of one torrent, its inputs, outputs and timers.
+//!
+//! Invariants: no I/O, no clock, no randomness of its own; a misbehaving peer becomes
+//! [`Output::Close`], never an error or a panic; `poll_timeout` is never later than the next thing
+//! that is due (it may be earlier: a spurious timer does nothing).
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+
+use crate::bits::BitSet;
+use crate::choker::Choker;
+use crate::config::{Audit, EngineConfig};
+use crate::ids::{BlockRange, ConnId, InfoHash, PeerId, PieceIndex};
+use crate::metainfo::Geometry;
+use crate::picker::PiecePicker;
+use crate::storage::Verified;
+use crate::time::Now;
+use crate::tracker::announce::{AnnounceFailure, AnnounceReply, AnnounceRequest, PeerAddr};
+use crate::tracker::schedule::Schedule;
+use crate::wire::{Handshake, Message, WireError};
+
+use super::blame::{Blame, Sender, SenderId};
+use super::choking::Choking;
+use super::dial::DialBook;
+use super::event::{CloseReason, Event};
+use super::peer::Peer;
+use super::pieces::Pieces;
+
+/// A disk error in words; never a peer's fault.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StorageFailure(pub String);
+
+/// One fact for the session.
+#[derive(Debug)]
+pub enum Input {
+    /// The user joins: announce and connect.
+    Start,
+    /// A connection stands.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// The other end.
+        addr: SocketAddr,
+        /// The other end dialled.
+        inbound: bool,
+    },
+    /// An [`Output::Connect`] led to nothing.
+    ConnectFailed {
+        /// Where it went.
+        addr: SocketAddr,
+    },
+    /// A connection is gone.
+    Gone {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The first 68 bytes of a connection.
+    Handshake {
+        /// The connection.
+        conn: ConnId,
+        /// What they say.
+        handshake: Handshake,
+    },
+    /// A message.
+    Message {
+        /// The connection.
+        conn: ConnId,
+        /// The message.
+        message: Message,
+    },
+    /// Bytes that are no message.
+    WireError {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        error: WireError,
+    },
+    /// The network's send queue drained.
+    SendRoom {
+        /// The connection.
+        conn: ConnId,
+        /// Bytes still in it.
+        queued: u64,
+    },
+    /// The answer to [`Output::ReadBlock`].
+    BlockRead {
+        /// For whom.
+        conn: ConnId,
+        /// What.
+        range: BlockRange,
+        /// The block.
+        result: Result<Bytes, StorageFailure>,
+    },
+    /// The answer to [`Output::WriteBlock`], when it failed, or to [`Output::Finish`].
+    StorageFailed(StorageFailure),
+    /// The answer to [`Output::VerifyPiece`].
+    PieceVerified(Verified),
+    /// The answer to [`Output::Announce`].
+    Announced(Result<AnnounceReply, AnnounceFailure>),
+    /// Peers from elsewhere.
+    Peers(Vec<PeerAddr>),
+    /// The user leaves.
+    Leave,
+    /// Time has passed.
+    Timer,
+}
+
+/// One decision of the session.
+#[derive(Debug)]
+pub enum Output {
+    /// Send the handshake.
+    Handshake {
+        /// To whom.
+        conn: ConnId,
+        /// What.
+        handshake: Handshake,
+    },
+    /// Send a message.
+    Send {
+        /// To whom.
+        conn: ConnId,
+        /// What.
+        message: Message,
+    },
+    /// Open a connection.
+    Connect {
+        /// Where to.
+        addr: SocketAddr,
+    },
+    /// Give up an [`Output::Connect`] that was not answered.
+    Abandon {
+        /// Where it went.
+        addr: SocketAddr,
+    },
+    /// Close a connection. It may not be named any more.
+    Close {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Read a verified block to send it.
+    ReadBlock {
+        /// For whom.
+        conn: ConnId,
+        /// What.
+        range: BlockRange,
+    },
+    /// Write a block.
+    WriteBlock {
+        /// Where.
+        range: BlockRange,
+        /// What.
+        data: Bytes,
+    },
+    /// Hash a piece, after what was written before.
+    VerifyPiece {
+        /// Which.
+        piece: PieceIndex,
+        /// Return a digest per block even if it is good.
+        digests: bool,
+    },
+    /// Every piece is verified: make it durable.
+    Finish,
+    /// Announce to the tracker.
+    Announce(AnnounceRequest),
+    /// Something for traces, checks and reports.
+    Emit(Event),
+    /// After [`Input::Leave`]: everything is said, the host may stop.
+    Left,
+}
+
+/// What a session is made of.
+pub struct TorrentSetup {
+    /// Numbers and switches.
+    pub config: EngineConfig,
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Its sizes.
+    pub geometry: Geometry,
+    /// Pieces verified on disk before the start.
+    pub have: BitSet,
+    /// Our id.
+    pub peer_id: PeerId,
+    /// Where we listen for peers.
+    pub port: u16,
+    /// Whether there is a tracker to announce to.
+    pub tracked: bool,
+    /// The piece-selection strategy.
+    pub picker: Box<dyn PiecePicker>,
+    /// The choking strategy.
+    pub choker: Box<dyn Choker>,
+    /// Our random streams.
+    pub rngs: Rngs,
+}
+
+/// The random streams of a session, one per purpose, so that a strategy that draws more moves
+/// nobody else's draws.
+#[derive(Clone, Debug)]
+pub struct Rngs {
+    /// Piece selection.
+    pub picker: ChaCha8Rng,
+    /// Choking.
+    pub choker: ChaCha8Rng,
+    /// Dialling and announcing.
+    pub contacts: ChaCha8Rng,
+}
+
+/// Totals of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Payload bytes received that were of use.
+    pub gained: u64,
+    /// Payload bytes received that were of no use.
+    pub wasted: u64,
+    /// Payload bytes of pieces that failed their hash.
+    pub hash_failed: u64,
+    /// Payload bytes sent.
+    pub sent: u64,
+}
+
+/// The session of one torrent.
+pub struct Torrent {
+    pub(super) config: EngineConfig,
+    pub(super) info_hash: InfoHash,
+    pub(super) peer_id: PeerId,
+    pub(super) port: u16,
+    pub(super) pieces: Pieces,
+    pub(super) peers: Vec<Option<Box<Peer>>>,
+    /// What each peer has; length 0 where there is none.
+    pub(super) bitfields: Vec<BitSet>,
+    pub(super) connections: u32,
+    pub(super) dial: DialBook,
+    pub(super) schedule: Option<Schedule>,
+    pub(super) blame: Blame,
+    pub(super) choking: Choking,
+    pub(super) picker: Box<dyn PiecePicker>,
+    pub(super) rngs: Rngs,
+    pub(super) phase: Phase,
+    pub(super) endgame: bool,
+    pub(super) totals: Totals,
+    /// Pieces whose books the current input changed.
+    pub(super) touched: Vec<PieceIndex>,
+    pub(super) audited: u32,
+    pub(super) candidates: Vec<PieceIndex>,
+    next_due: Now,
+    out: VecDeque<Output>,
+}
+
+/// Where a session is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Not started.
+    Idle,
+    /// In the swarm.
+    Running,
+    /// The disk failed: nothing is asked for or served.
+    Failed,
+    /// `stopped` is on its way.
+    Leaving,
+    /// Nothing more will happen.
+    Left,
+}
+
+impl Torrent {
+    /// A session that has not started; feed [`Input::Start`].
+    #[must_use]
+    pub fn new(setup: TorrentSetup) -> Torrent {
+        let TorrentSetup { config, geometry, have, mut rngs, .. } = setup;
+        let complete = have.is_full();
+        Torrent {
+            info_hash: setup.info_hash,
+            peer_id: setup.peer_id,
+            port: setup.port,
+            pieces: Pieces::new(geometry, have),
+            peers: Vec::new(),
+            bitfields: Vec::new(),
+            connections: 0,
+            dial: DialBook::default(),
+            schedule: setup.tracked.then(|| Schedule::new(&config, complete)),
+            blame: Blame::default(),
+            choking: Choking::new(setup.choker, &config, &mut rngs.choker),
+            picker: setup.picker,
+            rngs,
+            phase: Phase::Idle,
+            endgame: false,
+            totals: Totals::default(),
+            touched: Vec::new(),
+            audited: 0,
+            candidates: Vec::new(),
+            next_due: Now::NEVER,
+            out: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Takes one fact. Never blocks, never fails. Drain [`Torrent::poll_output`] after each call.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Start => self.on_start(now),
+            Input::Connected { conn, addr, inbound } => self.on_connected(conn, addr, inbound, now),
+            Input::ConnectFailed { addr } => {
+                self.dial.failed(addr, now, &self.config);
+                self.emit(Event::DialFailed { peer: addr });
+                self.find_peers(now);
+            }
+            Input::Gone { conn } => self.drop_peer(conn, CloseReason::ByPeer, now),
+            Input::Handshake { conn, handshake } => self.on_handshake(conn, handshake, now),
+            Input::Message { conn, message } => self.on_message(conn, message, now),
+            Input::WireError { conn, error } => self.close(conn, CloseReason::Wire(error), now),
+            Input::SendRoom { conn, queued } => self.on_send_room(conn, queued),
+            Input::BlockRead { conn, range, result } => {
+                self.on_block_read(conn, range, result, now);
+            }
+            Input::StorageFailed(failure) => self.on_storage_failure(failure),
+            Input::PieceVerified(verified) => self.on_piece_verified(verified, now),
+            Input::Announced(result) => self.on_announced(result, now),
+            Input::Peers(peers) => {
+                self.dial.learn(&peers, self.peer_id, &self.config);
+                self.find_peers(now);
+            }
+            Input::Leave => self.on_leave(now),
+            Input::Timer => self.on_timer(now),
+        }
+        if self.config.audit != Audit::Off {
+            self.audit_touched();
+        }
+    }
+
+    /// The next decision.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When [`Input::Timer`] is next due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Now {
+        self.next_due
+    }
+
+    /// Whether every piece is verified.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        self.pieces.complete()
+    }
+
+    /// Pieces verified.
+    #[must_use]
+    pub fn have(&self) -> &BitSet {
+        &self.pieces.have
+    }
+
+    /// Bytes not yet verified.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.pieces.left()
+    }
+
+    /// Totals so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// What each remote peer gave and took.
+    #[must_use]
+    pub fn senders(&self) -> &[Sender] {
+        self.blame.senders()
+    }
+
+    /// Connections with an accepted handshake.
+    #[must_use]
+    pub fn peers_connected(&self) -> usize {
+        self.peers.iter().flatten().filter(|p| p.active()).count()
+    }
+
+    pub(super) fn push(&mut self, output: Output) {
+        self.out.push_back(output);
+    }
+
+    pub(super) fn emit(&mut self, event: Event) {
+        self.out.push_back(Output::Emit(event));
+    }
+
+    /// Makes sure that the timer comes no later than this.
+    pub(super) fn arm(&mut self, at: Now) {
+        self.next_due = self.next_due.min(at);
+    }
+
+    /// The peer behind a connection that still stands.
+    pub(super) fn slot(&self, conn: ConnId) -> Option<usize> {
+        let slot = conn.slot as usize;
+        let peer = self.peers.get(slot)?.as_ref()?;
+        (peer.conn == conn).then_some(slot)
+    }
+
+    pub(super) fn peer(&mut self, slot: usize) -> &mut Peer {
+        self.peers[slot].as_mut().expect("the caller found a peer in this slot")
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = usize> + use<> {
+        0..self.peers.len()
+    }
+
+    /// Slots of peers whose handshake was accepted.
+    pub(super) fn is_active(&self, slot: usize) -> bool {
+        self.peers[slot].as_ref().is_some_and(|p| p.active())
+    }
+
+    pub(super) fn send(&mut self, slot: usize, message: Message, now: Now) {
+        let peer = self.peer(slot);
+        peer.last_sent = now;
+        let conn = peer.conn;
+        self.push(Output::Send { conn, message });
+    }
+
+    fn on_start(&mut self, now: Now) {
+        self.phase = Phase::Running;
+        self.emit(Event::Started { have: self.pieces.have.count() });
+        self.choking.begin(now);
+        self.arm(self.choking.next_round());
+        self.announce_if_due(now);
+    }
+
+    fn on_connected(&mut self, conn: ConnId, addr: SocketAddr, inbound: bool, now: Now) {
+        if !inbound {
+            self.dial.connected(addr);
+        }
+        let full = inbound && self.connections + self.dial.dialling() >= self.config.connections_max;
+        if self.phase != Phase::Running || full || self.blame.banned_addr(addr) {
+            self.push(Output::Close { conn });
+            return;
+        }
+        let slot = conn.slot as usize;
+        if self.peers.len() <= slot {
+            self.peers.resize_with(slot + 1, || None);
+            self.bitfields.resize_with(slot + 1, BitSet::default);
+        }
+        assert!(self.peers[slot].is_none(), "a connection's slot is free when it opens");
+        self.peers[slot] = Some(Box::new(Peer::new(conn, addr, inbound, now, &self.config)));
+        self.connections += 1;
+        if !inbound {
+            self.push_handshake(conn);
+        }
+        self.arm(now.after(self.config.handshake_timeout));
+    }
+
+    fn push_handshake(&mut self, conn: ConnId) {
+        let handshake =
+            Handshake { reserved: [0; 8], info_hash: self.info_hash, peer_id: self.peer_id };
+        self.push(Output::Handshake { conn, handshake });
+    }
+
+    fn on_handshake(&mut self, conn: ConnId, handshake: Handshake, now: Now) {
+        let Some(slot) = self.slot(conn) else { return };
+        let (addr, inbound) = (self.peer(slot).addr, self.peer(slot).inbound);
+        let id = handshake.peer_id;
+        if handshake.info_hash != self.info_hash {
+            return self.close(conn, CloseReason::WrongTorrent, now);
+        }
+        if id == self.peer_id {
+            self.dial.never(addr);
+            return self.close(conn, CloseReason::SelfConnect, now);
+        }
+        if !inbound && self.dial.told_id(addr).is_some_and(|told| told != id) {
+            return self.close(conn, CloseReason::WrongPeer, now);
+        }
+        if !inbound {
+            self.dial.seen_id(addr, id);
+        }
+        let sender = self.blame.sender(addr, id);
+        if self.blame.banned(sender) {
+            self.dial.never(addr);
+            return self.close(conn, CloseReason::Banned, now);
+        }
+        if inbound {
+            self.push_handshake(conn);
+        }
+        if let Some(loser) = self.duplicate_of(slot, id) {
+            self.close(loser, CloseReason::Duplicate, now);
+            if loser == conn {
+                return;
+            }
+        }
+        let pieces = self.pieces.geometry.pieces;
+        self.bitfields[slot] = BitSet::empty(pieces);
+        let peer = self.peer(slot);
+        peer.id = Some(id);
+        peer.sender = sender;
+        peer.last_received = now;
+        self.emit(Event::PeerJoined { peer: addr, inbound });
+        if !self.pieces.have.is_empty() {
+            let bits = Bytes::from(self.pieces.have.to_wire());
+            self.send(slot, Message::Bitfield(bits), now);
+        }
+        self.arm(now.after(self.config.keepalive_interval));
+        self.arm(now.after(self.config.silence_timeout));
+    }
+
+    /// Of two connections to one peer id, the one to close. Both ends compute the same: the one
+    /// opened by the lower id stays; of two opened by the same end, the older.
+    fn duplicate_of(&self, slot: usize, id: PeerId) -> Option<ConnId> {
+        let new = self.peers[slot].as_ref()?;
+        let old = self.peers.iter().flatten().find(|p| p.id == Some(id))?;
+        let opened_by_them_stays = id < self.peer_id;
+        if new.inbound != old.inbound && new.inbound == opened_by_them_stays {
+            return Some(old.conn);
+        }
+        Some(new.conn)
+    }
+
+    /// Closes a connection for a reason of ours.
+    pub(super) fn close(&mut self, conn: ConnId, why: CloseReason, now: Now) {
+        if self.slot(conn).is_some() {
+            self.push(Output::Close { conn });
+            self.drop_peer(conn, why, now);
+        }
+    }
+
+    /// Forgets a connection: it gives back its requests, its availability and its slots.
+    fn drop_peer(&mut self, conn: ConnId, why: CloseReason, now: Now) {
+        let Some(slot) = self.slot(conn) else { return };
+        self.release_requests(slot);
+        let peer = self.peers[slot].take().expect("just found");
+        let bits = std::mem::take(&mut self.bitfields[slot]);
+        for piece in bits.iter() {
+            let copies = self.pieces.drop_copy(piece);
+            self.picker.on_availability(piece, copies);
+            self.touch(piece);
+        }
+        self.connections -= 1;
+        if !peer.inbound {
+            let of_use = peer.active() && peer.down.received_now + peer.up.given > 0;
+            self.dial.ended(peer.addr, of_use, now, &self.config);
+        }
+        self.emit(Event::PeerGone { peer: peer.addr, why });
+        if self.phase == Phase::Running {
+            if peer.unchoked && peer.interested {
+                self.fill_slots(now);
+            }
+            self.fill_all_requests(now);
+            self.find_peers(now);
+        }
+    }
+
+    fn on_message(&mut self, conn: ConnId, message: Message, now: Now) {
+        let Some(slot) = self.slot(conn) else { return };
+        if !self.is_active(slot) {
+            return self.close(conn, CloseReason::Protocol("a message before the handshake"), now);
+        }
+        let peer = self.peer(slot);
+        peer.last_received = now;
+        let first = !peer.greeted;
+        peer.greeted |= !matches!(message, Message::Extended { .. } | Message::KeepAlive);
+        let legal = match message {
+            Message::KeepAlive | Message::Port(_) | Message::Unknown(_) => Ok(()),
+            // Not offered in our handshake, so nobody should send it; harmless.
+            Message::Extended { .. } => Ok(()),
+            Message::Choke => {
+                self.on_choke(slot, now);
+                Ok(())
+            }
+            Message::Unchoke => {
+                self.on_unchoke(slot, now);
+                Ok(())
+            }
+            Message::Interested => {
+                self.on_interest(slot, true, now);
+                Ok(())
+            }
+            Message::NotInterested => {
+                self.on_interest(slot, false, now);
+                Ok(())
+            }
+            Message::Have(piece) => self.on_have(slot, piece, now),
+            Message::Bitfield(bits) if first => self.on_bitfield(slot, &bits, now),
+            Message::Bitfield(_) => Err("a bitfield that is not the first message"),
+            Message::Request(range) => self.on_request(slot, range, now),
+            Message::Cancel(range) => {
+                self.on_cancel(slot, range);
+                Ok(())
+            }
+            Message::Piece { piece, begin, data } => self.on_block(slot, piece, begin, data, now),
+            Message::Suggest(_)
+            | Message::HaveAll
+            | Message::HaveNone
+            | Message::Reject(_)
+            | Message::AllowedFast(_) => Err("a fast-extension message that was not agreed on"),
+        };
+        if let Err(what) = legal {
+            self.close(conn, CloseReason::Protocol(what), now);
+        }
+    }
+
+    fn on_timer(&mut self, now: Now) {
+        if now < self.next_due {
+            return;
+        }
+        self.next_due = Now::NEVER;
+        if matches!(self.phase, Phase::Idle | Phase::Left) {
+            return;
+        }
+        for slot in self.slots() {
+            if self.peers[slot].is_some() {
+                self.peer_timers(slot, now);
+            }
+        }
+        for addr in self.dial.overdue(now, &self.config) {
+            self.push(Output::Abandon { addr });
+            self.emit(Event::DialFailed { peer: addr });
+        }
+        if self.phase == Phase::Running {
+            if self.choking.next_round() <= now {
+                self.choke_round(now);
+            }
+            self.arm(self.choking.next_round());
+        }
+        self.find_peers(now);
+    }
+
+    /// What is due at one peer, and when the next thing will be.
+    fn peer_timers(&mut self, slot: usize, now: Now) {
+        let config = &self.config;
+        let peer = self.peers[slot].as_ref().expect("the caller looked");
+        let conn = peer.conn;
+        if !peer.active() {
+            let limit = peer.since.after(config.handshake_timeout);
+            if limit <= now {
+                return self.close(conn, CloseReason::HandshakeTimeout, now);
+            }
+            return self.arm(limit);
+        }
+        let silence = peer.last_received.after(config.silence_timeout);
+        if silence <= now {
+            return self.close(conn, CloseReason::Silence, now);
+        }
+        let mut keepalive = peer.last_sent.after(config.keepalive_interval);
+        if keepalive <= now {
+            keepalive = now.after(config.keepalive_interval);
+            self.send(slot, Message::KeepAlive, now);
+        }
+        self.arm(silence.min(keepalive));
+        self.request_timers(slot, now);
+    }
+
+    /// The disk failed: nothing is asked for or served any more, and nobody is blamed.
+    pub(super) fn on_storage_failure(&mut self, StorageFailure(why): StorageFailure) {
+        if self.phase == Phase::Running {
+            self.phase = Phase::Failed;
+            self.emit(Event::StorageFailed { why });
+        }
+    }
+
+    /// A ban: every connection of that sender is closed.
+    pub(super) fn expel(&mut self, sender: SenderId, why: CloseReason, now: Now) {
+        for slot in self.slots() {
+            let Some(peer) = &self.peers[slot] else { continue };
+            if peer.sender == sender {
+                let (conn, addr) = (peer.conn, peer.addr);
+                self.close(conn, why, now);
+                if why == CloseReason::Banned {
+                    self.dial.never(addr);
+                }
+            }
+        }
+    }
+
+    pub(super) fn touch(&mut self, piece: PieceIndex) {
+        if self.config.audit != Audit::Off {
+            self.touched.push(piece);
+        }
+    }
+}
