@@ -1,1 +1,302 @@
-//! (being written)
+//! Owns one announce, or one scrape, over one connection: HTTP/1.1 by hyper, one request, one answer.
+//!
+//! Invariant: nothing outlives the call and nothing is spawned: hyper's connection is polled by
+//! the same future as the exchange on it, and both end with it. The tracker's answer is bounded before it is
+//! held in memory, and so is the time for it. Redirects are not followed.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST, USER_AGENT};
+use hyper::{Request, StatusCode};
+
+use super::stream::ConnStream;
+use crate::ids::InfoHash;
+use crate::tracker::announce::{AnnounceFailure, AnnounceReply, AnnounceRequest, ScrapeCounts};
+use crate::tracker::http::{
+    HttpTarget, REPLY_BYTES_MAX, announce_query, parse_reply, parse_scrape_reply, scrape_query,
+};
+
+/// What a hub with streams for these calls must let one connection hold unread: a whole answer,
+/// which may arrive before it is looked at, and its head.
+pub const UNREAD_MAX: u64 = 2 * REPLY_BYTES_MAX as u64;
+/// Bytes of the longest head of an answer.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// What the client calls itself.
+const AGENT: &str = concat!("skep/", env!("CARGO_PKG_VERSION"));
+
+/// Announces over `stream`, a connection to `target` that stands or is being opened. `limit`
+/// covers everything from now to the whole answer.
+///
+/// # Errors
+/// See [`AnnounceFailure`].
+pub async fn announce(
+    stream: ConnStream,
+    target: &HttpTarget,
+    request: &AnnounceRequest,
+    limit: Duration,
+) -> Result<AnnounceReply, AnnounceFailure> {
+    let query = announce_query(request, request.compact);
+    parse_reply(&get(stream, target, &query, limit).await?)
+}
+
+/// Asks for the counts of `torrents`; `target` is made of a [`crate::tracker::http::scrape_url`].
+/// The answer may name other torrents than those.
+///
+/// # Errors
+/// See [`AnnounceFailure`].
+pub async fn scrape(
+    stream: ConnStream,
+    target: &HttpTarget,
+    torrents: &[InfoHash],
+    limit: Duration,
+) -> Result<BTreeMap<InfoHash, ScrapeCounts>, AnnounceFailure> {
+    let query = scrape_query(torrents);
+    parse_scrape_reply(&get(stream, target, &query, limit).await?)
+}
+
+async fn get(
+    stream: ConnStream,
+    target: &HttpTarget,
+    query: &str,
+    limit: Duration,
+) -> Result<Bytes, AnnounceFailure> {
+    let exchange = exchange(stream, target, query);
+    let in_time = tokio::time::timeout(limit, exchange).await;
+    in_time.unwrap_or(Err(AnnounceFailure::TimedOut))
+}
+
+async fn exchange(
+    stream: ConnStream,
+    target: &HttpTarget,
+    query: &str,
+) -> Result<Bytes, AnnounceFailure> {
+    let request = Request::get(target.with_query(query))
+        .header(HOST, target.authority())
+        .header(USER_AGENT, AGENT)
+        .header(CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| AnnounceFailure::Unreachable)?;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(HEAD_BYTES_MAX);
+    let (mut sender, conn) = builder.handshake(stream).await.map_err(|e| failure(&e))?;
+    let answer = async {
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|e| failure(&e))?;
+        if response.status() != StatusCode::OK {
+            return Err(AnnounceFailure::Status(response.status().as_u16()));
+        }
+        let body = Limited::new(response.into_body(), REPLY_BYTES_MAX);
+        let whole = body.collect().await.map_err(|e| {
+            if e.is::<LengthLimitError>() {
+                AnnounceFailure::Garbage("it is too long")
+            } else {
+                e.downcast_ref()
+                    .map_or(AnnounceFailure::Unreachable, failure)
+            }
+        })?;
+        Ok(whole.to_bytes())
+    };
+    let (mut answer, mut conn) = (pin!(answer), pin!(conn));
+    let mut conn_ended = false;
+    poll_fn(|cx| {
+        // How the connection ends shows in the answer.
+        conn_ended = conn_ended || conn.as_mut().poll(cx).is_ready();
+        answer.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// hyper's error in our words: what is no HTTP is garbage, everything else a broken connection.
+fn failure(error: &hyper::Error) -> AnnounceFailure {
+    if error.is_parse() {
+        AnnounceFailure::Garbage("it is not HTTP")
+    } else {
+        AnnounceFailure::Unreachable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ConnId, PeerId};
+    use crate::node::network::{CloseHow, NetEvent, Network};
+    use crate::node::stream::StreamHub;
+    use crate::node::stream::fake::{addr, drive, pair};
+    use crate::tracker::announce::AnnounceEvent;
+    use crate::tracker::http::announce_target;
+    use std::task::Poll;
+
+    const LIMIT: Duration = Duration::from_secs(15);
+
+    fn request() -> AnnounceRequest {
+        AnnounceRequest {
+            info_hash: InfoHash([0xab; 20]),
+            peer_id: PeerId(*b"-SK0001-............"),
+            port: 6881,
+            uploaded: 0,
+            downloaded: 0,
+            left: 1,
+            event: AnnounceEvent::Started,
+            wanted: 50,
+            key: 1,
+            tracker_id: None,
+            compact: true,
+        }
+    }
+
+    /// What the client makes of a server that answers the first bytes it gets with `reply`, and
+    /// then closes the connection or not; and what the server got.
+    async fn asks(
+        reply: Vec<u8>,
+        close: Option<CloseHow>,
+    ) -> (Result<AnnounceReply, AnnounceFailure>, String) {
+        let (mut net, mut server) = pair();
+        server.listen(addr(1, 80)).unwrap();
+        let mut hub = StreamHub::new(UNREAD_MAX);
+        let stream = hub.open(net.connect(addr(1, 80)));
+        let target = announce_target("http://10.0.0.2/announce?k=1").unwrap();
+        let (mut got, mut reply) = (Vec::new(), Some(reply));
+        let request = request();
+        let mut client = pin!(announce(stream, &target, &request, LIMIT));
+        let both = poll_fn(|cx| {
+            let polled = client.as_mut().poll(cx);
+            while let Poll::Ready(event) = server.poll_event(cx) {
+                if let NetEvent::Data { conn, data } = event {
+                    got.extend_from_slice(&data);
+                    if let Some(reply) = reply.take() {
+                        answer(&mut server, conn, reply, close);
+                    }
+                }
+            }
+            polled
+        });
+        let result = drive(&mut net, &mut hub, both).await;
+        (result, String::from_utf8(got).unwrap())
+    }
+
+    fn answer(server: &mut impl Network, conn: ConnId, reply: Vec<u8>, close: Option<CloseHow>) {
+        if !reply.is_empty() {
+            server.send(conn, Bytes::from(reply));
+        }
+        if let Some(how) = close {
+            server.close(conn, how);
+        }
+    }
+
+    /// A `200 OK` with this body and its length.
+    fn ok(body: &[u8]) -> Vec<u8> {
+        let mut reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        reply.push_str(&String::from_utf8_lossy(body));
+        reply.into_bytes()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_announce_is_one_get_with_all_its_headers() {
+        let (reply, got) = asks(ok(b"d8:intervali77ee"), None).await;
+        assert_eq!(reply.unwrap().interval, Some(Duration::from_secs(77)));
+        let hash = "%AB".repeat(20);
+        let first =
+            format!("GET /announce?k=1&info_hash={hash}&peer_id=-SK0001-............&port=6881");
+        assert!(got.starts_with(&first), "{got}");
+        assert!(got.contains("\r\nhost: 10.0.0.2\r\n"), "{got}");
+        assert!(got.contains("\r\nconnection: close\r\n"), "{got}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_end_with_its_connection() {
+        let reply = b"HTTP/1.0 200 OK\r\n\r\nd8:intervali77ee".to_vec();
+        let (reply, _) = asks(reply, Some(CloseHow::Finish)).await;
+        assert_eq!(reply.unwrap().interval, Some(Duration::from_secs(77)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_wrong_has_a_name() {
+        let refused = AnnounceFailure::Refused {
+            reason: "no".to_owned(),
+            retry: crate::tracker::announce::Retry::Never,
+        };
+        let moved = b"HTTP/1.1 302 Found\r\nLocation: http://x/\r\nContent-Length: 0\r\n\r\n";
+        let huge = vec![b'x'; REPLY_BYTES_MAX + 1];
+        let mut endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+        endless.extend_from_slice(&huge);
+        let cut = ok(b"d8:intervali77ee")[..45].to_vec();
+        let head = [
+            b"HTTP/1.1 200 OK\r\nX: ".as_slice(),
+            &huge[..HEAD_BYTES_MAX],
+        ]
+        .concat();
+        let finish = Some(CloseHow::Finish);
+        let unreachable = AnnounceFailure::Unreachable;
+        let too_long = AnnounceFailure::Garbage("it is too long");
+        for (case, reply, close, failure) in [
+            (
+                "refused",
+                ok(b"d14:failure reason2:no8:retry in5:nevere"),
+                None,
+                refused,
+            ),
+            (
+                "redirect",
+                moved.to_vec(),
+                None,
+                AnnounceFailure::Status(302),
+            ),
+            (
+                "web page",
+                ok(b"<html>"),
+                None,
+                AnnounceFailure::Garbage("it is not bencoded"),
+            ),
+            (
+                "no HTTP",
+                b"SSH-2.0-x\r\n\r\n".to_vec(),
+                None,
+                AnnounceFailure::Garbage("it is not HTTP"),
+            ),
+            ("huge", ok(&huge), None, too_long.clone()),
+            ("endless", endless, None, too_long),
+            (
+                "long head",
+                head,
+                None,
+                AnnounceFailure::Garbage("it is not HTTP"),
+            ),
+            ("closed", Vec::new(), finish, unreachable.clone()),
+            (
+                "reset",
+                Vec::new(),
+                Some(CloseHow::Reset),
+                unreachable.clone(),
+            ),
+            ("cut", cut.clone(), finish, unreachable),
+            ("silent", Vec::new(), None, AnnounceFailure::TimedOut),
+            ("half", cut, None, AnnounceFailure::TimedOut),
+        ] {
+            assert_eq!(asks(reply, close).await.0, Err(failure), "{case}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tracker_that_is_not_there_is_unreachable() {
+        let (mut net, _server) = pair();
+        let mut hub = StreamHub::new(UNREAD_MAX);
+        let stream = hub.open(net.connect(addr(1, 80)));
+        let target = announce_target("http://10.0.0.2/announce").unwrap();
+        let request = request();
+        let result = drive(
+            &mut net,
+            &mut hub,
+            announce(stream, &target, &request, LIMIT),
+        )
+        .await;
+        assert_eq!(result, Err(AnnounceFailure::Unreachable));
+    }
+}

@@ -42,7 +42,6 @@ enum Phase {
 /// The announces of one membership to one tracker.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    wanted: u32,
     interval_unsaid: Duration,
     interval_min_unsaid: Duration,
     retry_min: Duration,
@@ -60,6 +59,7 @@ pub struct Schedule {
     /// Not before this after a failure.
     retry: Now,
     failures: usize,
+    tracker_id: Option<Vec<u8>>,
 }
 
 /// What became of the `completed` event.
@@ -76,7 +76,6 @@ impl Schedule {
     #[must_use]
     pub fn new(config: &EngineConfig, complete_at_start: bool) -> Schedule {
         Schedule {
-            wanted: config.peers_wanted,
             interval_unsaid: config.announce_interval,
             interval_min_unsaid: config.announce_interval_min,
             retry_min: config.announce_retry_min,
@@ -93,6 +92,7 @@ impl Schedule {
             extra: Now::START,
             retry: Now::START,
             failures: 0,
+            tracker_id: None,
         }
     }
 
@@ -125,18 +125,16 @@ impl Schedule {
         }
     }
 
-    /// How many peers to ask for with this event: none when leaving.
+    /// What the tracker last told this peer to send back with every announce (BEP 3).
     #[must_use]
-    pub fn wanted(&self, event: AnnounceEvent) -> u32 {
-        match event {
-            AnnounceEvent::Stopped => 0,
-            _ => self.wanted,
-        }
+    pub fn tracker_id(&self) -> Option<&[u8]> {
+        self.tracker_id.as_deref()
     }
 
-    /// True when nothing will be sent again: the host need not wait for this tracker to leave.
+    /// True when nothing will be sent again, so that leaving need not wait for this tracker: `stopped`
+    /// was acknowledged, or there is nobody to tell.
     #[must_use]
-    pub fn is_finished(&self) -> bool {
+    pub fn stopped_delivered(&self) -> bool {
         self.phase == Phase::Silent && self.in_flight.is_none()
     }
 
@@ -161,11 +159,15 @@ impl Schedule {
         }
     }
 
-    /// The announce in flight was answered.
-    pub fn on_reply(&mut self, reply: &AnnounceReply, now: Now) {
-        let Some(event) = self.in_flight.take() else {
-            return;
-        };
+    /// The announce in flight was answered. Returns what it was.
+    ///
+    /// # Panics
+    /// When none is in flight.
+    pub fn on_reply(&mut self, reply: &AnnounceReply, now: Now) -> AnnounceEvent {
+        let event = self.landed();
+        if reply.tracker_id.is_some() {
+            self.tracker_id.clone_from(&reply.tracker_id);
+        }
         self.failures = 0;
         self.retry = Now::START;
         self.regular = now.after(reply.interval.unwrap_or(self.interval_unsaid));
@@ -181,13 +183,21 @@ impl Schedule {
             AnnounceEvent::Stopped => self.phase = Phase::Silent,
             AnnounceEvent::Periodic => {}
         }
+        event
     }
 
-    /// The announce in flight failed: the same event is sent again after a pause.
-    pub fn on_failure(&mut self, failure: &AnnounceFailure, now: Now, rng: &mut ChaCha8Rng) {
-        let Some(event) = self.in_flight.take() else {
-            return;
-        };
+    /// The announce in flight failed: the same event is sent again after a pause, unless the peer
+    /// leaves meanwhile. Returns what it was.
+    ///
+    /// # Panics
+    /// When none is in flight.
+    pub fn on_failure(
+        &mut self,
+        failure: &AnnounceFailure,
+        now: Now,
+        rng: &mut ChaCha8Rng,
+    ) -> AnnounceEvent {
+        let event = self.landed();
         let refused = match failure {
             AnnounceFailure::Refused { retry, .. } => *retry,
             _ => Retry::Unsaid,
@@ -195,7 +205,7 @@ impl Schedule {
         let pause = match refused {
             Retry::Never => {
                 self.phase = Phase::Silent;
-                return;
+                return event;
             }
             Retry::After(pause) => pause,
             Retry::Unsaid => self.backoff(rng),
@@ -208,6 +218,13 @@ impl Schedule {
         } else {
             now.after(pause)
         };
+        event
+    }
+
+    fn landed(&mut self) -> AnnounceEvent {
+        self.in_flight
+            .take()
+            .expect("an answer belongs to an announce in flight")
     }
 
     fn next_event(&self) -> AnnounceEvent {
@@ -287,7 +304,6 @@ mod tests {
         assert_eq!(s.next_due(false), at(100));
         assert_eq!(s.poll(at(99), false), None);
         assert_eq!(s.poll(at(100), false), Some(Periodic));
-        assert_eq!(s.wanted(Periodic), 50);
     }
 
     #[test]
@@ -369,14 +385,13 @@ mod tests {
     }
 
     #[test]
-    fn leaving_is_said_at_once_without_asking_for_peers_and_then_nothing_more() {
+    fn leaving_is_said_at_once_and_then_nothing_more() {
         let mut s = member();
         s.stop();
         assert_eq!(s.poll(at(1), true), Some(Stopped));
-        assert_eq!(s.wanted(Stopped), 0);
-        assert!(!s.is_finished());
+        assert!(!s.stopped_delivered());
         s.on_reply(&reply(100, 10), at(1));
-        assert!(s.is_finished());
+        assert!(s.stopped_delivered());
         s.stop();
         assert_eq!(s.next_due(true), Now::NEVER);
     }
@@ -407,7 +422,7 @@ mod tests {
     fn a_peer_that_never_spoke_leaves_silently() {
         let mut s = schedule();
         s.stop();
-        assert!(s.is_finished());
+        assert!(s.stopped_delivered());
         assert_eq!(s.poll(at(0), true), None);
     }
 
@@ -445,15 +460,43 @@ mod tests {
         s.on_failure(&refused(Retry::Never), at(1), &mut rng);
         s.complete();
         s.stop();
-        assert!(s.is_finished());
+        assert!(s.stopped_delivered());
         assert_eq!(s.poll(at(999_999), true), None);
     }
 
     #[test]
-    fn an_answer_to_nothing_changes_nothing() {
+    #[should_panic(expected = "an answer belongs to an announce in flight")]
+    fn an_answer_to_nothing_is_a_bug_of_the_caller() {
+        schedule().on_reply(&reply(1, 1), at(0));
+    }
+
+    #[test]
+    fn an_announce_is_named_when_it_ends() {
+        let (mut s, mut rng) = (schedule(), rng());
+        s.poll(at(0), false);
+        assert_eq!(
+            s.on_failure(&AnnounceFailure::TimedOut, at(0), &mut rng),
+            Started
+        );
+        s.poll(at(60), false);
+        assert_eq!(s.on_reply(&reply(1, 1), at(60)), Started);
+    }
+
+    #[test]
+    fn the_tracker_id_is_kept_until_another_comes() {
         let mut s = schedule();
-        s.on_reply(&reply(1, 1), at(0));
-        s.on_failure(&AnnounceFailure::TimedOut, at(0), &mut rng());
-        assert_eq!(s.poll(at(0), false), Some(Started));
+        for (told, kept) in [
+            (None, None),
+            (Some(b"a"), Some(b"a")),
+            (None, Some(b"a")),
+            (Some(b"b"), Some(b"b")),
+        ] {
+            let due = s.next_due(false);
+            s.poll(due, false);
+            let mut reply = reply(100, 10);
+            reply.tracker_id = told.map(|id| id.to_vec());
+            s.on_reply(&reply, due);
+            assert_eq!(s.tracker_id(), kept.map(|id| id.as_slice()));
+        }
     }
 }

@@ -4,12 +4,16 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+
+use super::StreamHub;
 
 use crate::ids::ConnId;
 use crate::node::network::{CloseHow, Closed, ConnectError, NetEvent, Network};
@@ -124,4 +128,19 @@ impl Network for FakeNet {
         end.waker = Some(cx.waker().clone());
         end.events.pop_front().map_or(Poll::Pending, Poll::Ready)
     }
+}
+
+/// Runs `work` over streams of `hub`, as a host's loop would.
+pub async fn drive<T>(net: &mut FakeNet, hub: &mut StreamHub, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        while let Poll::Ready(event) = net.poll_event(cx) {
+            // What nobody wants is what the hub closed already.
+            let _ = hub.on_event(event);
+        }
+        let polled = work.as_mut().poll(cx);
+        hub.pump(net, cx);
+        polled
+    })
+    .await
 }

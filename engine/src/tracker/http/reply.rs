@@ -81,8 +81,7 @@ fn answer(bytes: &[u8]) -> Result<Dict, AnnounceFailure> {
     if bytes.len() > REPLY_BYTES_MAX {
         return Err(garbage("it is too long"));
     }
-    bencode::check(bytes).map_err(|_| garbage("it is not bencoded"))?;
-    let node = serde_bencode::from_bytes(bytes).map_err(|_| garbage("it is not bencoded"))?;
+    let node = bencode::from_slice(bytes).map_err(|_| garbage("it is not bencoded"))?;
     let Node::Dict(dict) = node else {
         return Err(garbage("it is not a dictionary"));
     };
