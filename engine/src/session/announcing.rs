@@ -50,8 +50,11 @@ impl Torrent {
             return;
         };
         if let Some(event) = schedule.poll(now, short) {
-            let wanted = schedule.wanted(event);
-            self.announcing = Some(event);
+            let wanted = match event {
+                AnnounceEvent::Stopped => 0,
+                _ => self.config.peers_wanted,
+            };
+            let tracker_id = schedule.tracker_id().map(<[u8]>::to_vec);
             let request = AnnounceRequest {
                 info_hash: self.info_hash,
                 peer_id: self.peer_id,
@@ -62,7 +65,7 @@ impl Torrent {
                 event,
                 wanted,
                 key: u32::from_be_bytes(self.peer_id.0[16..].try_into().expect("four bytes")),
-                tracker_id: None,
+                tracker_id,
                 compact: true,
             };
             self.push(Output::Announce(request));
@@ -82,18 +85,15 @@ impl Torrent {
         let Some(schedule) = &mut self.schedule else {
             return;
         };
-        let Some(what) = self.announcing.take() else {
-            return;
-        };
         match result {
             Ok(reply) => {
-                schedule.on_reply(&reply, now);
+                let what = schedule.on_reply(&reply, now);
                 let peers = u32::try_from(reply.peers.len()).unwrap_or(u32::MAX);
                 self.emit(Event::Announced { what, peers });
                 self.dial.learn(&reply.peers, self.peer_id, &self.config);
             }
             Err(failure) => {
-                schedule.on_failure(&failure, now, &mut self.rngs.contacts);
+                let what = schedule.on_failure(&failure, now, &mut self.rngs.contacts);
                 self.emit(Event::AnnounceFailed {
                     what,
                     why: failure.to_string(),
@@ -105,7 +105,11 @@ impl Torrent {
             }
         }
         self.find_peers(now);
-        if self.phase == Phase::Leaving && self.schedule.as_ref().is_some_and(Schedule::is_finished)
+        if self.phase == Phase::Leaving
+            && self
+                .schedule
+                .as_ref()
+                .is_some_and(Schedule::stopped_delivered)
         {
             self.left_behind();
         }
@@ -126,7 +130,7 @@ impl Torrent {
         match &mut self.schedule {
             Some(schedule) if started => {
                 schedule.stop();
-                if schedule.is_finished() {
+                if schedule.stopped_delivered() {
                     return self.left_behind();
                 }
                 self.announce_if_due(now);

@@ -18,9 +18,7 @@ use crate::metainfo::Geometry;
 use crate::picker::PiecePicker;
 use crate::storage::Verified;
 use crate::time::Now;
-use crate::tracker::announce::{
-    AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest, PeerAddr,
-};
+use crate::tracker::announce::{AnnounceFailure, AnnounceReply, AnnounceRequest, PeerAddr};
 use crate::tracker::schedule::Schedule;
 use crate::wire::{Handshake, Message, WireError};
 
@@ -235,8 +233,6 @@ pub struct Torrent {
     pub(super) connections: u32,
     pub(super) dial: DialBook,
     pub(super) schedule: Option<Schedule>,
-    /// The announce under way.
-    pub(super) announcing: Option<AnnounceEvent>,
     pub(super) blame: Blame,
     pub(super) choking: Choking,
     pub(super) picker: Box<dyn PiecePicker>,
@@ -289,7 +285,6 @@ impl Torrent {
             connections: 0,
             dial: DialBook::default(),
             schedule: setup.tracked.then(|| Schedule::new(&config, complete)),
-            announcing: None,
             blame: Blame::default(),
             choking: Choking::new(setup.choker, &config, &mut rngs.choker),
             picker: setup.picker,
