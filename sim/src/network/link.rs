@@ -1,0 +1,237 @@
+//! Owns the arithmetic of links: how long bytes take, whose turn it is, what loss costs.
+//!
+//! Invariants: integers only once a path is set up (bytes and ns); a link is never used above its
+//! rate; flows that have something to send share a link fairly, to within one parcel.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::scenario::plan::LinkPlan;
+
+/// Payload bytes of one TCP segment on Ethernet with timestamps.
+pub const SEGMENT_BYTES: u64 = 1448;
+/// Header bytes per segment that count against links (network model: 40).
+pub const SEGMENT_OVERHEAD: u64 = 40;
+/// Segments a new connection may have in flight (RFC 6928).
+const INITIAL_SEGMENTS: u64 = 10;
+/// Smallest window, bytes.
+const WINDOW_MIN: u64 = 64 * 1024;
+/// First retransmission timeout when a retransmission is lost too.
+const RTO: Duration = Duration::from_millis(200);
+/// Bytes a flow may send per turn.
+const QUANTUM: i64 = 16 * 1024;
+/// Segments of the longest parcel: a block and its head.
+const PARCEL_SEGMENTS: usize = 13;
+
+/// Segments that carry so many payload bytes.
+#[must_use]
+pub fn segments(bytes: u64) -> u64 {
+    bytes.div_ceil(SEGMENT_BYTES)
+}
+
+/// Bytes on the wire for so many payload bytes.
+#[must_use]
+pub fn wire_bytes(bytes: u64) -> u64 {
+    bytes + SEGMENT_OVERHEAD * segments(bytes)
+}
+
+/// Time that `bytes` take at `rate` bytes per second, in ns, rounded up.
+#[must_use]
+pub fn transmit_ns(bytes: u64, rate: u64) -> u64 {
+    let ns = (u128::from(bytes) * 1_000_000_000).div_ceil(u128::from(rate.max(1)));
+    u64::try_from(ns).unwrap_or(u64::MAX)
+}
+
+/// One direction between two hosts.
+#[derive(Clone, Debug)]
+pub struct Path {
+    /// One-way delay, ns.
+    pub delay_ns: u64,
+    /// Largest extra delay, ns.
+    jitter_ns: u64,
+    /// There and back, without jitter, ns.
+    pub rtt_ns: u64,
+    /// Bytes in flight and unread at most.
+    pub window: u64,
+    /// Bytes per second of one connection at most, when there is loss (Mathis et al. 1997).
+    pub rate_cap: Option<u64>,
+    /// Chance out of 2^64 that at least one of n segments is lost.
+    lost: [u64; PARCEL_SEGMENTS + 1],
+}
+
+fn mean(a: Duration, b: Duration) -> u64 {
+    u64::try_from((a + b).as_nanos() / 2).unwrap_or(u64::MAX)
+}
+
+impl Path {
+    /// The path from one host to another: latency, jitter and loss are the mean of the two ends'.
+    #[must_use]
+    pub fn new(from: &LinkPlan, to: &LinkPlan) -> Path {
+        let delay_ns = mean(from.latency, to.latency);
+        let rtt_ns = 2 * delay_ns;
+        let loss = f64::from(from.loss_ppm + to.loss_ppm) / 2e6;
+        let chance = |n: usize| {
+            let none = libm::pow(1.0 - loss, n as f64);
+            // Saturates at certainty.
+            ((1.0 - none) * 18_446_744_073_709_551_616.0) as u64
+        };
+        let rtt_s = (rtt_ns.max(1_000_000)) as f64 / 1e9;
+        let cap = 1.22 * SEGMENT_BYTES as f64 / (rtt_s * libm::sqrt(loss));
+        let rate = u128::from(from.up.min(to.down));
+        let in_flight = 2 * rate * u128::from(rtt_ns) / 1_000_000_000;
+        Path {
+            delay_ns,
+            jitter_ns: mean(from.jitter, to.jitter),
+            rtt_ns,
+            window: u64::try_from(in_flight).unwrap_or(u64::MAX).max(WINDOW_MIN),
+            rate_cap: (loss > 0.0).then(|| (cap as u64).max(1)),
+            lost: std::array::from_fn(chance),
+        }
+    }
+
+    /// Bytes a new connection may have in flight (slow start).
+    #[must_use]
+    pub fn initial_window(&self) -> u64 {
+        (INITIAL_SEGMENTS * SEGMENT_BYTES).min(self.window)
+    }
+
+    /// The delay of one parcel of so many payload bytes: the path, its jitter, and a round trip
+    /// or more when a segment is lost. Inside a connection loss is delay, never a missing byte.
+    pub fn parcel_delay(&self, bytes: u64, rng: &mut ChaCha8Rng) -> u64 {
+        let mut delay = self.delay_ns + self.jitter(rng);
+        if self.loses(segments(bytes), rng) {
+            delay += self.rtt_ns;
+            let mut rto = u64::try_from(RTO.as_nanos()).expect("200 ms");
+            while self.loses(1, rng) {
+                delay = delay.saturating_add(rto);
+                rto = rto.saturating_mul(2);
+            }
+        }
+        delay
+    }
+
+    /// The delay of one datagram, or `None` when it is lost.
+    pub fn datagram_delay(&self, bytes: u64, rng: &mut ChaCha8Rng) -> Option<u64> {
+        let delay = self.delay_ns + self.jitter(rng);
+        (!self.loses(segments(bytes), rng)).then_some(delay)
+    }
+
+    fn jitter(&self, rng: &mut ChaCha8Rng) -> u64 {
+        if self.jitter_ns == 0 {
+            return 0;
+        }
+        let wide = u128::from(rng.next_u64()) * u128::from(self.jitter_ns);
+        u64::try_from(wide >> 64).expect("less than jitter_ns")
+    }
+
+    fn loses(&self, segments: u64, rng: &mut ChaCha8Rng) -> bool {
+        let n = usize::try_from(segments).map_or(PARCEL_SEGMENTS, |n| n.min(PARCEL_SEGMENTS));
+        self.rate_cap.is_some() && rng.next_u64() < self.lost[n]
+    }
+}
+
+/// Whose turn it is on a link: surplus round robin (Adiseshu et al. 1996), which never cuts a
+/// parcel and is fair to within one.
+#[derive(Clone, Debug)]
+pub struct FairQueue<F> {
+    ring: VecDeque<(F, i64)>,
+}
+
+impl<F> Default for FairQueue<F> {
+    fn default() -> Self {
+        FairQueue { ring: VecDeque::new() }
+    }
+}
+
+impl<F: Copy + PartialEq> FairQueue<F> {
+    /// A flow has something to send. It must not be in the queue already.
+    pub fn join(&mut self, flow: F) {
+        self.ring.push_back((flow, QUANTUM));
+    }
+
+    /// Whose turn it is.
+    #[must_use]
+    pub fn turn(&self) -> Option<F> {
+        self.ring.front().map(|(flow, _)| *flow)
+    }
+
+    /// The flow whose turn it is sent so many bytes; with `more` it wants to go on.
+    pub fn sent(&mut self, bytes: u64, more: bool) {
+        let Some((flow, left)) = self.ring.pop_front() else { return };
+        let left = left - i64::try_from(bytes).unwrap_or(i64::MAX);
+        match (more, left > 0) {
+            (true, true) => self.ring.push_front((flow, left)),
+            (true, false) => self.ring.push_back((flow, left + QUANTUM)),
+            (false, _) => {}
+        }
+    }
+
+    /// A flow is gone.
+    pub fn leave(&mut self, flow: F) {
+        self.ring.retain(|(f, _)| *f != flow);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::rand_core::SeedableRng;
+
+    fn link(loss_ppm: u32) -> LinkPlan {
+        LinkPlan {
+            up: 1_000_000,
+            down: 2_000_000,
+            latency: Duration::from_millis(20),
+            jitter: Duration::ZERO,
+            loss_ppm,
+            reset_every: None,
+        }
+    }
+
+    #[test]
+    fn bytes_take_their_time_and_headers_count() {
+        assert_eq!(transmit_ns(1_000_000, 1_000_000), 1_000_000_000);
+        assert_eq!(transmit_ns(1, 3), 333_333_334);
+        assert_eq!(wire_bytes(1448), 1488);
+        assert_eq!(wire_bytes(1449), 1449 + 80);
+    }
+
+    #[test]
+    fn a_path_is_the_mean_of_its_ends() {
+        let mut far = link(20_000);
+        far.latency = Duration::from_millis(60);
+        let path = Path::new(&link(0), &far);
+        assert_eq!(path.delay_ns, 40_000_000);
+        // 1.22 x 1448 / (0.08 x sqrt(0.01))
+        assert_eq!(path.rate_cap, Some(220_820));
+        assert_eq!(Path::new(&link(0), &link(0)).rate_cap, None);
+    }
+
+    #[test]
+    fn loss_delays_as_often_as_it_should() {
+        let path = Path::new(&link(10_000), &link(10_000));
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let late = (0..10_000).filter(|_| path.parcel_delay(16_397, &mut rng) > path.delay_ns);
+        // 12 segments at 1 %: 11.4 %.
+        let late = late.count();
+        assert!((1000..1280).contains(&late), "{late}");
+    }
+
+    #[test]
+    fn shares_are_equal_whatever_the_parcels() {
+        let mut queue = FairQueue::default();
+        let size = [16_397u64, 900, 5_000];
+        (0..3).for_each(|f| queue.join(f));
+        let mut sent = [0u64; 3];
+        for _ in 0..30_000 {
+            let flow: usize = queue.turn().expect("all want to send");
+            sent[flow] += size[flow];
+            queue.sent(size[flow], true);
+        }
+        let (least, most) = (sent.iter().min().expect("3"), sent.iter().max().expect("3"));
+        assert!(most - least <= 2 * 16_397, "{sent:?}");
+    }
+}
