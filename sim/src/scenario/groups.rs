@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::keys;
-use super::model::{Arrival, Arrive, Churn, Group, Have, Stay, Strategy};
+use super::model::{Arrival, Arrive, Churn, Group, Have, Params, Stay, Strategy};
 use super::plan::{OnComplete, Role};
 use super::problem::{Found, Log};
 use super::read::{self, Fields, Value};
@@ -36,6 +36,15 @@ fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
     let name = fields.text("name", log);
     let role = fields.word("role", ROLES, &[], log);
     let count = fields.whole("count", u64::from(u32::MAX), log);
+    if let Some(role) = role
+        .as_ref()
+        .filter(|role| *role.get_ref() == Role::Attacker)
+        && fields.get("attack").is_none()
+    {
+        let known = ATTACKS.known.iter().map(|n| n.name);
+        let found = Found::at(role.span(), "an attacker needs an `attack`");
+        log.push(found.help(format!("known: {}", known.collect::<Vec<_>>().join(", "))));
+    }
     let attack = fields.get("attack").and_then(|v| attack(v, log));
     let with = fields
         .get("with")
@@ -79,7 +88,7 @@ fn have(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Have>> {
         let members = read::list(value, "a list of pieces", log);
         let mut pieces: Vec<u32> = members
             .iter()
-            .filter_map(|piece| read::whole(piece, u64::from(u32::MAX), log))
+            .filter_map(|piece| read::whole(piece, "a piece", u64::from(u32::MAX), log))
             .map(|piece| u32::try_from(piece.into_inner()).expect("checked"))
             .collect();
         pieces.sort_unstable();
@@ -156,7 +165,10 @@ fn param(
         return None;
     };
     let number = match param.form {
-        ParamForm::Whole => read::whole(value, u64::from(MILLION), log)?.into_inner() as f64,
+        ParamForm::Whole => {
+            read::whole(value, &format!("`{}`", param.name), u64::from(MILLION), log)?.into_inner()
+                as f64
+        }
         ParamForm::Percent => {
             f64::from(read::quantity(value, "a percentage", units::percent, log)?.into_inner())
         }
@@ -179,9 +191,11 @@ fn attack(value: &Value<'_>, log: &mut Log) -> Option<Spanned<String>> {
     Some(name)
 }
 
-type Params = Spanned<Vec<(Spanned<String>, Spanned<f64>)>>;
-
-fn with(value: &Value<'_>, attack: Option<&Spanned<String>>, log: &mut Log) -> Option<Params> {
+fn with(
+    value: &Value<'_>,
+    attack: Option<&Spanned<String>>,
+    log: &mut Log,
+) -> Option<Spanned<Params>> {
     let DeValue::Table(table) = value.get_ref() else {
         read::expected(value, r#"a table such as { probability = "30%" }"#, log);
         return None;
@@ -196,7 +210,7 @@ fn with(value: &Value<'_>, attack: Option<&Spanned<String>>, log: &mut Log) -> O
 
 fn arrive(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Arrive>> {
     if value.get_ref().is_str() {
-        let found = Found::at(value.span(), "`arrive` is a table").label("here");
+        let found = Found::at(value.span(), "`arrive` is a table");
         log.push(
             found.help(r#"{ at = "10 s" }, { spread = "30 s" } or { poisson = "4 per 1 s" }"#),
         );
@@ -260,7 +274,7 @@ fn stay(value: &Value<'_>, log: &mut Log) -> Option<Stay> {
         .filter(|key| fields.get(key.name).is_some())
         .count();
     if given != 1 {
-        let found = Found::at(value.span(), "a session has exactly one length").label("here");
+        let found = Found::at(value.span(), "a session has exactly one length");
         log.push(found.help(help));
         return None;
     }
@@ -274,7 +288,7 @@ fn stay(value: &Value<'_>, log: &mut Log) -> Option<Stay> {
         stay,
         Stay::Exponential(Duration::ZERO) | Stay::Fixed(Duration::ZERO)
     ) {
-        log.push(Found::at(value.span(), "a session lasts longer than zero").label("here"));
+        log.push(Found::at(value.span(), "a session lasts longer than zero"));
         return None;
     }
     Some(stay)

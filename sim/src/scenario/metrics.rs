@@ -7,7 +7,7 @@
 /// What a metric's value is counted in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unit {
-    /// Seconds of simulated time since the peer joined (or, for the group's last, since the start).
+    /// Seconds of simulated time.
     Seconds,
     /// Bytes.
     Bytes,

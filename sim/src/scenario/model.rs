@@ -172,7 +172,7 @@ pub struct Group {
     /// What attackers do.
     pub attack: Option<Spanned<String>>,
     /// Parameters of the attack.
-    pub with: Option<Spanned<Vec<(Spanned<String>, Spanned<f64>)>>>,
+    pub with: Option<Spanned<Params>>,
     /// The attack begins.
     pub from: Option<Spanned<Duration>>,
     /// The attack ends.
@@ -207,13 +207,16 @@ pub enum Have {
     Pieces(Vec<u32>),
 }
 
+/// Parameters by name, in order: plain numbers, or parts per million.
+pub type Params = Vec<(Spanned<String>, Spanned<f64>)>;
+
 /// A strategy by name; parameters that the file does not give are not here.
 #[derive(Clone, Debug)]
 pub struct Strategy {
     /// Its name.
     pub name: Spanned<String>,
     /// Its parameters.
-    pub params: Vec<(Spanned<String>, Spanned<f64>)>,
+    pub params: Params,
 }
 
 /// First arrival.

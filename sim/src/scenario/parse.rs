@@ -66,8 +66,8 @@ impl Scenario {
         let mut document = root.into_inner();
         let mut vary = sections::vary(&document, &sources, &mut log);
         vary.retain(|v| overrides.iter().all(|(key, _)| key != v.key.get_ref()));
-        for index in 0..vary.len() {
-            vary_to(&mut document, vary[index].key.clone(), 0, &mut log);
+        for varied in &vary {
+            vary_to(&mut document, varied.key.clone(), 0, &mut log);
         }
         for (key, value) in overrides {
             set::apply(&mut document, (key, value), &mut sources, &mut log);
@@ -203,7 +203,7 @@ fn check_others(document: &DeTable<'_>, model: &Model, log: &mut Log) {
                 None => {}
                 Some(message) if clean && !found.any_inside(&value.span()) => {
                     let message = format!("the scenario is wrong with this value: {message}");
-                    log.push(Found::at(value.span(), message).label("here"));
+                    log.push(Found::at(value.span(), message));
                 }
                 Some(_) => log.adopt(found, &value.span()),
             }

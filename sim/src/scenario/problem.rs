@@ -69,7 +69,7 @@ pub(super) struct Found {
     pub message: String,
     pub help: Option<String>,
     pub span: Range<usize>,
-    pub second: Option<(Range<usize>, String)>,
+    pub second: Option<Box<(Range<usize>, String)>>,
     pub label: String,
 }
 
@@ -103,7 +103,7 @@ impl Found {
 
     /// Together with that place.
     pub fn and(mut self, span: Range<usize>, label: impl Into<String>) -> Found {
-        self.second = Some((span, label.into()));
+        self.second = Some(Box::new((span, label.into())));
         self
     }
 }
@@ -222,14 +222,17 @@ impl Sources {
             help: found.help,
             second: found
                 .second
-                .filter(|(span, _)| same(span))
-                .map(|(s, l)| (local(s), l)),
+                .filter(|other| same(&other.0))
+                .map(|other| (local(other.0), other.1)),
             span: local(found.span),
             label: found.label,
             text: NamedSource::new(&source.name, Arc::clone(&source.text)),
         }
     }
 }
+
+/// Words that are listed beside a suggestion.
+const LIST_MAX: usize = 12;
 
 /// The nearest of `known` to what was written, when it is near enough to be meant.
 pub(super) fn nearest<'k>(
@@ -244,13 +247,15 @@ pub(super) fn nearest<'k>(
         .map(|(_, word)| word)
 }
 
-/// "did you mean ...?" when something is near, and what there is.
+/// "did you mean ...?" when something is near, and what there is, unless that is a long list.
 pub(super) fn suggest<'k>(
     written: &str,
     known: impl IntoIterator<Item = &'k str> + Clone,
 ) -> String {
-    let all: Vec<&str> = known.clone().into_iter().collect();
+    let mut all: Vec<&str> = known.clone().into_iter().collect();
+    all.dedup();
     match nearest(written, known) {
+        Some(near) if all.len() > LIST_MAX => format!("did you mean `{near}`?"),
         Some(near) => format!("did you mean `{near}`? known: {}", all.join(", ")),
         None if all.is_empty() => "there is none".to_owned(),
         None => format!("known: {}", all.join(", ")),

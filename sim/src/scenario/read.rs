@@ -32,20 +32,21 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
 /// Notes that a value is of the wrong kind.
 pub(super) fn expected(value: &Value<'_>, wanted: &str, log: &mut Log) {
     let message = format!("expected {wanted}, found {}", kind(value.get_ref()));
-    log.push(Found::at(value.span(), message).label("here"));
+    log.push(Found::at(value.span(), message));
 }
 
 /// Notes what a unit's reader said.
 pub(super) fn refused(span: Range<usize>, error: UnitError, log: &mut Log) {
-    log.push(
-        Found::at(span, error.message)
-            .label("here")
-            .help(error.help),
-    );
+    log.push(Found::at(span, error.message).help(error.help));
 }
 
-/// A whole number from 0 to `max`.
-pub(super) fn whole(value: &Value<'_>, max: u64, log: &mut Log) -> Option<Spanned<u64>> {
+/// A whole number from 0 to `max`; `what` is its name in messages.
+pub(super) fn whole(
+    value: &Value<'_>,
+    what: &str,
+    max: u64,
+    log: &mut Log,
+) -> Option<Spanned<u64>> {
     let DeValue::Integer(integer) = value.get_ref() else {
         expected(value, "a whole number", log);
         return None;
@@ -56,12 +57,15 @@ pub(super) fn whole(value: &Value<'_>, max: u64, log: &mut Log) -> Option<Spanne
             u64::try_from(n).expect("checked"),
         )),
         Ok(n) if n < 0 => {
-            let found = Found::at(value.span(), format!("{n} is negative")).label("here");
+            let found = Found::at(value.span(), format!("{what} cannot be negative"));
             log.push(found.help("write a whole number, 0 or more"));
             None
         }
         _ => {
-            let found = Found::at(value.span(), format!("{integer} is too large")).label("here");
+            let found = Found::at(
+                value.span(),
+                format!("{what} cannot be as large as {integer}"),
+            );
             log.push(found.help(format!("at most {max}")));
             None
         }
@@ -204,7 +208,8 @@ impl<'d, 't> Fields<'d, 't> {
 
     /// A whole number from 0 to `max`.
     pub fn whole(&self, name: &str, max: u64, log: &mut Log) -> Option<Spanned<u64>> {
-        self.get(name).and_then(|value| whole(value, max, log))
+        self.get(name)
+            .and_then(|value| whole(value, &format!("`{name}`"), max, log))
     }
 
     /// A quantity with a unit.

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::expect::{self, Expectation, ExpectationKind, Limit};
 use super::groups;
 use super::keys;
-use super::metrics::{METRICS, METRICS_LATER, MetricName, NameError, SOMETIMES, full_names};
+use super::metrics::{METRICS_LATER, MetricName, NameError, SOMETIMES, full_names};
 use super::model::{Crash, EngineSetting, Latency, Link, Model, Run, Torrent, Tracker, Vary};
 use super::problem::{Found, Log, Sources, suggest};
 use super::read::{self, Fields, Value};
@@ -86,7 +86,7 @@ fn seeds(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Vec<u64>>> {
         let members = read::list(value, "a list of seeds", log);
         members
             .iter()
-            .filter_map(|seed| Some(read::whole(seed, u64::MAX, log)?.into_inner()))
+            .filter_map(|seed| Some(read::whole(seed, "a seed", u64::MAX, log)?.into_inner()))
             .collect()
     } else {
         let wanted = r#"a range such as "0..8" or a list of seeds"#;
@@ -95,7 +95,7 @@ fn seeds(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Vec<u64>>> {
     };
     if seeds.is_empty() || seeds.len() as u64 > SEEDS_MAX {
         let message = format!("a scenario runs on 1 to {SEEDS_MAX} seeds");
-        log.push(Found::at(value.span(), message).label("here"));
+        log.push(Found::at(value.span(), message));
         return None;
     }
     Some(Spanned::new(value.span(), seeds))
@@ -138,7 +138,7 @@ fn files(list: &Value<'_>, log: &mut Log) -> Vec<(Spanned<String>, Spanned<u64>)
         log,
     );
     if members.is_empty() {
-        log.push(Found::at(list.span(), "the torrent has no file").label("here"));
+        log.push(Found::at(list.span(), "the torrent has no file"));
     }
     let mut files = Vec::new();
     for member in members {
@@ -290,9 +290,9 @@ fn engine_value(kind: FieldKind, value: &Value<'_>, log: &mut Log) -> Option<Spa
         FieldKind::Bytes => {
             FieldValue::Bytes(read::quantity(value, "a size", units::size, log)?.into_inner())
         }
-        FieldKind::Count => {
-            FieldValue::Count(read::whole(value, u64::from(u32::MAX), log)?.into_inner())
-        }
+        FieldKind::Count => FieldValue::Count(
+            read::whole(value, "this field", u64::from(u32::MAX), log)?.into_inner(),
+        ),
         FieldKind::Switch => match value.get_ref() {
             DeValue::Boolean(on) => FieldValue::Switch(*on),
             _ => {
@@ -329,7 +329,7 @@ pub(super) fn vary(document: &DeTable<'_>, sources: &Sources, log: &mut Log) -> 
     let mut all = Vec::new();
     for (key, value) in read::in_order(table) {
         if value.get_ref().is_table() {
-            let found = Found::at(key.span(), "a varied key is written in quotes").label("here");
+            let found = Found::at(key.span(), "a varied key is written in quotes");
             log.push(found.help(r#"for example "group.home.picker" = ["random", "sequential"]"#));
             continue;
         }
@@ -428,7 +428,7 @@ fn sometimes(value: &Value<'_>, log: &mut Log) -> Vec<Expectation> {
 fn metric(key: &Spanned<String>, value: &Value<'_>, log: &mut Log) -> Option<ExpectationKind> {
     let written = key.get_ref();
     if value.get_ref().is_table() {
-        let found = Found::at(key.span(), "a metric's name is written in quotes").label("here");
+        let found = Found::at(key.span(), "a metric's name is written in quotes");
         log.push(found.help(r#"for example "completion.max" = "<= 1.6 x bound""#));
         return None;
     }
@@ -458,13 +458,6 @@ fn no_metric(key: &Spanned<String>, error: &NameError) -> Found {
     let help = match error {
         NameError::Unknown(_) => {
             let mut names = full_names();
-            let prefix = METRICS
-                .iter()
-                .map(|m| m.name)
-                .find(|name| written.starts_with(name));
-            if let Some(prefix) = prefix {
-                names.retain(|name| name.starts_with(prefix));
-            }
             names.extend(["complete".to_owned(), "sometimes".to_owned()]);
             suggest(written, names.iter().map(String::as_str))
         }

@@ -88,10 +88,10 @@ pub(super) fn put<'t>(
 ) -> Result<(), Found> {
     let mut path: Vec<&str> = key.split('.').map(str::trim).collect();
     if path.iter().any(|part| part.is_empty()) {
-        return Err(Found::at(key_span, format!("`{key}` is not a dotted key")).label("here"));
+        return Err(Found::at(key_span, format!("`{key}` is not a dotted key")));
     }
     match path[0] {
-        "vary" => return Err(Found::at(key_span, "`vary` itself cannot be set").label("here")),
+        "vary" => return Err(Found::at(key_span, "`vary` itself cannot be set")),
         // A metric's name has dots of its own.
         "expect" if path.len() > 2 => {
             path = vec!["expect", &key[key.find('.').map_or(0, |i| i + 1)..]]
@@ -118,7 +118,7 @@ pub(super) fn put<'t>(
                     "`{step}` in `{key}` is {}: nothing can be set in it",
                     kind(other)
                 );
-                return Err(Found::at(key_span, message).label("here"));
+                return Err(Found::at(key_span, message));
             }
         };
     }
@@ -151,9 +151,7 @@ fn needs_member(members: &[Value<'_>], list: &str, span: &Range<usize>) -> Found
         "`{list}` is a list; name one of: {}",
         names(members).join(", ")
     );
-    Found::at(span.clone(), format!("which `{list}`?"))
-        .label("here")
-        .help(help)
+    Found::at(span.clone(), format!("which `{list}`?")).help(help)
 }
 
 fn member<'d, 't>(
@@ -174,9 +172,7 @@ fn member<'d, 't>(
         Some(DeValue::Table(table)) => Ok(table),
         _ => {
             let found = Found::at(span.clone(), format!("there is no `{which}` in `{list}`"));
-            Err(found
-                .label("here")
-                .help(suggest(which, names.iter().map(String::as_str))))
+            Err(found.help(suggest(which, names.iter().map(String::as_str))))
         }
     }
 }

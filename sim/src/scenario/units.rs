@@ -137,7 +137,9 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
     if text.contains(['-', '+']) || text.contains("ago") {
         return wrong("a duration carries no sign", DURATION_HELP);
     }
-    let Ok(parsed) = text.trim().parse::<jiff::SignedDuration>() else {
+    let plain = |c: char| c.is_ascii_digit() || c.is_ascii_lowercase() || " .".contains(c);
+    let parsed = text.trim().parse::<jiff::SignedDuration>();
+    let Some(parsed) = parsed.ok().filter(|_| text.chars().all(plain)) else {
         return wrong(
             format!("`{}` is not a duration", text.trim()),
             DURATION_HELP,
@@ -382,6 +384,7 @@ mod tests {
         assert!(message(size("-1 B")).starts_with("a size carries no sign"));
         assert!(message(duration("3")).starts_with("a duration needs a unit"));
         assert!(message(duration("-3 s")).starts_with("a duration carries no sign"));
+        assert!(message(duration("1 h, 3 s")).contains("is not a duration"));
         assert!(message(duration("3 s ago")).starts_with("a duration carries no sign"));
         assert!(message(duration("9999999 h")).starts_with("this is longer than a year"));
         assert!(message(rate("10 Mbps")).contains("write `Mbit/s` for bits or `MB/s` for bytes"));

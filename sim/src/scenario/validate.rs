@@ -58,7 +58,7 @@ fn torrent(model: &Model, log: &mut Log) {
     if let Some(piece) = &torrent.piece
         && !(1..=PIECE_MAX).contains(piece.get_ref())
     {
-        let found = Found::at(piece.span(), "a piece has 1 B to 256 MiB").label("here");
+        let found = Found::at(piece.span(), "a piece has 1 B to 256 MiB");
         log.push(found.help(r#"a usual size is "256 KiB""#));
     }
     let mut paths: Vec<&Spanned<String>> = Vec::new();
@@ -67,7 +67,7 @@ fn torrent(model: &Model, log: &mut Log) {
         if parts().any(|part| part.is_empty() || part == "." || part == ".." || part.contains('\\'))
         {
             let found = Found::at(path.span(), "this is no relative path inside the torrent");
-            log.push(found.label("here").help(r#"write "a/b.bin""#));
+            log.push(found.help(r#"write "a/b.bin""#));
         }
         if let Some(first) = paths.iter().find(|p| p.get_ref() == path.get_ref()) {
             let found = Found::at(path.span(), "two files have this path").label("again here");
@@ -86,7 +86,7 @@ fn torrent(model: &Model, log: &mut Log) {
         }
         _ => return,
     };
-    log.push(Found::at(last.span(), message).label("here"));
+    log.push(Found::at(last.span(), message));
 }
 
 fn group_names(model: &Model, log: &mut Log) {
@@ -103,9 +103,7 @@ fn group_names(model: &Model, log: &mut Log) {
                 format!("`{name}` cannot be a group's name"),
             );
             log.push(
-                found
-                    .label("here")
-                    .help("write lower-case letters, digits and inner hyphens, a letter first"),
+                found.help("write lower-case letters, digits and inner hyphens, a letter first"),
             );
         } else if RESERVED.contains(&name.as_str()) {
             let found = Found::at(
@@ -117,6 +115,15 @@ fn group_names(model: &Model, log: &mut Log) {
                     .label("reserved")
                     .help("choose another name for the group"),
             );
+        }
+        if let Some(other) = model.groups[..i].iter().find(|g| g.name.get_ref() == name) {
+            let found = Found::at(group.name.span(), format!("two groups are called `{name}`"));
+            log.push(
+                found
+                    .label("again here")
+                    .and(other.name.span(), "first here"),
+            );
+            continue;
         }
         for other in &model.groups[..i] {
             if let Some(shared) = shared_name(group, other) {
@@ -133,7 +140,7 @@ fn group_names(model: &Model, log: &mut Log) {
             .filter_map(|g| g.count.as_ref())
             .max_by_key(|c| *c.get_ref());
         let span = largest.map_or(0..0, Spanned::span);
-        let found = Found::at(span, format!("{peers} peers; at most {HOSTS_MAX}")).label("here");
+        let found = Found::at(span, format!("{peers} peers; at most {HOSTS_MAX}"));
         log.push(found);
     }
 }
@@ -141,9 +148,6 @@ fn group_names(model: &Model, log: &mut Log) {
 /// A name that peers of both groups would have.
 fn shared_name(a: &Group, b: &Group) -> Option<String> {
     let (name, other) = (a.name.get_ref(), b.name.get_ref());
-    if name == other {
-        return Some(name.clone());
-    }
     let member = |of: &Group, name: &str| {
         let index = name
             .strip_prefix(of.name.get_ref().as_str())?
@@ -167,7 +171,7 @@ fn role(group: &Group, log: &mut Log) {
     let mut refuse = |span: Option<Range<usize>>, key: &str, allowed: bool, why: &str| {
         if let Some(span) = span.filter(|_| !allowed) {
             let message = format!("{} has no `{key}`", article(role));
-            let found = Found::at(span, message).label("here").help(why);
+            let found = Found::at(span, message).help(why);
             log.push(found.and(group.role.span(), "because of this role"));
         }
     };
@@ -241,17 +245,13 @@ fn have(group: &Group, model: &Model, log: &mut Log) {
         Have::Pieces(list) => {
             if let Some(piece) = list.iter().find(|p| u64::from(**p) >= pieces) {
                 let message = format!("there is no piece {piece}: the torrent has {pieces}");
-                log.push(
-                    Found::at(have.span(), message)
-                        .label("here")
-                        .help("pieces are counted from 0"),
-                );
+                log.push(Found::at(have.span(), message).help("pieces are counted from 0"));
             }
             list.len() as u64 >= pieces
         }
     };
     if all && pieces > 0 {
-        let found = Found::at(have.span(), "a leecher that has everything is a seed").label("here");
+        let found = Found::at(have.span(), "a leecher that has everything is a seed");
         log.push(found.help(r#"write role = "seed""#));
     }
 }
@@ -260,7 +260,7 @@ fn times(model: &Model, log: &mut Log) {
     let (limit, settle) = (model.run.time_limit(), model.run.settle());
     let limit_span = model.run.time_limit.as_ref().map(Spanned::span);
     if let Some(span) = limit_span.clone().filter(|_| limit == Duration::ZERO) {
-        log.push(Found::at(span, "a run lasts longer than zero").label("here"));
+        log.push(Found::at(span, "a run lasts longer than zero"));
         return;
     }
     if let Some(span) = model
@@ -322,7 +322,7 @@ fn times(model: &Model, log: &mut Log) {
         if let Some(churn) = &group.churn
             && model.run.churn_end() == Duration::ZERO
         {
-            let found = Found::at(churn.span(), "there is no time for churn").label("here");
+            let found = Found::at(churn.span(), "there is no time for churn");
             log.push(
                 found.help("churn ends `run.settle` before the time limit; here both are the same"),
             );
@@ -342,12 +342,7 @@ fn times(model: &Model, log: &mut Log) {
                 span,
                 "the attack must begin before it ends, and end within the run",
             );
-            log.push(found.label("here"));
-        }
-        if *group.role.get_ref() == Role::Attacker && group.attack.is_none() {
-            let found = Found::at(group.role.span(), "an attacker needs an `attack`").label("here");
-            let known = super::strategies::ATTACKS.known.iter().map(|n| n.name);
-            log.push(found.help(format!("known: {}", known.collect::<Vec<_>>().join(", "))));
+            log.push(found);
         }
     }
 }
@@ -359,7 +354,7 @@ fn tracker(model: &Model, log: &mut Log) {
         .flatten()
     {
         if *time.get_ref() == Duration::ZERO {
-            log.push(Found::at(time.span(), "an interval is longer than zero").label("here"));
+            log.push(Found::at(time.span(), "an interval is longer than zero"));
         }
     }
     if let Some(floor) = &tracker.interval_min
@@ -370,12 +365,13 @@ fn tracker(model: &Model, log: &mut Log) {
             floor.span(),
             format!("this is above the interval of {interval}"),
         );
-        log.push(found.label("here"));
+        log.push(found);
     }
     if let Some(none) = tracker.peers_max.as_ref().filter(|n| *n.get_ref() == 0) {
-        log.push(
-            Found::at(none.span(), "a tracker that names no peers is of no use").label("here"),
-        );
+        log.push(Found::at(
+            none.span(),
+            "a tracker that names no peers is of no use",
+        ));
     }
 }
 
@@ -388,7 +384,7 @@ fn selector(selector: &Spanned<Selector>, model: &Model, log: &mut Log) {
 
 /// How many peers a selector without its share means.
 pub(super) fn base(base: &Base, span: Range<usize>, model: &Model) -> Result<u64, Found> {
-    let nobody = |span| Found::at(span, "this selects nobody").label("here");
+    let nobody = |span| Found::at(span, "this selects nobody");
     if let Base::Group { name, members } = base {
         let Some(group) = model.groups.iter().find(|g| g.name.get_ref() == name) else {
             let names = model.groups.iter().map(|g| g.name.get_ref().as_str());

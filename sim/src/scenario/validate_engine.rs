@@ -53,11 +53,11 @@ pub(super) fn settings(all: &[EngineSetting], group: &[EngineSetting], log: &mut
         let name = *setting.field.get_ref();
         let value = setting.value.get_ref();
         if let Some(message) = refused(name, value) {
-            log.push(Found::at(setting.value.span(), message).label("here"));
+            log.push(Found::at(setting.value.span(), message));
         }
         if config.set(name, value).is_err() {
             let message = format!("`{name}` does not take this value");
-            log.push(Found::at(setting.value.span(), message).label("here"));
+            log.push(Found::at(setting.value.span(), message));
         }
     }
     for (low, high, in_order) in PAIRS {

@@ -64,9 +64,7 @@ fn complete(
             expectation.span.clone(),
             "attackers do not complete anything",
         );
-        return Err(found
-            .label("here")
-            .help(r#"name honest peers: "all honest""#));
+        return Err(found.help(r#"name honest peers: "all honest""#));
     }
     if seeds && quantity == Quantity::None {
         return Err(impossible(
