@@ -1,4 +1,7 @@
-//! The simulated world around Skep's engine.
+//! The simulated world around the engine: scenarios, network, disks, actors, checks, trace.
+//!
+//! Invariant: everything that runs here is a function of the scenario and the seed; see
+//! `clippy.toml` for what is banned to keep it so.
 
 pub mod network;
 pub mod scenario;

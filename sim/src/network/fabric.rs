@@ -35,6 +35,9 @@ const EPHEMERAL_FROM: u16 = 32_768;
 /// Connections that wait to be accepted, per host (the backlog); more are refused.
 const BACKLOG_MAX: usize = 1024;
 
+/// Drained bytes below which a sender is not woken.
+const ROOM_NEWS_MIN: u64 = 1024;
+
 type HostIndex = u32;
 
 /// One end of one connection.
@@ -67,8 +70,8 @@ enum Fact {
     Knock(End),
     /// The answer to the dial reaches the dialler.
     Answer(End, bool),
-    /// The dialler's acknowledgement reaches the other end: accepted.
-    Accepted(End),
+    /// The dialler's acknowledgement reaches the other end, on this host: accepted.
+    Accepted(End, HostIndex),
     /// A reset from this end's side reaches the other end.
     ResetArrives(End),
     /// The connection breaks on its way: both ends are reset.
@@ -350,7 +353,7 @@ impl State {
             }
             Fact::Knock(end) => self.on_knock(end),
             Fact::Answer(end, accepted) => self.on_answer(end, accepted),
-            Fact::Accepted(end) => self.on_accepted(end),
+            Fact::Accepted(end, host) => self.on_accepted(end, host),
             Fact::ResetArrives(end) => self.end_at(end.other(), Closed::Reset),
             Fact::Breaks(end) => {
                 if self.conn(end).is_some() {
@@ -386,6 +389,16 @@ impl State {
             if let Some(waker) = host.waker.take() {
                 waker.wake();
             }
+        }
+    }
+
+    /// Tells a sender that its queue drained. News of a few bytes waits for the next wake-up.
+    fn tell_room(&mut self, host: HostIndex, conn: ConnId, queued: u64, drained: u64) {
+        let event = NetEvent::Room { conn, queued };
+        if drained >= ROOM_NEWS_MIN {
+            self.deliver(host, event);
+        } else {
+            self.hosts[host as usize].mailbox.push_back(event);
         }
     }
 
@@ -483,27 +496,32 @@ impl State {
         ConnId { slot, generation: host.slots[slot as usize].0 }
     }
 
+    /// A dial that was never answered is given up.
+    fn forget_dial_to_nobody(&mut self, host: HostIndex, id: ConnId) {
+        let host = &mut self.hosts[host as usize];
+        if let Some(entry) = host.slots.get_mut(id.slot as usize)
+            && *entry == (id.generation, None)
+        {
+            entry.0 += 1;
+            host.free_slots.push(id.slot);
+        }
+    }
+
     fn on_knock(&mut self, end: End) {
         let Some(conn) = self.conn(end) else { return };
-        let (host, port, delay) = (conn.hosts[1], conn.addrs[1].port(), conn.flows[1].path.delay_ns);
-        let host = &mut self.hosts[host as usize];
+        let (index, port, back) = (conn.hosts[1], conn.addrs[1].port(), conn.flows[1].path.delay_ns);
+        let there = conn.flows[0].path.delay_ns;
+        let host = &mut self.hosts[index as usize];
         let accepts = host.running && host.listening == Some(port) && host.accepting < BACKLOG_MAX;
+        host.up_debt += SEGMENT_OVERHEAD;
         if accepts {
             host.accepting += 1;
+            self.plan(self.now + back + there, Fact::Accepted(end, index));
         }
-        host.up_debt += SEGMENT_OVERHEAD;
-        self.plan(self.now + delay, Fact::Answer(end, accepts));
+        self.plan(self.now + back, Fact::Answer(end, accepts));
     }
 
     fn on_answer(&mut self, end: End, accepted: bool) {
-        let delay = match self.conn(end) {
-            Some(conn) => conn.flows[0].path.delay_ns,
-            None => return,
-        };
-        if accepted {
-            // The other end hears of it even if the dialler has given up meanwhile.
-            self.plan(self.now + delay, Fact::Accepted(end));
-        }
         let Some(conn) = self.conn(end) else { return };
         let (host, from, id) = (conn.hosts[0], conn.addrs[1], conn.ids[0]);
         let Some(id) = id else { return };
@@ -516,11 +534,11 @@ impl State {
         }
     }
 
-    fn on_accepted(&mut self, end: End) {
+    fn on_accepted(&mut self, end: End, host: HostIndex) {
+        self.hosts[host as usize].accepting -= 1;
         let Some(conn) = self.conn(end) else { return };
-        let (host, from, far) = (conn.hosts[1], conn.addrs[0], end.other());
-        let entry = &mut self.hosts[host as usize];
-        entry.accepting = entry.accepting.saturating_sub(1);
+        let (from, far) = (conn.addrs[0], end.other());
+        let entry = &self.hosts[host as usize];
         if !entry.running || entry.listening.is_none() {
             // The program ended in between.
             self.reset_from(far);
@@ -604,7 +622,7 @@ impl State {
             flow.in_transit.push_back(Cargo::Data(parcel));
             self.plan(at, Fact::Arrive(end));
             if let Some(id) = id {
-                self.deliver(host, NetEvent::Room { conn: id, queued });
+                self.tell_room(host, id, queued, bytes);
             }
             if !more {
                 self.offer(end);
@@ -685,6 +703,7 @@ impl State {
                     None => {
                         // Its receiver closed; the sender hears of it when the reset arrives.
                         self.totals.dropped += bytes;
+                        self.free_if_over(end);
                     }
                 }
                 if fin {
@@ -798,7 +817,9 @@ impl Network for FabricNet {
     fn close(&mut self, conn: ConnId, how: CloseHow) {
         let host = self.host;
         let mut state = self.state();
-        let Some(end) = state.end_of(host, conn) else { return };
+        let Some(end) = state.end_of(host, conn) else {
+            return state.forget_dial_to_nobody(host, conn);
+        };
         state.hosts[host as usize].mailbox.retain(|event| event_conn(event) != Some(conn));
         match how {
             CloseHow::Reset => state.reset_from(end),

@@ -30,6 +30,8 @@ pub struct Plan {
     pub tracker: TrackerPlan,
     /// All peers, honest and attackers, in the order of the file.
     pub hosts: Vec<HostPlan>,
+    /// The scheduled faults, in the order of their moments.
+    pub faults: Vec<FaultPlan>,
     /// What the author expects.
     pub expect: Vec<Expectation>,
 }
@@ -174,6 +176,18 @@ pub struct AttackPlan {
     pub from: Now,
     /// Active until here.
     pub until: Now,
+}
+
+/// One scheduled fault. Its effect is in the sessions of its hosts; this says what was meant, so that
+/// a fault that hit nobody can be told from one that was never asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FaultPlan {
+    /// `crash-N`, counted in the order of the file.
+    pub name: String,
+    /// When.
+    pub at: Now,
+    /// Names of the hosts that are online by plan then; empty: it hits nobody, the run is vacuous.
+    pub hosts: Vec<String>,
 }
 
 impl Plan {

@@ -1,0 +1,416 @@
+//! Owns the expansion of a scenario with one seed into a [`Plan`].
+//!
+//! Invariant: every draw comes from a stream named `plan/HOST/PURPOSE`, so that one more peer, another
+//! link or another strategy moves nobody else's draws. All moments of a plan are whole milliseconds,
+//! the granularity at which a run wakes up; floats appear only inside a draw.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use skep_engine::config::Audit;
+use skep_engine::{EngineConfig, Now};
+
+use super::draw;
+use super::model::{Arrival, Churn, Group, Have, Latency, Link, Model, Strategy};
+use super::parse::Scenario;
+use super::plan::{
+    AttackPlan, EndKind, FaultPlan, HostPlan, LinkPlan, OnComplete, Plan, SessionPlan,
+    StrategyPlan, TorrentPlan, TrackerPlan,
+};
+use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
+use super::units::MILLION;
+use crate::seed;
+
+/// One-way delay of a host when the file names none.
+const LATENCY: Duration = Duration::from_millis(20);
+
+impl Scenario {
+    /// The plan of this scenario with this seed. The same seed gives the same plan.
+    ///
+    /// Hosts have the addresses 10.1.0.1 and following in the order of the file; the tracker has
+    /// 10.0.0.1. No peer is churned, and none arrives, in the last `settle` of the time limit: who is
+    /// away by then and comes back at all comes back at that moment at the latest.
+    #[must_use]
+    pub fn expand(&self, seed: u64) -> Plan {
+        let model = self.model();
+        let mut hosts = Vec::new();
+        for group in &model.groups {
+            let arrivals = arrivals(model, group, seed);
+            for (index, arrival) in (0..group.size()).zip(arrivals) {
+                let position = u32::try_from(hosts.len()).expect("validated: few hosts");
+                hosts.push(host(model, group, index, position, arrival, seed));
+            }
+        }
+        let faults = crashes(model, &mut hosts, seed);
+        Plan {
+            scenario: model.name.clone(),
+            seed,
+            time_limit: Now::START.after(model.run.time_limit()),
+            settle: model.run.settle(),
+            torrent: TorrentPlan {
+                files: model
+                    .torrent
+                    .files
+                    .iter()
+                    .map(|(path, size)| (path.get_ref().clone(), *size.get_ref()))
+                    .collect(),
+                piece_bytes: u32::try_from(model.torrent.piece_bytes())
+                    .expect("validated: at most 256 MiB"),
+            },
+            tracker: TrackerPlan {
+                interval: model.tracker.interval(),
+                interval_min: model.tracker.interval_min(),
+                peers_max: model
+                    .tracker
+                    .peers_max
+                    .as_ref()
+                    .map_or(50, |n| *n.get_ref()),
+            },
+            hosts,
+            faults,
+            expect: model.expect.clone(),
+        }
+    }
+}
+
+fn stream(seed: u64, host: &str, purpose: &str) -> ChaCha8Rng {
+    seed::stream(seed, &format!("plan/{host}/{purpose}"))
+}
+
+/// First arrival of each peer of a group, by index. Poisson arrivals are in the order of the index:
+/// each peer draws its gap to the one before.
+fn arrivals(model: &Model, group: &Group, seed: u64) -> Vec<Duration> {
+    let arrive = group.arrive.as_ref().map(|arrive| *arrive.get_ref());
+    let mut at = arrive.map_or(Duration::ZERO, |arrive| arrive.at);
+    let one = |index: u32| {
+        let mut rng = stream(seed, &group.host_name(index), "arrive");
+        match arrive.map_or(Arrival::Together, |arrive| arrive.how) {
+            Arrival::Together => at,
+            Arrival::Spread(time) => at + draw::uniform(&mut rng, Duration::ZERO, time),
+            Arrival::Poisson(rate) => {
+                at += draw::exponential(&mut rng, rate.mean_gap());
+                at
+            }
+        }
+    };
+    let end = model.run.churn_end();
+    (0..group.size())
+        .map(one)
+        .map(|moment: Duration| draw::whole_ms(moment.min(end)))
+        .collect()
+}
+
+fn host(
+    model: &Model,
+    group: &Group,
+    index: u32,
+    position: u32,
+    arrival: Duration,
+    seed: u64,
+) -> HostPlan {
+    let name = group.host_name(index);
+    let role = *group.role.get_ref();
+    let churn = group.churn.as_ref().map(|churn| *churn.get_ref());
+    let mut engine = EngineConfig {
+        audit: Audit::Touched,
+        ..EngineConfig::default()
+    };
+    for setting in model.engine.iter().chain(&group.engine) {
+        let set = engine.set(setting.field.get_ref(), setting.value.get_ref());
+        set.expect("validated: the field takes the value");
+    }
+    HostPlan {
+        group: group.name.get_ref().clone(),
+        index,
+        role,
+        ip: address(position),
+        link: link(model, group, &name, seed),
+        have: have(model, group, &name, seed),
+        sessions: sessions(
+            churn,
+            arrival,
+            model.run.churn_end(),
+            &mut stream(seed, &name, "churn"),
+        ),
+        on_complete: group
+            .on_complete
+            .as_ref()
+            .map_or(OnComplete::Stay, |o| *o.get_ref()),
+        engine,
+        picker: strategy(group.picker.as_ref().map(|s| s.get_ref()), &PICKERS),
+        choker: strategy(group.choker.as_ref().map(|s| s.get_ref()), &CHOKERS),
+        attack: group
+            .attack
+            .as_ref()
+            .map(|attack| attack_plan(model, group, attack.get_ref())),
+        name,
+    }
+}
+
+/// 10.1.0.1 and following; no last part is 0 or 255.
+fn address(position: u32) -> Ipv4Addr {
+    let part = |n: u32| u8::try_from(n).expect("validated: few hosts");
+    Ipv4Addr::new(
+        10,
+        part(1 + position / (254 * 256)),
+        part(position / 254 % 256),
+        part(1 + position % 254),
+    )
+}
+
+fn link(model: &Model, group: &Group, name: &str, seed: u64) -> LinkPlan {
+    let either =
+        |pick: fn(&Link) -> Option<Duration>| pick(&group.link).or_else(|| pick(&model.link));
+    let latency = group
+        .link
+        .latency
+        .as_ref()
+        .or(model.link.latency.as_ref())
+        .map(|l| *l.get_ref());
+    let loss = group.link.loss.as_ref().or(model.link.loss.as_ref());
+    LinkPlan {
+        up: group.up,
+        down: group.down,
+        latency: match latency.unwrap_or(Latency::Fixed(LATENCY)) {
+            Latency::Fixed(latency) => latency,
+            Latency::Lognormal { median, p95 } => {
+                draw::lognormal(&mut stream(seed, name, "latency"), median, p95)
+            }
+        },
+        jitter: either(|link| link.jitter.as_ref().map(|j| *j.get_ref())).unwrap_or_default(),
+        loss_ppm: loss.map_or(0, |loss| *loss.get_ref()),
+        reset_every: either(|link| link.reset.as_ref().map(|r| r.get_ref().mean_gap())),
+    }
+}
+
+/// Pieces at the start, ascending; a share is rounded to the nearest number of pieces.
+fn have(model: &Model, group: &Group, name: &str, seed: u64) -> Vec<u32> {
+    match group.have.as_ref().map(|have| have.get_ref()) {
+        None => Vec::new(),
+        Some(Have::Pieces(pieces)) => pieces.clone(),
+        Some(Have::Share(ppm)) => {
+            let pieces = u32::try_from(model.torrent.pieces()).expect("validated: few pieces");
+            let wanted =
+                (u64::from(pieces) * u64::from(*ppm) + u64::from(MILLION / 2)) / u64::from(MILLION);
+            let wanted = usize::try_from(wanted).expect("at most the pieces");
+            let mut rng = stream(seed, name, "have");
+            let mut all: Vec<u32> = (0..pieces).collect();
+            for i in 0..wanted {
+                let left = all.len() - i;
+                let other = usize::try_from(draw::below(&mut rng, left as u64)).expect("an index");
+                all.swap(i, i + other);
+            }
+            all.truncate(wanted);
+            all.sort_unstable();
+            all
+        }
+    }
+}
+
+/// Stays of one host: `arrival`, and with churn stays and absences in turn until `end`.
+fn sessions(
+    churn: Option<Churn>,
+    arrival: Duration,
+    end: Duration,
+    rng: &mut ChaCha8Rng,
+) -> Vec<SessionPlan> {
+    let mut join = arrival;
+    let mut sessions = Vec::new();
+    loop {
+        let stay = churn.map(|churn| draw::whole_ms(draw::stay(rng, churn.session)));
+        let leave = stay
+            .map(|stay| join.saturating_add(stay))
+            .filter(|leave| *leave < end);
+        let ends = leave.map(|leave| (Now::START.after(leave), EndKind::Leave));
+        sessions.push(SessionPlan {
+            join: Now::START.after(join),
+            end: ends,
+        });
+        let (Some(churn), Some(leave)) = (churn, leave) else {
+            return sessions;
+        };
+        // Both are drawn, whatever the first says: the next stay's draws stay in their places.
+        let back = draw::below(rng, u64::from(MILLION)) < u64::from(churn.rejoin);
+        let away = churn.away.map(|(low, high)| draw::uniform(rng, low, high));
+        let Some(away) = away.filter(|_| back) else {
+            return sessions;
+        };
+        let earliest = leave + Duration::from_millis(1);
+        join = draw::whole_ms(leave.saturating_add(away)).clamp(earliest, end.max(earliest));
+    }
+}
+
+fn strategy(given: Option<&Strategy>, family: &Family) -> StrategyPlan {
+    let Some(given) = given else {
+        return family.default_plan();
+    };
+    let named = family
+        .find(given.name.get_ref())
+        .expect("validated: a known name");
+    let mut params: BTreeMap<String, f64> = named
+        .params
+        .iter()
+        .map(|p| (p.name.to_owned(), p.default))
+        .collect();
+    params.extend(
+        given
+            .params
+            .iter()
+            .map(|(key, value)| (key.get_ref().clone(), *value.get_ref())),
+    );
+    StrategyPlan {
+        name: named.name.to_owned(),
+        params,
+    }
+}
+
+fn attack_plan(model: &Model, group: &Group, name: &str) -> AttackPlan {
+    let given = group.with.as_ref().map_or(&[][..], |with| with.get_ref());
+    let probability = given.iter().find(|(key, _)| key.get_ref() == "probability");
+    let default = ATTACKS
+        .find(name)
+        .and_then(|attack| attack.params.first())
+        .map(|p| p.default);
+    let ppm = probability
+        .map(|(_, ppm)| *ppm.get_ref())
+        .or(default)
+        .unwrap_or(f64::from(MILLION));
+    AttackPlan {
+        name: name.to_owned(),
+        probability_ppm: ppm as u32,
+        from: Now::START.after(
+            group
+                .from
+                .as_ref()
+                .map_or(Duration::ZERO, |from| *from.get_ref()),
+        ),
+        until: Now::START.after(
+            group
+                .until
+                .as_ref()
+                .map_or(model.run.time_limit(), |until| *until.get_ref()),
+        ),
+    }
+}
+
+/// Ends the stays that the crashes hit, in the order of their moments; starts new ones.
+fn crashes(model: &Model, hosts: &mut [HostPlan], seed: u64) -> Vec<FaultPlan> {
+    let mut order: Vec<_> = model.crashes.iter().enumerate().collect();
+    order.sort_by_key(|(_, crash)| *crash.at.get_ref());
+    let mut faults = Vec::new();
+    for (number, crash) in order {
+        let name = format!("crash-{number}");
+        let at = Now::START.after(draw::whole_ms(*crash.at.get_ref()));
+        let back = crash
+            .down
+            .as_ref()
+            .map(|down| at.after(draw::whole_ms(*down.get_ref()).max(Duration::from_millis(1))));
+        let chosen = crash
+            .who
+            .get_ref()
+            .hosts(hosts, seed, &format!("plan/fault/{name}"));
+        let mut hit = Vec::new();
+        for position in chosen {
+            if crash_host(&mut hosts[position].sessions, at, back) {
+                hit.push(hosts[position].name.clone());
+            }
+        }
+        faults.push(FaultPlan {
+            name,
+            at,
+            hosts: hit,
+        });
+    }
+    faults
+}
+
+/// Crashes a host at `at` if it is online by plan then: it joined before, and has not left.
+/// Until `back` (or for ever) it is down, whatever else was planned.
+fn crash_host(sessions: &mut Vec<SessionPlan>, at: Now, back: Option<Now>) -> bool {
+    let online = |s: &SessionPlan| s.join < at && s.end.is_none_or(|(end, _)| at < end);
+    let Some(position) = sessions.iter().position(online) else {
+        return false;
+    };
+    let rest = sessions.split_off(position);
+    let crashed = SessionPlan {
+        join: rest[0].join,
+        end: Some((at, EndKind::Crash)),
+    };
+    sessions.push(crashed);
+    if let Some(back) = back {
+        let later = rest.into_iter().map(|s| SessionPlan {
+            join: s.join.max(back),
+            ..s
+        });
+        sessions.extend(later.filter(|s| s.end.is_none_or(|(end, _)| s.join < end)));
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::rand_core::Rng;
+
+    fn at(seconds: u64) -> Now {
+        Now(seconds * 1_000_000_000)
+    }
+
+    fn stay(join: u64, end: Option<u64>) -> SessionPlan {
+        SessionPlan {
+            join: at(join),
+            end: end.map(|end| (at(end), EndKind::Leave)),
+        }
+    }
+
+    #[test]
+    fn a_crash_splits_the_stay_it_hits() {
+        let crashed = SessionPlan {
+            join: at(0),
+            end: Some((at(10), EndKind::Crash)),
+        };
+        let planned = vec![stay(0, Some(20)), stay(30, None)];
+
+        let mut sessions = planned.clone();
+        assert!(crash_host(&mut sessions, at(10), Some(at(15))));
+        assert_eq!(sessions, [crashed, stay(15, Some(20)), stay(30, None)]);
+
+        let mut sessions = planned.clone();
+        assert!(crash_host(&mut sessions, at(10), Some(at(25))));
+        assert_eq!(sessions, [crashed, stay(30, None)]);
+
+        let mut sessions = planned.clone();
+        assert!(crash_host(&mut sessions, at(10), Some(at(35))));
+        assert_eq!(sessions, [crashed, stay(35, None)]);
+
+        let mut sessions = planned.clone();
+        assert!(crash_host(&mut sessions, at(10), None));
+        assert_eq!(sessions, [crashed]);
+
+        let mut sessions = planned.clone();
+        assert!(
+            !crash_host(&mut sessions, at(25), None),
+            "nobody is online at 25 s"
+        );
+        assert_eq!(sessions, planned);
+    }
+
+    #[test]
+    fn addresses_are_in_order_and_none_is_a_network_or_a_broadcast() {
+        assert_eq!(address(0), Ipv4Addr::new(10, 1, 0, 1));
+        assert_eq!(address(253), Ipv4Addr::new(10, 1, 0, 254));
+        assert_eq!(address(254), Ipv4Addr::new(10, 1, 1, 1));
+        assert_eq!(address(254 * 256), Ipv4Addr::new(10, 2, 0, 1));
+        assert_ne!(address(19_999), address(19_998));
+    }
+
+    #[test]
+    fn a_share_is_drawn_once_per_bit_of_the_stream() {
+        let mut rng = stream(1, "home-3", "churn");
+        let first = rng.next_u64();
+        assert_eq!(first, stream(1, "home-3", "churn").next_u64());
+        assert_ne!(first, stream(1, "home-4", "churn").next_u64());
+    }
+}

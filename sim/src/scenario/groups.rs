@@ -1,0 +1,317 @@
+//! Owns reading `[[group]]`: who is in the swarm, how they come and go, what they run.
+//!
+//! Invariant: as in [`super::sections`]: problems go to the log, the reading goes on.
+
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::keys;
+use super::model::{Arrival, Arrive, Churn, Group, Have, Params, Stay, Strategy};
+use super::plan::{OnComplete, Role};
+use super::problem::{Found, Log};
+use super::read::{self, Fields, Value};
+use super::sections;
+use super::strategies::{ATTACKS, CHOKERS, Family, Named, PICKERS, ParamForm};
+use super::units::{self, MILLION};
+
+const ROLES: &[(&str, Role)] = &[
+    ("seed", Role::Seed),
+    ("leecher", Role::Leecher),
+    ("attacker", Role::Attacker),
+];
+
+/// Reads all groups. One that has no readable name or role is left out.
+pub(super) fn groups(value: &Value<'_>, log: &mut Log) -> Vec<Group> {
+    let members = read::list(value, "[[group]]", log);
+    members
+        .iter()
+        .filter_map(|member| group(member, log))
+        .collect()
+}
+
+fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
+    let fields = Fields::open(&keys::GROUP, value, log)?;
+    let name = fields.text("name", log);
+    let role = fields.word("role", ROLES, &[], log);
+    let count = fields.whole("count", u64::from(u32::MAX), log);
+    if let Some(role) = role
+        .as_ref()
+        .filter(|role| *role.get_ref() == Role::Attacker)
+        && fields.get("attack").is_none()
+    {
+        let known = ATTACKS.known.iter().map(|n| n.name);
+        let found = Found::at(role.span(), "an attacker needs an `attack`");
+        log.push(found.help(format!("known: {}", known.collect::<Vec<_>>().join(", "))));
+    }
+    let attack = fields.get("attack").and_then(|v| attack(v, log));
+    let with = fields
+        .get("with")
+        .and_then(|v| with(v, attack.as_ref(), log));
+    let mut rate = |name| {
+        fields
+            .quantity(name, "a rate", units::rate, log)
+            .map_or(1, Spanned::into_inner)
+    };
+    let (up, down) = (rate("up"), rate("down"));
+    let group = Group {
+        name: name.unwrap_or_else(|| Spanned::new(value.span(), String::new())),
+        role: role.unwrap_or_else(|| Spanned::new(value.span(), Role::Leecher)),
+        count: count.map(|n| Spanned::new(n.span(), u32::try_from(*n.get_ref()).expect("checked"))),
+        up,
+        down,
+        link: sections::link(&fields, log),
+        have: fields.get("have").and_then(|v| have(v, log)),
+        picker: fields
+            .get("picker")
+            .and_then(|v| strategy(v, &PICKERS, log)),
+        choker: fields
+            .get("choker")
+            .and_then(|v| strategy(v, &CHOKERS, log)),
+        arrive: fields.get("arrive").and_then(|v| arrive(v, log)),
+        churn: fields.get("churn").and_then(|v| churn(v, log)),
+        on_complete: fields.get("on_complete").and_then(|v| on_complete(v, log)),
+        attack,
+        with,
+        from: fields.quantity("from", "a duration", units::duration, log),
+        until: fields.quantity("until", "a duration", units::duration, log),
+        engine: fields
+            .get("engine")
+            .map_or_else(Vec::new, |v| sections::engine(v, log)),
+    };
+    Some(group)
+}
+
+fn have(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Have>> {
+    let have = if value.get_ref().is_array() {
+        let members = read::list(value, "a list of pieces", log);
+        let mut pieces: Vec<u32> = members
+            .iter()
+            .filter_map(|piece| read::whole(piece, "a piece", u64::from(u32::MAX), log))
+            .map(|piece| u32::try_from(piece.into_inner()).expect("checked"))
+            .collect();
+        pieces.sort_unstable();
+        pieces.dedup();
+        Have::Pieces(pieces)
+    } else {
+        let wanted = r#"a share such as "50%" or a list of pieces"#;
+        Have::Share(read::quantity(value, wanted, units::percent, log)?.into_inner())
+    };
+    Some(Spanned::new(value.span(), have))
+}
+
+/// A member of a family by name.
+fn named(name: &Spanned<String>, family: &Family, log: &mut Log) -> Option<&'static Named> {
+    let found = family.find(name.get_ref());
+    if found.is_none() {
+        let known = family.known.iter().map(|n| n.name);
+        log.push(read::unknown_word(family.what, name, known, family.later));
+    }
+    found
+}
+
+/// `"random"` or `{ name = "rarest-first", random_first = 0 }`.
+fn strategy(value: &Value<'_>, family: &Family, log: &mut Log) -> Option<Spanned<Strategy>> {
+    let DeValue::Table(table) = value.get_ref() else {
+        let name = read::text(value, log)?;
+        named(&name, family, log)?;
+        return Some(Spanned::new(
+            value.span(),
+            Strategy {
+                name,
+                params: Vec::new(),
+            },
+        ));
+    };
+    let Some(name) = table.get("name") else {
+        let found = Found::at(
+            value.span(),
+            format!("`name` is missing in this {}", family.what),
+        );
+        log.push(
+            found
+                .label("in this table")
+                .help(format!(r#"{{ name = "{}" }}"#, family.default)),
+        );
+        return None;
+    };
+    let name = read::text(name, log)?;
+    let named = named(&name, family, log)?;
+    let given = read::in_order(table)
+        .into_iter()
+        .filter(|(key, _)| key.get_ref() != "name");
+    let params = given
+        .filter_map(|(key, value)| param(key, value, named, log))
+        .collect();
+    Some(Spanned::new(value.span(), Strategy { name, params }))
+}
+
+fn param(
+    key: Spanned<String>,
+    value: &Value<'_>,
+    named: &Named,
+    log: &mut Log,
+) -> Option<(Spanned<String>, Spanned<f64>)> {
+    let Some(param) = named.params.iter().find(|p| p.name == key.get_ref()) else {
+        let message = format!("`{}` has no parameter `{}`", named.name, key.get_ref());
+        let known = named.params.iter().map(|p| p.name);
+        let found = Found::at(key.span(), message).label("unknown parameter");
+        log.push(if named.params.is_empty() {
+            found.help(format!("`{}` takes no parameters", named.name))
+        } else {
+            found.help(super::problem::suggest(key.get_ref(), known))
+        });
+        return None;
+    };
+    let number = match param.form {
+        ParamForm::Whole => {
+            read::whole(value, &format!("`{}`", param.name), u64::from(MILLION), log)?.into_inner()
+                as f64
+        }
+        ParamForm::Percent => {
+            f64::from(read::quantity(value, "a percentage", units::percent, log)?.into_inner())
+        }
+    };
+    Some((key, Spanned::new(value.span(), number)))
+}
+
+fn attack(value: &Value<'_>, log: &mut Log) -> Option<Spanned<String>> {
+    if value.get_ref().is_table() {
+        let found = Found::at(value.span(), "a mix of attacks is not supported yet");
+        log.push(
+            found
+                .label("not supported yet")
+                .help("write one group per attack"),
+        );
+        return None;
+    }
+    let name = read::text(value, log)?;
+    named(&name, &ATTACKS, log)?;
+    Some(name)
+}
+
+fn with(
+    value: &Value<'_>,
+    attack: Option<&Spanned<String>>,
+    log: &mut Log,
+) -> Option<Spanned<Params>> {
+    let DeValue::Table(table) = value.get_ref() else {
+        read::expected(value, r#"a table such as { probability = "30%" }"#, log);
+        return None;
+    };
+    let named = ATTACKS.find(attack?.get_ref())?;
+    let given = read::in_order(table).into_iter();
+    let params = given
+        .filter_map(|(key, value)| param(key, value, named, log))
+        .collect();
+    Some(Spanned::new(value.span(), params))
+}
+
+fn arrive(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Arrive>> {
+    if value.get_ref().is_str() {
+        let found = Found::at(value.span(), "`arrive` is a table");
+        log.push(
+            found.help(r#"{ at = "10 s" }, { spread = "30 s" } or { poisson = "4 per 1 s" }"#),
+        );
+        return None;
+    }
+    let fields = Fields::open(&keys::ARRIVE, value, log)?;
+    let at = fields.quantity("at", "a duration", units::duration, log);
+    let spread = fields.quantity("spread", "a duration", units::duration, log);
+    let poisson = fields.quantity("poisson", "a frequency", units::frequency, log);
+    let how = match (spread, poisson) {
+        (Some(spread), Some(poisson)) => {
+            let found = Found::at(poisson.span(), "`spread` and `poisson` exclude each other");
+            log.push(found.label("and here").and(spread.span(), "given here"));
+            return None;
+        }
+        (Some(spread), None) => Arrival::Spread(spread.into_inner()),
+        (None, Some(poisson)) => Arrival::Poisson(poisson.into_inner()),
+        (None, None) => Arrival::Together,
+    };
+    let at = at.map_or(Duration::ZERO, Spanned::into_inner);
+    Some(Spanned::new(value.span(), Arrive { at, how }))
+}
+
+fn churn(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Churn>> {
+    let fields = Fields::open(&keys::CHURN, value, log)?;
+    let session = fields.get("session").and_then(|v| stay(v, log));
+    let rejoin = fields.quantity("rejoin", "a percentage", units::percent, log);
+    let away = fields.quantity("away", "a range of durations", units::duration_range, log);
+    let rejoin = rejoin.map_or(MILLION, Spanned::into_inner);
+    if rejoin > 0 && fields.get("away").is_none() {
+        let found = Found::at(
+            value.span(),
+            "`away` is missing: how long do they stay away?",
+        );
+        let help = r#"add `away = "30 s .. 3 min"`, or `rejoin = "0%"` if they never come back"#;
+        log.push(found.label("in this table").help(help));
+    }
+    let churn = Churn {
+        session: session?,
+        rejoin,
+        away: away.map(Spanned::into_inner),
+    };
+    Some(Spanned::new(value.span(), churn))
+}
+
+fn stay(value: &Value<'_>, log: &mut Log) -> Option<Stay> {
+    let help =
+        r#"{ exponential = "12 min" }, { uniform = "1 min .. 5 min" } or { fixed = "3 min" }"#;
+    let fields = Fields::open(&keys::SESSION, value, log)?;
+    let exponential = fields.quantity("exponential", "a duration", units::duration, log);
+    let uniform = fields.quantity(
+        "uniform",
+        "a range of durations",
+        units::duration_range,
+        log,
+    );
+    let fixed = fields.quantity("fixed", "a duration", units::duration, log);
+    let given = keys::SESSION
+        .keys
+        .iter()
+        .filter(|key| fields.get(key.name).is_some())
+        .count();
+    if given != 1 {
+        let found = Found::at(value.span(), "a session has exactly one length");
+        log.push(found.help(help));
+        return None;
+    }
+    let stay = match (exponential, uniform, fixed) {
+        (Some(mean), ..) => Stay::Exponential(mean.into_inner()),
+        (_, Some(range), _) => Stay::Uniform(range.get_ref().0, range.get_ref().1),
+        (_, _, Some(fixed)) => Stay::Fixed(fixed.into_inner()),
+        _ => return None,
+    };
+    if matches!(
+        stay,
+        Stay::Exponential(Duration::ZERO) | Stay::Fixed(Duration::ZERO)
+    ) {
+        log.push(Found::at(value.span(), "a session lasts longer than zero"));
+        return None;
+    }
+    Some(stay)
+}
+
+fn on_complete(value: &Value<'_>, log: &mut Log) -> Option<Spanned<OnComplete>> {
+    if value.get_ref().is_table() {
+        let fields = Fields::open(&keys::SEED_FOR, value, log)?;
+        let time = fields.quantity("seed_for", "a duration", units::duration, log)?;
+        return Some(Spanned::new(
+            value.span(),
+            OnComplete::SeedFor(time.into_inner()),
+        ));
+    }
+    let word = read::text(value, log)?;
+    match word.get_ref().as_str() {
+        "stay" => Some(Spanned::new(value.span(), OnComplete::Stay)),
+        "leave" => Some(Spanned::new(value.span(), OnComplete::Leave)),
+        _ => {
+            let mut found = read::unknown_word("`on_complete`", &word, ["stay", "leave"], &[]);
+            found.help = Some(r#"write "stay", "leave" or { seed_for = "2 min" }"#.to_owned());
+            log.push(found);
+            None
+        }
+    }
+}

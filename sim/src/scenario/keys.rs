@@ -1,0 +1,503 @@
+//! Owns the keys of a scenario file: one table per TOML table, with form and meaning of each key.
+//!
+//! Invariant: a key stands here and nowhere else. Reading, "did you mean", "not supported yet" and
+//! the schema all come from these tables; a reader that asks for a key that is not here panics.
+
+use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
+
+/// One key of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// How its value is written.
+    pub form: Form,
+    /// Whether the table is wrong without it.
+    pub required: bool,
+    /// Its meaning and default.
+    pub doc: &'static str,
+}
+
+/// A table of the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    /// Its header, for messages.
+    pub table: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+    /// Keys of the design that this version does not support.
+    pub later: &'static [&'static str],
+}
+
+/// How a value is written.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// Any string.
+    Text,
+    /// A list of strings.
+    Texts,
+    /// `"0..8"` or a list of whole numbers.
+    Seeds,
+    /// One of the first words; the second ones are of the design, but not supported yet.
+    Words(&'static [&'static str], &'static [&'static str]),
+    /// A whole number.
+    Whole,
+    /// A list of whole numbers.
+    Wholes,
+    /// `"64 KiB"`.
+    Size,
+    /// `"250 ms"`.
+    Duration,
+    /// `"30 s .. 3 min"`.
+    DurationRange,
+    /// `"10 Mbit/s"`.
+    Rate,
+    /// `"0.5%"`.
+    Percent,
+    /// `"1 per 10 min"`.
+    Frequency,
+    /// `"25% of home"`.
+    Selector,
+    /// A name of the family, or a table with `name` and its parameters.
+    Strategy(&'static Family),
+    /// A name of the family.
+    Name(&'static Family),
+    /// A table of the parameters of whatever names of the family.
+    Params(&'static Family),
+    /// A table.
+    Table(&'static Keys),
+    /// A list of tables.
+    Tables(&'static Keys),
+    /// Any of these.
+    OneOf(&'static [Form]),
+    /// Fields of the engine's configuration.
+    Engine,
+    /// Dotted keys with the values they take in turn.
+    Vary,
+    /// Metrics with their limits, `complete` and `sometimes`.
+    Expect,
+}
+
+impl Keys {
+    /// The line of a key.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|k| k.name == name)
+    }
+}
+
+const fn must(name: &'static str, form: Form, doc: &'static str) -> Key {
+    Key {
+        name,
+        form,
+        required: true,
+        doc,
+    }
+}
+const fn may(name: &'static str, form: Form, doc: &'static str) -> Key {
+    Key {
+        name,
+        form,
+        required: false,
+        doc,
+    }
+}
+
+/// The top of the file.
+pub const ROOT: Keys = Keys {
+    table: "the top of the file",
+    keys: &[
+        must("name", Form::Text, "The scenario's name in all output."),
+        may("about", Form::Text, "What should happen, in a sentence."),
+        may("tags", Form::Texts, "Words to select scenarios by."),
+        may("run", Form::Table(&RUN), "Seeds and times."),
+        must("torrent", Form::Table(&TORRENT), "The content."),
+        may(
+            "link",
+            Form::Table(&LINK),
+            "Defaults for the links of all hosts.",
+        ),
+        must("group", Form::Tables(&GROUP), "Peers of one kind."),
+        may("tracker", Form::Table(&TRACKER), "The tracker."),
+        may(
+            "fault",
+            Form::Table(&FAULT),
+            "What is done to hosts at a moment.",
+        ),
+        may(
+            "engine",
+            Form::Engine,
+            "Numbers and switches of every engine.",
+        ),
+        may(
+            "vary",
+            Form::Vary,
+            "Values that `skep compare` tries in turn; `skep run` takes the first of each.",
+        ),
+        may(
+            "expect",
+            Form::Expect,
+            "What must hold at the end, beside the invariants.",
+        ),
+    ],
+    later: &[],
+};
+
+/// `[run]`
+pub const RUN: Keys = Keys {
+    table: "[run]",
+    keys: &[
+        may(
+            "seeds",
+            Form::Seeds,
+            "The seeds that run: half-open range or list. Default: only seed 0.",
+        ),
+        may(
+            "time_limit",
+            Form::Duration,
+            "Simulated time after which the run ends at the latest. Default: 1 h.",
+        ),
+        may(
+            "settle",
+            Form::Duration,
+            "Time after the last disturbance within which every honest online peer must finish. Churn ends this \
+             long before the time limit. Default: 10 min, at most half the time limit.",
+        ),
+        may(
+            "network",
+            Form::Words(&["fabric"], &["turmoil"]),
+            "The simulated network. Default: fabric.",
+        ),
+    ],
+    later: &[],
+};
+
+/// `[torrent]`
+pub const TORRENT: Keys = Keys {
+    table: "[torrent]",
+    keys: &[
+        may(
+            "size",
+            Form::Size,
+            "Bytes of the content, one file. Either this or `files`.",
+        ),
+        may(
+            "files",
+            Form::Tables(&FILE),
+            "The files of the content, in order. Either this or `size`.",
+        ),
+        may("piece", Form::Size, "Bytes of a piece. Default: 256 KiB."),
+    ],
+    later: &[],
+};
+
+/// One of `torrent.files`.
+pub const FILE: Keys = Keys {
+    table: "a file of the torrent",
+    keys: &[
+        must(
+            "path",
+            Form::Text,
+            "Relative path with `/` between its parts.",
+        ),
+        must("size", Form::Size, "Its bytes."),
+    ],
+    later: &[],
+};
+
+const LATENCY_FORM: Form = Form::OneOf(&[Form::Duration, Form::Table(&LATENCY)]);
+const LATENCY_KEY: Key = may(
+    "latency",
+    LATENCY_FORM,
+    "One-way delay, fixed or drawn once per host; a path has the mean of its two ends'. Default: 20 ms.",
+);
+const JITTER_KEY: Key = may(
+    "jitter",
+    Form::Duration,
+    "Largest extra one-way delay, uniform from 0. Default: 0 s.",
+);
+const LOSS_KEY: Key = may(
+    "loss",
+    Form::Percent,
+    "Loss per 1,448-byte segment; inside a connection it is delay. Default: 0%.",
+);
+const RESET_KEY: Key = may(
+    "reset",
+    Form::Frequency,
+    "How often a connection is reset. Default: never.",
+);
+
+/// `[link]`
+pub const LINK: Keys = Keys {
+    table: "[link]",
+    keys: &[LATENCY_KEY, JITTER_KEY, LOSS_KEY, RESET_KEY],
+    later: &["regions"],
+};
+
+/// A `latency` that is a table.
+pub const LATENCY: Keys = Keys {
+    table: "`latency`",
+    keys: &[must(
+        "lognormal",
+        Form::Table(&LOGNORMAL),
+        "Drawn once per host from a log-normal distribution.",
+    )],
+    later: &["regions"],
+};
+
+/// `latency.lognormal`
+pub const LOGNORMAL: Keys = Keys {
+    table: "`lognormal`",
+    keys: &[
+        must("median", Form::Duration, "Half the hosts have less."),
+        must(
+            "p95",
+            Form::Duration,
+            "19 of 20 hosts have less; above the median.",
+        ),
+    ],
+    later: &[],
+};
+
+/// `[[group]]`
+pub const GROUP: Keys = Keys {
+    table: "[[group]]",
+    keys: &[
+        must(
+            "name",
+            Form::Text,
+            "Lower-case letters, digits and hyphens. Its peers are NAME-0, NAME-1, ...",
+        ),
+        must(
+            "role",
+            Form::Words(&["seed", "leecher", "attacker"], &[]),
+            "What its peers are when they join.",
+        ),
+        may(
+            "count",
+            Form::Whole,
+            "How many. Default: one, called just NAME.",
+        ),
+        must("up", Form::Rate, "Uplink of each."),
+        must("down", Form::Rate, "Downlink of each."),
+        LATENCY_KEY,
+        JITTER_KEY,
+        LOSS_KEY,
+        RESET_KEY,
+        may(
+            "have",
+            Form::OneOf(&[Form::Percent, Form::Wholes]),
+            "Pieces a leecher holds at the start: a share, drawn per host, or a list of indices. Default: none.",
+        ),
+        may(
+            "picker",
+            Form::Strategy(&PICKERS),
+            "Piece selection of leechers. Default: rarest-first.",
+        ),
+        may(
+            "choker",
+            Form::Strategy(&CHOKERS),
+            "Choking of honest peers. Default: tit-for-tat.",
+        ),
+        may(
+            "arrive",
+            Form::Table(&ARRIVE),
+            "When they join first. Default: all at 0 s.",
+        ),
+        may(
+            "churn",
+            Form::Table(&CHURN),
+            "Leaving and coming back. Default: none.",
+        ),
+        may(
+            "on_complete",
+            Form::OneOf(&[Form::Words(&["stay", "leave"], &[]), Form::Table(&SEED_FOR)]),
+            "What a leecher's user does when the content is complete. Default: stay.",
+        ),
+        may("attack", Form::Name(&ATTACKS), "What attackers do."),
+        may("with", Form::Params(&ATTACKS), "Parameters of the attack."),
+        may("from", Form::Duration, "The attack begins. Default: 0 s."),
+        may(
+            "until",
+            Form::Duration,
+            "The attack ends. Default: with the run.",
+        ),
+        may(
+            "engine",
+            Form::Engine,
+            "Numbers and switches of this group's engines.",
+        ),
+    ],
+    later: &[],
+};
+
+/// `group.arrive`
+pub const ARRIVE: Keys = Keys {
+    table: "`arrive`",
+    keys: &[
+        may(
+            "at",
+            Form::Duration,
+            "All at this moment; with one of the others: they begin here. Default: 0 s.",
+        ),
+        may(
+            "spread",
+            Form::Duration,
+            "Each at a moment drawn uniformly from this time.",
+        ),
+        may(
+            "poisson",
+            Form::Frequency,
+            "One after the other, with exponential gaps.",
+        ),
+    ],
+    later: &["csv"],
+};
+
+/// `group.churn`
+pub const CHURN: Keys = Keys {
+    table: "`churn`",
+    keys: &[
+        must(
+            "session",
+            Form::Table(&SESSION),
+            "How long each stay lasts.",
+        ),
+        may(
+            "rejoin",
+            Form::Percent,
+            "Chance to come back after a stay. Default: 100%.",
+        ),
+        may(
+            "away",
+            Form::DurationRange,
+            "How long it stays away, drawn uniformly. Needed unless rejoin is 0%.",
+        ),
+    ],
+    later: &[],
+};
+
+/// `churn.session`
+pub const SESSION: Keys = Keys {
+    table: "`session`",
+    keys: &[
+        may("exponential", Form::Duration, "Exponential with this mean."),
+        may("uniform", Form::DurationRange, "Uniform in this range."),
+        may("fixed", Form::Duration, "Always this."),
+    ],
+    later: &[],
+};
+
+/// `on_complete` as a table.
+pub const SEED_FOR: Keys = Keys {
+    table: "`on_complete`",
+    keys: &[must(
+        "seed_for",
+        Form::Duration,
+        "Seeds for this long, then leaves.",
+    )],
+    later: &[],
+};
+
+/// `[tracker]`
+pub const TRACKER: Keys = Keys {
+    table: "[tracker]",
+    keys: &[
+        may(
+            "interval",
+            Form::Duration,
+            "Announce interval it tells peers. Default: 30 min.",
+        ),
+        may(
+            "interval_min",
+            Form::Duration,
+            "Shortest interval it allows. Default: 1 min, at most `interval`.",
+        ),
+        may(
+            "peers_max",
+            Form::Whole,
+            "Most peers in one answer. Default: 50.",
+        ),
+        may(
+            "protocol",
+            Form::Words(&["http"], &["udp"]),
+            "Default: http.",
+        ),
+    ],
+    later: &["tier", "name", "up", "down"],
+};
+
+/// `[fault]`
+pub const FAULT: Keys = Keys {
+    table: "[fault]",
+    keys: &[may(
+        "crash",
+        Form::Tables(&CRASH),
+        "The process dies: its connections are reset, its disk stays.",
+    )],
+    later: &[
+        "partition",
+        "link",
+        "reset",
+        "power-loss",
+        "restart",
+        "disk",
+        "tracker",
+        "user",
+    ],
+};
+
+/// `[[fault.crash]]`
+pub const CRASH: Keys = Keys {
+    table: "[[fault.crash]]",
+    keys: &[
+        must("at", Form::Duration, "When; more than zero."),
+        must(
+            "who",
+            Form::Selector,
+            "Which hosts, of those that are online by plan then.",
+        ),
+        may(
+            "down",
+            Form::Duration,
+            "It starts again this much later, on what its disk holds. Default: never.",
+        ),
+    ],
+    later: &[],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn visit(form: Form, seen: &mut Vec<&'static str>) {
+        match form {
+            Form::Table(keys) | Form::Tables(keys) => {
+                seen.push(keys.table);
+                for key in keys.keys {
+                    assert!(key.doc.ends_with('.'), "{} of {}", key.name, keys.table);
+                    assert!(!keys.later.contains(&key.name), "{} is supported", key.name);
+                    visit(key.form, seen);
+                }
+            }
+            Form::OneOf(forms) => forms.iter().for_each(|form| visit(*form, seen)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented_and_either_supported_or_later() {
+        let mut seen = Vec::new();
+        visit(Form::Table(&ROOT), &mut seen);
+        for table in [
+            "[run]",
+            "[torrent]",
+            "[link]",
+            "[[group]]",
+            "[tracker]",
+            "[[fault.crash]]",
+        ] {
+            assert!(seen.contains(&table), "{table}");
+        }
+    }
+}

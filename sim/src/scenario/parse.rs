@@ -1,0 +1,277 @@
+//! Owns [`Scenario`]: a file that was read, checked, and can be varied and expanded.
+//!
+//! Invariant: a `Scenario` that exists is right: reading and validation found nothing. The text is
+//! kept, so that a change of one value reads everything again and can be wrong in the same ways.
+
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::model::Model;
+use super::problem::{Found, Log, ScenarioErrors, Sources};
+use super::{sections, set, validate};
+
+/// Combinations of `[vary]` that one file may have.
+const VARIANTS_MAX: usize = 1000;
+
+/// A checked scenario.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    file: String,
+    text: Arc<str>,
+    overrides: Vec<(String, String)>,
+    model: Model,
+}
+
+/// One combination of the values of `[vary]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Variant {
+    /// The values, as in the file without quotes, joined by `, `; empty when nothing varies.
+    pub label: String,
+    /// The overrides that make it, for [`Scenario::with`]: dotted key and TOML value.
+    pub set: Vec<(String, String)>,
+}
+
+impl Scenario {
+    /// Reads and checks the text of a file. `file` is its name for messages.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, with places; after a syntax error only the syntax errors.
+    pub fn parse(file: &str, text: &str) -> Result<Scenario, ScenarioErrors> {
+        Scenario::parse_with(file, text, &[])
+    }
+
+    /// As [`Scenario::parse`], after changing values by dotted key: `("group.home.up", "4 Mbit/s")`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file or the changes.
+    pub fn parse_with(
+        file: &str,
+        text: &str,
+        overrides: &[(String, String)],
+    ) -> Result<Scenario, ScenarioErrors> {
+        let (mut sources, mut log) = (Sources::new(file, text), Log::default());
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            log.push(Found::at(
+                span,
+                format!("this is no TOML: {}", error.message()),
+            ));
+        }
+        if !log.is_empty() {
+            return Err(log.into_errors(&sources));
+        }
+        let mut document = root.into_inner();
+        let mut vary = sections::vary(&document, &sources, &mut log);
+        vary.retain(|v| overrides.iter().all(|(key, _)| key != v.key.get_ref()));
+        for varied in &vary {
+            vary_to(&mut document, varied.key.clone(), 0, &mut log);
+        }
+        for (key, value) in overrides {
+            set::apply(&mut document, (key, value), &mut sources, &mut log);
+        }
+        let model = sections::model(&document, vary, &mut log);
+        validate::check(&model, &mut log);
+        variants_allowed(&model, &mut log);
+        check_others(&document, &model, &mut log);
+        if !log.is_empty() {
+            return Err(log.into_errors(&sources));
+        }
+        let (file, overrides) = (file.to_owned(), overrides.to_vec());
+        Ok(Scenario {
+            file,
+            text: text.into(),
+            overrides,
+            model,
+        })
+    }
+
+    /// This scenario with more values changed.
+    ///
+    /// # Errors
+    /// Everything that is wrong after the changes.
+    pub fn with(&self, more: &[(String, String)]) -> Result<Scenario, ScenarioErrors> {
+        let overrides: Vec<_> = self.overrides.iter().chain(more).cloned().collect();
+        Scenario::parse_with(&self.file, &self.text, &overrides)
+    }
+
+    /// Every combination of the values of `[vary]`, in the order of the file, the last key changing
+    /// fastest; exactly one without overrides when nothing varies. Keys that were changed by an
+    /// override no longer vary.
+    #[must_use]
+    pub fn variants(&self) -> Vec<Variant> {
+        let mut all = vec![Variant {
+            label: String::new(),
+            set: Vec::new(),
+        }];
+        for vary in &self.model.vary {
+            let grown = all.iter().flat_map(|variant| {
+                vary.values.iter().map(move |value| {
+                    let mut next = variant.clone();
+                    if !next.label.is_empty() {
+                        next.label.push_str(", ");
+                    }
+                    next.label
+                        .push_str(value.get_ref().trim_matches(['"', '\'']));
+                    next.set
+                        .push((vary.key.get_ref().clone(), value.get_ref().clone()));
+                    next
+                })
+            });
+            all = grown.collect();
+        }
+        all
+    }
+
+    /// What the file says, typed.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The scenario's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.model.name
+    }
+
+    /// The seeds it runs on, in order; at least one.
+    #[must_use]
+    pub fn seeds(&self) -> &[u64] {
+        self.model.run.seeds()
+    }
+
+    /// The file's name, as given.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The file's text, before any override.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The overrides in force, in order.
+    #[must_use]
+    pub fn overrides(&self) -> &[(String, String)] {
+        &self.overrides
+    }
+}
+
+/// Puts value number `index` of a key of `[vary]` in its place.
+fn vary_to(document: &mut DeTable<'_>, key: Spanned<String>, index: usize, log: &mut Log) {
+    let values = document.get("vary").and_then(|vary| {
+        vary.get_ref()
+            .as_table()?
+            .get(key.get_ref().as_str())?
+            .get_ref()
+            .as_array()
+    });
+    let Some(value) = values.and_then(|values| values.get(index)).cloned() else {
+        return;
+    };
+    if let Err(found) = set::put(document, key.get_ref(), key.span(), value) {
+        log.push(found);
+    }
+}
+
+fn variants_allowed(model: &Model, log: &mut Log) {
+    let count = model
+        .vary
+        .iter()
+        .fold(1_usize, |n, v| n.saturating_mul(v.values.len()));
+    if let Some(last) = model.vary.last().filter(|_| count > VARIANTS_MAX) {
+        let message = format!("{count} combinations; at most {VARIANTS_MAX} are compared");
+        log.push(Found::at(last.key.span(), message).label("with this key"));
+    }
+}
+
+/// Checks the values of `[vary]` that are not in force: each alone, in the place of the first.
+fn check_others(document: &DeTable<'_>, model: &Model, log: &mut Log) {
+    let clean = log.is_empty();
+    for vary in &model.vary {
+        for (index, value) in vary.values.iter().enumerate().skip(1) {
+            let (mut changed, mut found) = (document.clone(), Log::default());
+            vary_to(&mut changed, vary.key.clone(), index, &mut found);
+            let other = sections::model(&changed, Vec::new(), &mut found);
+            validate::check(&other, &mut found);
+            match found.first_message() {
+                None => {}
+                Some(message) if clean && !found.any_inside(&value.span()) => {
+                    let message = format!("the scenario is wrong with this value: {message}");
+                    log.push(Found::at(value.span(), message));
+                }
+                Some(_) => log.adopt(found, &value.span()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+name = "tiny"
+[torrent]
+size = "1 MiB"
+[[group]]
+name = "seed"
+role = "seed"
+up = "1 MiB/s"
+down = "1 MiB/s"
+[[group]]
+name = "home"
+role = "leecher"
+up = "1 MiB/s"
+down = "1 MiB/s"
+[vary]
+"group.home.picker" = ["rarest-first", "random"]
+"engine.upload_slots" = [2, 4, 8]
+"#;
+
+    #[test]
+    fn variants_are_the_product_in_the_order_of_the_file() {
+        let scenario = Scenario::parse("tiny.toml", FILE).expect("right");
+        let variants = scenario.variants();
+        let labels: Vec<_> = variants.iter().map(|v| v.label.as_str()).collect();
+        assert_eq!(labels.len(), 6);
+        assert_eq!(labels[..2], ["rarest-first, 2", "rarest-first, 4"]);
+        let picker = |s: &Scenario| s.expand(0).hosts[1].picker.name.clone();
+        assert_eq!(
+            picker(&scenario),
+            "rarest-first",
+            "the first value is in force"
+        );
+        let last = scenario.with(&variants[5].set).expect("right");
+        assert_eq!(picker(&last), "random");
+        assert_eq!(last.expand(0).hosts[0].engine.upload_slots, 8);
+        assert_eq!(last.variants().len(), 1, "nothing varies any more");
+    }
+
+    #[test]
+    fn a_false_value_of_vary_is_found_where_it_stands() {
+        let text = FILE
+            .replace("\"random\"]", "\"radnom\"]")
+            .replace("4, 8]", "-4, 8]");
+        let errors = Scenario::parse("tiny.toml", &text).expect_err("two errors");
+        let places: Vec<_> = errors
+            .problems
+            .iter()
+            .map(|p| &text[p.span.clone()])
+            .collect();
+        assert_eq!(places, ["\"radnom\"", "-4"]);
+    }
+
+    #[test]
+    fn an_override_that_is_wrong_is_shown_itself() {
+        let set = [("group.home.up".to_owned(), "4 Mbps".to_owned())];
+        let errors = Scenario::parse_with("tiny.toml", FILE, &set).expect_err("one error");
+        assert_eq!(errors.problems.len(), 1);
+        assert_eq!(errors.problems[0].span, 14..20);
+    }
+}

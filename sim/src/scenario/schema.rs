@@ -1,0 +1,232 @@
+//! Owns the JSON Schema of scenario files (draft 7), which editors use to complete and check while
+//! one types.
+//!
+//! Invariant: built from the same tables that the reader uses (`keys`, `strategies`, `metrics`, the
+//! engine's fields) and from nothing else, so that it cannot promise another language.
+
+use serde_json::{Map, Value, json};
+use skep_engine::config::{FIELDS, Field, FieldKind};
+
+use super::keys::{Form, Keys, ROOT};
+use super::metrics::{METRICS, SOMETIMES};
+use super::strategies::{Family, Param, ParamForm};
+
+const NUMBER: &str = r"[0-9]+(\.[0-9]+)?";
+const TIME: &str = r"([0-9]+(\.[0-9]+)? ?[a-z]+ ?)+";
+
+/// The schema, as committed in `scenarios/schema.json`.
+#[must_use]
+pub fn schema() -> Value {
+    let mut schema = table(&ROOT);
+    let map = schema.as_object_mut().expect("a table is an object");
+    map.insert(
+        "$schema".to_owned(),
+        json!("http://json-schema.org/draft-07/schema#"),
+    );
+    map.insert("title".to_owned(), json!("Skep scenario"));
+    schema
+}
+
+fn table(keys: &Keys) -> Value {
+    let mut properties = Map::new();
+    for key in keys.keys {
+        properties.insert(key.name.to_owned(), described(form(key.form), key.doc));
+    }
+    let required: Vec<&str> = keys
+        .keys
+        .iter()
+        .filter(|k| k.required)
+        .map(|k| k.name)
+        .collect();
+    object(properties, &required)
+}
+
+fn object(properties: Map<String, Value>, required: &[&str]) -> Value {
+    let mut schema =
+        json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+fn described(mut schema: Value, doc: &str) -> Value {
+    schema["description"] = json!(doc);
+    schema
+}
+
+fn pattern(pattern: &str, examples: &[&str]) -> Value {
+    json!({ "type": "string", "pattern": format!("^ *{pattern} *$"), "examples": examples })
+}
+
+fn form(form: Form) -> Value {
+    match form {
+        Form::Text => json!({ "type": "string" }),
+        Form::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Form::Seeds => json!({ "anyOf": [
+            pattern(r"[0-9]+ *\.\. *[0-9]+", &["0..8"]),
+            { "type": "array", "items": { "type": "integer", "minimum": 0 }, "minItems": 1 },
+        ] }),
+        Form::Words(words, _) => json!({ "enum": words }),
+        Form::Whole => json!({ "type": "integer", "minimum": 0 }),
+        Form::Wholes => json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } }),
+        Form::Size => size(),
+        Form::Duration => duration(),
+        Form::DurationRange => pattern(&format!(r"{TIME}\.\. *{TIME}"), &["30 s .. 3 min"]),
+        Form::Rate => pattern(
+            &format!("{NUMBER} *([kMG]?bit|[kMG]?B|[KMG]iB)/s"),
+            &["10 Mbit/s", "200 kB/s", "1 MiB/s"],
+        ),
+        Form::Percent => percent(),
+        Form::Frequency => pattern(
+            &format!("[0-9]+ per {TIME}"),
+            &["1 per 10 min", "4 per 1 s"],
+        ),
+        Form::Selector => {
+            json!({ "type": "string", "examples": ["honest", "home[0..20]", "25% of home"] })
+        }
+        Form::Strategy(family) => strategy(family),
+        Form::Name(family) => names(family),
+        Form::Params(family) => {
+            let params = family.known.iter().flat_map(|named| named.params);
+            object(params.map(param).collect(), &[])
+        }
+        Form::Table(keys) => table(keys),
+        Form::Tables(keys) => json!({ "type": "array", "items": table(keys), "minItems": 1 }),
+        Form::OneOf(forms) => {
+            json!({ "anyOf": forms.iter().map(|f| self::form(*f)).collect::<Vec<_>>() })
+        }
+        Form::Engine => object(FIELDS.iter().map(engine_field).collect(), &[]),
+        Form::Vary => json!({
+            "type": "object",
+            "additionalProperties": { "type": "array", "minItems": 1 },
+        }),
+        Form::Expect => expect(),
+    }
+}
+
+fn size() -> Value {
+    pattern(
+        &format!("{NUMBER} *([kMG]?B|[KMG]iB)"),
+        &["64 KiB", "1.5 MB"],
+    )
+}
+
+fn duration() -> Value {
+    pattern(TIME, &["250 ms", "5 min", "1 h 30 min"])
+}
+
+fn percent() -> Value {
+    pattern(&format!("{NUMBER} *%"), &["0.5%", "30%"])
+}
+
+fn names(family: &Family) -> Value {
+    let words = family
+        .known
+        .iter()
+        .map(|n| described(json!({ "const": n.name }), n.doc));
+    json!({ "oneOf": words.collect::<Vec<_>>() })
+}
+
+fn strategy(family: &Family) -> Value {
+    let mut forms = vec![names(family)];
+    for named in family.known {
+        let mut properties: Map<String, Value> = named.params.iter().map(param).collect();
+        properties.insert(
+            "name".to_owned(),
+            described(json!({ "const": named.name }), named.doc),
+        );
+        forms.push(object(properties, &["name"]));
+    }
+    json!({ "anyOf": forms })
+}
+
+fn param(param: &Param) -> (String, Value) {
+    let (form, default) = match param.form {
+        ParamForm::Whole => (
+            json!({ "type": "integer", "minimum": 0 }),
+            format!("{}", param.default),
+        ),
+        ParamForm::Percent => (percent(), format!("{}%", param.default / 1e4)),
+    };
+    (
+        param.name.to_owned(),
+        described(form, &format!("{}. Default: {default}.", param.doc)),
+    )
+}
+
+fn engine_field(field: &Field) -> (String, Value) {
+    let form = match field.kind {
+        FieldKind::Duration => duration(),
+        FieldKind::Bytes => size(),
+        FieldKind::Count => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
+        FieldKind::Switch => json!({ "type": "boolean" }),
+        FieldKind::Choice(words) => json!({ "enum": words }),
+    };
+    (field.name.to_owned(), described(form, field.doc.trim()))
+}
+
+/// Exact names as properties, names with a group as patterns.
+fn expect() -> Value {
+    let words: Vec<Value> = SOMETIMES
+        .iter()
+        .map(|s| described(json!({ "const": s.word }), s.doc))
+        .collect();
+    let mut properties = Map::new();
+    properties.insert(
+        "complete".to_owned(),
+        described(
+            pattern("(all|any|none) .+", &["all honest"]),
+            "So many of these peers hold the whole content at the end.",
+        ),
+    );
+    properties.insert(
+        "sometimes".to_owned(),
+        described(
+            json!({ "type": "array", "items": { "oneOf": words } }),
+            "Must happen at least once over all seeds.",
+        ),
+    );
+    let mut patterns = Map::new();
+    for metric in METRICS {
+        let limit = || {
+            let doc = format!("{}. Written {}.", metric.doc, metric.unit.example());
+            described(pattern("(<=?|>=?|==) *.+", &[]), &doc)
+        };
+        let escaped = metric.name.replace('.', r"\.");
+        let stats = match metric.stats {
+            [] => String::new(),
+            stats => format!(r"\.({})", stats.join("|")),
+        };
+        if metric.stats.is_empty() {
+            properties.insert(metric.name.to_owned(), limit());
+        }
+        for stat in metric.stats {
+            properties.insert(format!("{}.{stat}", metric.name), limit());
+        }
+        if metric.per_group {
+            patterns.insert(format!(r"^{escaped}{stats}\.[a-z][a-z0-9-]*$"), limit());
+        }
+    }
+    let mut schema = object(properties, &[]);
+    schema["patternProperties"] = Value::Object(patterns);
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engines_fields_and_every_key_are_in_it() {
+        let schema = schema();
+        for field in FIELDS {
+            let found = &schema["properties"]["engine"]["properties"][field.name];
+            assert!(found["description"].is_string(), "{}", field.name);
+        }
+        for key in ROOT.keys {
+            assert!(schema["properties"][key.name].is_object(), "{}", key.name);
+        }
+        assert_eq!(schema["required"], json!(["name", "torrent", "group"]));
+    }
+}

@@ -1,0 +1,211 @@
+//! Owns the names that scenario files may give to strategies and attacks, one table each.
+//!
+//! Invariant: a name or a parameter stands in its table and nowhere else; reading, defaults, error
+//! messages and the schema all come from the tables. What a name *does* is the engine's
+//! (`skep_engine::picker`, `choker`) or the actor's; whoever adds one adds its line here.
+
+use super::plan::StrategyPlan;
+
+/// One parameter of a strategy or an attack.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Param {
+    /// The key in the file.
+    pub name: &'static str,
+    /// How it is written.
+    pub form: ParamForm,
+    /// Its value when the file gives none: a plain number, or parts per million.
+    pub default: f64,
+    /// Its meaning.
+    pub doc: &'static str,
+}
+
+/// How a parameter is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ParamForm {
+    /// A whole number, 0 or more.
+    Whole,
+    /// A percentage with its sign, `"30%"`.
+    Percent,
+}
+
+/// One name with its meaning and its parameters.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Named {
+    /// The word in the file.
+    pub name: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    /// Its parameters.
+    pub params: &'static [Param],
+}
+
+/// A family of names: what one key may choose from.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Family {
+    /// What a member is called in messages.
+    pub what: &'static str,
+    /// What stands in a plan when the file names none.
+    pub default: &'static str,
+    /// The members.
+    pub known: &'static [Named],
+    /// Names of the catalogue that this version does not have.
+    pub later: &'static [&'static str],
+}
+
+impl Family {
+    /// The member of that name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&'static Named> {
+        self.known.iter().find(|n| n.name == name)
+    }
+
+    /// The default member with its default parameters.
+    #[must_use]
+    pub fn default_plan(&self) -> StrategyPlan {
+        let named = self.find(self.default).expect("the default is a member");
+        let params = named
+            .params
+            .iter()
+            .map(|p| (p.name.to_owned(), p.default))
+            .collect();
+        StrategyPlan {
+            name: named.name.to_owned(),
+            params,
+        }
+    }
+}
+
+/// Piece selection: `picker` of a group of leechers.
+pub const PICKERS: Family = Family {
+    what: "picker",
+    default: "rarest-first",
+    known: &[
+        Named {
+            name: "rarest-first",
+            doc: "fewest copies among the neighbours, ties by the seeded generator; the first pieces at random",
+            params: &[Param {
+                name: "random_first",
+                form: ParamForm::Whole,
+                default: 4.0,
+                doc: "pieces that a newcomer picks at random before it goes by rarity",
+            }],
+        },
+        Named {
+            name: "random",
+            doc: "uniform over what is wanted and held",
+            params: &[],
+        },
+        Named {
+            name: "sequential",
+            doc: "lowest index first",
+            params: &[],
+        },
+    ],
+    later: &[
+        "rarest-first-strict",
+        "weighted-rarest",
+        "top-n-rarest",
+        "global-rarest",
+        "window",
+        "bitos",
+        "zipf",
+        "mode-suppression",
+        "rare-chunk",
+    ],
+};
+
+/// Choking: `choker` of a group of honest peers.
+pub const CHOKERS: Family = Family {
+    what: "choker",
+    default: "tit-for-tat",
+    known: &[
+        Named {
+            name: "tit-for-tat",
+            doc: "whoever gave most, and one optimistic slot; once complete, round robin by quota",
+            params: &[],
+        },
+        Named {
+            name: "seed-round-robin",
+            doc: "longest unserved first, after a quota of pieces and time, leecher or seed",
+            params: &[],
+        },
+    ],
+    later: &[
+        "seed-fastest",
+        "anti-leech",
+        "rate-based",
+        "prop-share",
+        "bittyrant",
+        "block-tit-for-tat",
+        "unchoke-all",
+    ],
+};
+
+/// Attacks: `attack` of a group of attackers. It has no default: an attacker names its attack.
+pub const ATTACKS: Family = Family {
+    what: "attack",
+    default: "never-deliver",
+    known: &[
+        Named {
+            name: "corrupt-blocks",
+            doc: "claims every piece, serves wrong payload",
+            params: &[Param {
+                name: "probability",
+                form: ParamForm::Percent,
+                default: 1_000_000.0,
+                doc: "chance that a served block is wrong",
+            }],
+        },
+        Named {
+            name: "never-deliver",
+            doc: "claims every piece, unchokes, takes requests, sends nothing",
+            params: &[],
+        },
+        Named {
+            name: "free-rider",
+            doc: "downloads like everybody, never unchokes",
+            params: &[],
+        },
+    ],
+    later: &[
+        "corrupt-one-block",
+        "liar",
+        "trickle",
+        "choke-flapper",
+        "request-flood",
+        "oversize",
+        "malformed",
+        "wrong-hash",
+        "wrong-protocol",
+        "handshake-stall",
+        "duplicate-id",
+        "self-connect",
+        "large-view",
+        "sybil",
+        "connection-flood",
+        "stale-have",
+        "unrequested",
+        "have-spam",
+        "interest-flapper",
+        "rarest-corruptor",
+        "slot-thief",
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_has_its_default_and_no_name_twice() {
+        for family in [PICKERS, CHOKERS, ATTACKS] {
+            assert_eq!(family.default_plan().name, family.default);
+            let mut names: Vec<_> = family.known.iter().map(|n| n.name).collect();
+            names.extend(family.later);
+            let all = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), all, "{}", family.what);
+        }
+    }
+}

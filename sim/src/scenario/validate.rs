@@ -1,0 +1,452 @@
+//! Owns what a scenario must be beyond the form of its values: names that exist, times that fit,
+//! content that is somewhere, expectations that can be met.
+//!
+//! Invariant: nothing stops at the first problem; a model that passes can be expanded with every seed.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::model::{Arrival, Group, Have, Model};
+use super::plan::Role;
+use super::problem::{Found, Log, suggest};
+use super::selector::{Base, RESERVED, Selector, is_group_name};
+use super::units::show_duration;
+use super::{validate_engine, validate_expect};
+
+/// Peers that one scenario may have.
+pub const HOSTS_MAX: u64 = 20_000;
+/// Bytes of content that one scenario may have: it is held in memory once.
+pub const CONTENT_MAX: u64 = 16 << 30;
+/// Pieces that one torrent may have.
+pub const PIECES_MAX: u64 = 1_000_000;
+/// Bytes that one piece may have.
+pub const PIECE_MAX: u64 = 256 << 20;
+
+/// Checks everything; notes what is wrong.
+pub(super) fn check(model: &Model, log: &mut Log) {
+    let readable = log.is_empty();
+    torrent(model, log);
+    group_names(model, log);
+    for group in &model.groups {
+        role(group, log);
+        have(group, model, log);
+    }
+    times(model, log);
+    tracker(model, log);
+    for crash in &model.crashes {
+        if *crash.at.get_ref() == Duration::ZERO {
+            let found =
+                Found::at(crash.at.span(), "nobody is online yet at 0 s").label("too early");
+            log.push(found.help("a crash needs a moment after the first arrival"));
+        }
+        selector(&crash.who, model, log);
+    }
+    validate_engine::settings(&model.engine, &[], log);
+    for group in &model.groups {
+        validate_engine::settings(&model.engine, &group.engine, log);
+    }
+    validate_expect::expectations(model, log);
+    if readable && log.is_empty() {
+        content(model, log);
+    }
+}
+
+fn torrent(model: &Model, log: &mut Log) {
+    let torrent = &model.torrent;
+    if let Some(piece) = &torrent.piece
+        && !(1..=PIECE_MAX).contains(piece.get_ref())
+    {
+        let found = Found::at(piece.span(), "a piece has 1 B to 256 MiB");
+        log.push(found.help(r#"a usual size is "256 KiB""#));
+    }
+    let mut paths: Vec<&Spanned<String>> = Vec::new();
+    for (path, _) in &torrent.files {
+        let parts = || path.get_ref().split('/');
+        if parts().any(|part| part.is_empty() || part == "." || part == ".." || part.contains('\\'))
+        {
+            let found = Found::at(path.span(), "this is no relative path inside the torrent");
+            log.push(found.help(r#"write "a/b.bin""#));
+        }
+        if let Some(first) = paths.iter().find(|p| p.get_ref() == path.get_ref()) {
+            let found = Found::at(path.span(), "two files have this path").label("again here");
+            log.push(found.and(first.span(), "first here"));
+        }
+        paths.push(path);
+    }
+    let Some((_, last)) = torrent.files.last() else {
+        return;
+    };
+    let message = match torrent.total() {
+        0 => "the content has no bytes".to_owned(),
+        total if total > CONTENT_MAX => "the content has more than 16 GiB".to_owned(),
+        _ if torrent.piece_bytes() > 0 && torrent.pieces() > PIECES_MAX => {
+            format!("{} pieces; at most {PIECES_MAX}", torrent.pieces())
+        }
+        _ => return,
+    };
+    log.push(Found::at(last.span(), message));
+}
+
+fn group_names(model: &Model, log: &mut Log) {
+    let mut peers = 0_u64;
+    for (i, group) in model.groups.iter().enumerate() {
+        let name = group.name.get_ref();
+        peers = peers.saturating_add(u64::from(group.size()));
+        if name.is_empty() {
+            continue;
+        }
+        if !is_group_name(name) {
+            let found = Found::at(
+                group.name.span(),
+                format!("`{name}` cannot be a group's name"),
+            );
+            log.push(
+                found.help("write lower-case letters, digits and inner hyphens, a letter first"),
+            );
+        } else if RESERVED.contains(&name.as_str()) {
+            let found = Found::at(
+                group.name.span(),
+                format!("`{name}` is a word of its own here"),
+            );
+            log.push(
+                found
+                    .label("reserved")
+                    .help("choose another name for the group"),
+            );
+        }
+        if let Some(other) = model.groups[..i].iter().find(|g| g.name.get_ref() == name) {
+            let found = Found::at(group.name.span(), format!("two groups are called `{name}`"));
+            log.push(
+                found
+                    .label("again here")
+                    .and(other.name.span(), "first here"),
+            );
+            continue;
+        }
+        for other in &model.groups[..i] {
+            if let Some(shared) = shared_name(group, other) {
+                let message = format!("two peers would be called `{shared}`");
+                let found = Found::at(group.name.span(), message).label("this group");
+                log.push(found.and(other.name.span(), "and this one"));
+            }
+        }
+    }
+    if peers > HOSTS_MAX {
+        let largest = model
+            .groups
+            .iter()
+            .filter_map(|g| g.count.as_ref())
+            .max_by_key(|c| *c.get_ref());
+        let span = largest.map_or(0..0, Spanned::span);
+        let found = Found::at(span, format!("{peers} peers; at most {HOSTS_MAX}"));
+        log.push(found);
+    }
+}
+
+/// A name that peers of both groups would have.
+fn shared_name(a: &Group, b: &Group) -> Option<String> {
+    let (name, other) = (a.name.get_ref(), b.name.get_ref());
+    let member = |of: &Group, name: &str| {
+        let index = name
+            .strip_prefix(of.name.get_ref().as_str())?
+            .strip_prefix('-')?;
+        let number: u32 = index.parse().ok()?;
+        (of.count.is_some() && number < of.size() && of.host_name(number) == name)
+            .then(|| name.to_owned())
+    };
+    match (&a.count, &b.count) {
+        (None, Some(_)) => member(b, name),
+        (Some(_), None) => member(a, other),
+        _ => None,
+    }
+}
+
+/// Keys that a group may not have because of its role.
+fn role(group: &Group, log: &mut Log) {
+    let role = *group.role.get_ref();
+    let attacker = role == Role::Attacker;
+    let leecher = role == Role::Leecher;
+    let mut refuse = |span: Option<Range<usize>>, key: &str, allowed: bool, why: &str| {
+        if let Some(span) = span.filter(|_| !allowed) {
+            let message = format!("{} has no `{key}`", article(role));
+            let found = Found::at(span, message).help(why);
+            log.push(found.and(group.role.span(), "because of this role"));
+        }
+    };
+    let spans = |s: &Option<Spanned<super::model::Strategy>>| s.as_ref().map(Spanned::span);
+    refuse(
+        spans(&group.picker),
+        "picker",
+        leecher,
+        "only a leecher picks pieces",
+    );
+    refuse(
+        spans(&group.choker),
+        "choker",
+        !attacker,
+        "an attacker serves as its attack does",
+    );
+    let span = group.have.as_ref().map(Spanned::span);
+    refuse(
+        span,
+        "have",
+        leecher,
+        "a seed has everything, an attacker what its attack claims",
+    );
+    let span = group.on_complete.as_ref().map(Spanned::span);
+    refuse(span, "on_complete", leecher, "only a leecher completes");
+    refuse(
+        group.engine.first().map(|s| s.field.span()),
+        "engine",
+        !attacker,
+        "an attacker runs no engine",
+    );
+    refuse(
+        group.attack.as_ref().map(Spanned::span),
+        "attack",
+        attacker,
+        "attackers are a group of their own",
+    );
+    refuse(
+        group.with.as_ref().map(Spanned::span),
+        "with",
+        attacker,
+        "it belongs to an attack",
+    );
+    refuse(
+        group.from.as_ref().map(Spanned::span),
+        "from",
+        attacker,
+        "it belongs to an attack",
+    );
+    refuse(
+        group.until.as_ref().map(Spanned::span),
+        "until",
+        attacker,
+        "it belongs to an attack",
+    );
+}
+
+fn article(role: Role) -> &'static str {
+    match role {
+        Role::Seed => "a seed",
+        Role::Leecher => "a leecher",
+        Role::Attacker => "an attacker",
+    }
+}
+
+fn have(group: &Group, model: &Model, log: &mut Log) {
+    let Some(have) = &group.have else { return };
+    let pieces = model.torrent.pieces();
+    let all = match have.get_ref() {
+        Have::Share(ppm) => *ppm >= super::units::MILLION,
+        Have::Pieces(list) => {
+            if let Some(piece) = list.iter().find(|p| u64::from(**p) >= pieces) {
+                let message = format!("there is no piece {piece}: the torrent has {pieces}");
+                log.push(Found::at(have.span(), message).help("pieces are counted from 0"));
+            }
+            list.len() as u64 >= pieces
+        }
+    };
+    if all && pieces > 0 {
+        let found = Found::at(have.span(), "a leecher that has everything is a seed");
+        log.push(found.help(r#"write role = "seed""#));
+    }
+}
+
+fn times(model: &Model, log: &mut Log) {
+    let (limit, settle) = (model.run.time_limit(), model.run.settle());
+    let limit_span = model.run.time_limit.as_ref().map(Spanned::span);
+    if let Some(span) = limit_span.clone().filter(|_| limit == Duration::ZERO) {
+        log.push(Found::at(span, "a run lasts longer than zero"));
+        return;
+    }
+    if let Some(span) = model
+        .run
+        .settle
+        .as_ref()
+        .map(Spanned::span)
+        .filter(|_| settle > limit)
+    {
+        let found = Found::at(span, "the run ends before anything could settle")
+            .label("longer than the run");
+        log.push(found.help(format!("the time limit is {}", show_duration(limit))));
+        return;
+    }
+    let mut too_late = |span: Range<usize>, what: &str, end: Duration| {
+        if end.saturating_add(settle) > limit {
+            let (end, settle, limit) = (
+                show_duration(end),
+                show_duration(settle),
+                show_duration(limit),
+            );
+            let message =
+                format!("the time limit is too short: {what} {end}, and {settle} to settle");
+            let help =
+                format!("the limit is {limit}; raise `run.time_limit` or lower `run.settle`");
+            let found = Found::at(span, message).label("ends too late").help(help);
+            log.push(match &limit_span {
+                Some(span) => found.and(span.clone(), "the limit"),
+                None => found,
+            });
+        }
+    };
+    for crash in &model.crashes {
+        let down = crash
+            .down
+            .as_ref()
+            .map_or(Duration::ZERO, |down| *down.get_ref());
+        too_late(
+            crash.at.span(),
+            "a crash until",
+            crash.at.get_ref().saturating_add(down),
+        );
+    }
+    for group in &model.groups {
+        if let Some(arrive) = &group.arrive {
+            let spread = match arrive.get_ref().how {
+                Arrival::Together => Duration::ZERO,
+                Arrival::Spread(time) => time,
+                Arrival::Poisson(rate) => rate.mean_gap().saturating_mul(group.size()),
+            };
+            too_late(
+                arrive.span(),
+                "arrivals until",
+                arrive.get_ref().at.saturating_add(spread),
+            );
+        }
+    }
+    for group in &model.groups {
+        if let Some(churn) = &group.churn
+            && model.run.churn_end() == Duration::ZERO
+        {
+            let found = Found::at(churn.span(), "there is no time for churn");
+            log.push(
+                found.help("churn ends `run.settle` before the time limit; here both are the same"),
+            );
+        }
+        let until = group.until.as_ref().map_or(limit, |until| *until.get_ref());
+        let span = group
+            .until
+            .as_ref()
+            .or(group.from.as_ref())
+            .map(Spanned::span);
+        let from = group
+            .from
+            .as_ref()
+            .map_or(Duration::ZERO, |from| *from.get_ref());
+        if let Some(span) = span.filter(|_| from >= until || until > limit) {
+            let found = Found::at(
+                span,
+                "the attack must begin before it ends, and end within the run",
+            );
+            log.push(found);
+        }
+    }
+}
+
+fn tracker(model: &Model, log: &mut Log) {
+    let tracker = &model.tracker;
+    for time in [&tracker.interval, &tracker.interval_min]
+        .into_iter()
+        .flatten()
+    {
+        if *time.get_ref() == Duration::ZERO {
+            log.push(Found::at(time.span(), "an interval is longer than zero"));
+        }
+    }
+    if let Some(floor) = &tracker.interval_min
+        && *floor.get_ref() > tracker.interval()
+    {
+        let interval = show_duration(tracker.interval());
+        let found = Found::at(
+            floor.span(),
+            format!("this is above the interval of {interval}"),
+        );
+        log.push(found);
+    }
+    if let Some(none) = tracker.peers_max.as_ref().filter(|n| *n.get_ref() == 0) {
+        log.push(Found::at(
+            none.span(),
+            "a tracker that names no peers is of no use",
+        ));
+    }
+}
+
+/// Checks that a selector means somebody.
+fn selector(selector: &Spanned<Selector>, model: &Model, log: &mut Log) {
+    if let Err(found) = base(&selector.get_ref().base, selector.span(), model) {
+        log.push(found);
+    }
+}
+
+/// How many peers a selector without its share means.
+pub(super) fn base(base: &Base, span: Range<usize>, model: &Model) -> Result<u64, Found> {
+    let nobody = |span| Found::at(span, "this selects nobody");
+    if let Base::Group { name, members } = base {
+        let Some(group) = model.groups.iter().find(|g| g.name.get_ref() == name) else {
+            let names = model.groups.iter().map(|g| g.name.get_ref().as_str());
+            let found =
+                Found::at(span, format!("there is no group `{name}`")).label("unknown group");
+            return Err(found.help(suggest(name, names)));
+        };
+        let size = group.size();
+        let (low, high) = members.unwrap_or((0, size));
+        if high > size {
+            let found = Found::at(span, format!("`{name}` has {size} peers, counted from 0"));
+            return Err(found.label("out of range"));
+        }
+        return if low < high {
+            Ok(u64::from(high - low))
+        } else {
+            Err(nobody(span))
+        };
+    }
+    let counts = |group: &&Group| match base {
+        Base::Honest => *group.role.get_ref() != Role::Attacker,
+        Base::Attackers => *group.role.get_ref() == Role::Attacker,
+        _ => true,
+    };
+    match model
+        .groups
+        .iter()
+        .filter(counts)
+        .map(|g| u64::from(g.size()))
+        .sum()
+    {
+        0 => Err(nobody(span)),
+        n => Ok(n),
+    }
+}
+
+/// Checks that the honest peers hold every piece at the start, as far as the file can say.
+fn content(model: &Model, log: &mut Log) {
+    let present = || model.groups.iter().filter(|g| g.size() > 0);
+    if present().any(|g| *g.role.get_ref() == Role::Seed) {
+        return;
+    }
+    let haves: Vec<&Have> = present()
+        .filter_map(|g| Some(g.have.as_ref()?.get_ref()))
+        .collect();
+    let shares = haves.iter().any(|have| matches!(have, Have::Share(1..)));
+    let listed = |piece: u32| {
+        haves
+            .iter()
+            .any(|h| matches!(h, Have::Pieces(p) if p.contains(&piece)))
+    };
+    let pieces = u32::try_from(model.torrent.pieces()).unwrap_or(u32::MAX);
+    let missing = (0..pieces)
+        .find(|piece| !listed(*piece))
+        .filter(|_| !shares);
+    let Some(piece) = missing else { return };
+    let span = model.groups.first().map_or(0..0, |group| group.role.span());
+    let message = if haves.is_empty() {
+        "nobody has the content".to_owned()
+    } else {
+        format!("nobody has piece {piece}, so nobody can finish")
+    };
+    let found = Found::at(span, message).label("no group is a seed");
+    log.push(found.help(r#"add a group with role = "seed", or `have` to groups of leechers"#));
+}

@@ -1,0 +1,167 @@
+//! Owns which expectations can be met at all.
+//!
+//! Invariant: only what no run of the scenario could ever show is refused; what is merely unlikely is
+//! the author's to expect.
+
+use super::expect::{Expectation, ExpectationKind, Limit, Quantity, Reference};
+use super::metrics::MetricName;
+use super::model::{Group, Model};
+use super::plan::Role;
+use super::problem::{Found, Log, suggest};
+use super::selector::{Base, Selector};
+use super::validate;
+
+/// Checks all expectations.
+pub(super) fn expectations(model: &Model, log: &mut Log) {
+    for expectation in &model.expect {
+        let checked = match &expectation.kind {
+            ExpectationKind::Complete { quantity, who } => {
+                complete(model, expectation, *quantity, who)
+            }
+            ExpectationKind::Metric { metric, limit } => {
+                metric_limit(model, expectation, metric, limit)
+            }
+            ExpectationKind::Sometimes(word) => sometimes(model, expectation, word),
+        };
+        if let Err(found) = checked {
+            log.push(found);
+        }
+    }
+}
+
+fn impossible(expectation: &Expectation, why: impl Into<String>) -> Found {
+    Found::at(
+        expectation.span.clone(),
+        format!("`{}` can never hold", expectation.name),
+    )
+    .label("impossible")
+    .help(why)
+}
+
+fn of_role(model: &Model, role: Role) -> impl Iterator<Item = &Group> {
+    model
+        .groups
+        .iter()
+        .filter(move |g| *g.role.get_ref() == role && g.size() > 0)
+}
+
+fn complete(
+    model: &Model,
+    expectation: &Expectation,
+    quantity: Quantity,
+    who: &Selector,
+) -> Result<(), Found> {
+    validate::base(&who.base, expectation.span.clone(), model)?;
+    let meant = |group: &&Group| match &who.base {
+        Base::Group { name, .. } => group.name.get_ref() == name,
+        Base::Attackers => false,
+        Base::All | Base::Honest => true,
+    };
+    let seeds = of_role(model, Role::Seed).any(|g| meant(&g));
+    let leechers = of_role(model, Role::Leecher).any(|g| meant(&g));
+    if !seeds && !leechers {
+        let found = Found::at(
+            expectation.span.clone(),
+            "attackers do not complete anything",
+        );
+        return Err(found.help(r#"name honest peers: "all honest""#));
+    }
+    if seeds && quantity == Quantity::None {
+        return Err(impossible(
+            expectation,
+            "seeds among them have everything from the start",
+        ));
+    }
+    Ok(())
+}
+
+fn metric_limit(
+    model: &Model,
+    expectation: &Expectation,
+    metric: &MetricName,
+    limit: &Limit,
+) -> Result<(), Found> {
+    let name = metric.metric.name;
+    if let Some(group) = &metric.group {
+        let names = model.groups.iter().map(|g| g.name.get_ref().as_str());
+        let Some(found) = model.groups.iter().find(|g| g.name.get_ref() == group) else {
+            let found = Found::at(
+                expectation.span.clone(),
+                format!("there is no group `{group}`"),
+            );
+            return Err(found
+                .label("of this expectation")
+                .help(suggest(group, names)));
+        };
+        let attackers = *found.role.get_ref() == Role::Attacker;
+        if attackers != (name == "banned") {
+            let message = format!(
+                "`{name}` is not measured of {}",
+                found.role.get_ref().word()
+            );
+            return Err(Found::at(expectation.span.clone(), format!("{message}s"))
+                .label("of this expectation"));
+        }
+    }
+    let (low, high) = range(model, metric, limit);
+    if limit.comparison.possible(limit.number, low, high) {
+        return Ok(());
+    }
+    let why = match (limit.reference, name) {
+        (Some(Reference::Bound), _) if low > 0.0 => {
+            "no swarm finishes before its physical limit: the number must allow 1 x bound"
+                .to_owned()
+        }
+        (_, "banned") => format!("there are {high} attackers to ban"),
+        (_, "false_bans") => "an invariant keeps it at 0 anyway".to_owned(),
+        _ if high.is_finite() => format!("its values lie between {low} and {high}"),
+        _ => format!("its values are {low} or more"),
+    };
+    Err(impossible(expectation, why))
+}
+
+/// The smallest and the largest value that the metric can have, in units of the limit's number.
+fn range(model: &Model, metric: &MetricName, limit: &Limit) -> (f64, f64) {
+    let last = metric.metric.name == "completion" && metric.stat == Some("max");
+    // Only the last completion of the whole swarm is bounded (catalogue.md, section 5).
+    if last && metric.group.is_none() && limit.reference == Some(Reference::Bound) {
+        return (1.0, f64::INFINITY);
+    }
+    if metric.metric.name == "banned" {
+        let meant = |g: &&Group| {
+            metric
+                .group
+                .as_ref()
+                .is_none_or(|name| g.name.get_ref() == name)
+        };
+        let sizes = of_role(model, Role::Attacker)
+            .filter(meant)
+            .map(|g| f64::from(g.size()));
+        return (0.0, sizes.sum());
+    }
+    if metric.stat == Some("jain") {
+        return (0.0, 1.0);
+    }
+    (0.0, metric.metric.max.unwrap_or(f64::INFINITY))
+}
+
+fn sometimes(model: &Model, expectation: &Expectation, word: &str) -> Result<(), Found> {
+    let attacked = of_role(model, Role::Attacker).next().is_some();
+    let comes_back = model.crashes.iter().any(|c| c.down.is_some())
+        || model
+            .groups
+            .iter()
+            .any(|g| g.churn.as_ref().is_some_and(|c| c.get_ref().rejoin > 0));
+    let resets = model.link.reset.is_some()
+        || model.groups.iter().any(|g| g.link.reset.is_some())
+        || !model.crashes.is_empty();
+    match word {
+        "peer-banned" if !attacked => Err(impossible(expectation, "there are no attackers to ban")),
+        "resumed" if !comes_back => Err(impossible(expectation, "nobody leaves and comes back")),
+        "connection-reset" if !resets => Err(impossible(
+            expectation,
+            "no link has a `reset`, and nothing crashes",
+        )),
+        _ => Ok(()),
+    }
+}

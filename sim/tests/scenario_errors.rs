@@ -1,0 +1,329 @@
+//! What an author sees when a scenario file is wrong: the place, the reason, what to write instead.
+
+use miette::{GraphicalReportHandler, GraphicalTheme};
+use skep_sim::scenario::Scenario;
+
+const GOOD: &str = r#"name = "tiny"
+
+[torrent]
+size = "1 MiB"
+
+[link]
+latency = "40 ms"
+
+[[group]]
+name = "seed"
+role = "seed"
+up = "1 MiB/s"
+down = "1 MiB/s"
+
+[[group]]
+name = "home"
+role = "leecher"
+count = 4
+up = "2 Mbit/s"
+down = "20 Mbit/s"
+picker = "random"
+
+[[group]]
+name = "poison"
+role = "attacker"
+attack = "corrupt-blocks"
+up = "2 Mbit/s"
+down = "2 Mbit/s"
+
+[expect]
+complete = "all honest"
+"completion.max" = "<= 1.6 x bound"
+"#;
+
+/// The drawn errors of the good file with some texts replaced and some values overridden.
+fn draw(changes: &[(&str, &str)], set: &[(&str, &str)]) -> String {
+    let mut text = GOOD.to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "`{from}` is in the file");
+        text = text.replacen(from, to, 1);
+    }
+    let set: Vec<_> = set
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
+    let errors = Scenario::parse_with("tiny.toml", &text, &set).expect_err("something is wrong");
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none())
+        .with_width(80)
+        .with_links(false);
+    let mut drawn = String::new();
+    handler
+        .render_report(&mut drawn, &errors)
+        .expect("writing to a string");
+    drawn
+}
+
+#[test]
+fn the_file_they_all_begin_with_is_right() {
+    assert!(Scenario::parse("tiny.toml", GOOD).is_ok());
+}
+
+#[test]
+fn a_misspelt_key() {
+    insta::assert_snapshot!(draw(&[("picker =", "pickr =")], &[]));
+}
+
+#[test]
+fn a_missing_unit() {
+    insta::assert_snapshot!(draw(&[(r#""40 ms""#, "40")], &[]));
+}
+
+#[test]
+fn an_unknown_strategy() {
+    insta::assert_snapshot!(draw(&[(r#""random""#, r#""rarest-frist""#)], &[]));
+}
+
+#[test]
+fn a_negative_count() {
+    insta::assert_snapshot!(draw(&[("count = 4", "count = -4")], &[]));
+}
+
+#[test]
+fn an_impossible_expectation() {
+    insta::assert_snapshot!(draw(&[("<= 1.6 x bound", "< 1 x bound")], &[]));
+}
+
+#[test]
+fn mbps_is_refused_with_a_hint() {
+    insta::assert_snapshot!(draw(&[("20 Mbit/s", "20 Mbps")], &[]));
+}
+
+#[test]
+fn an_unknown_metric() {
+    insta::assert_snapshot!(draw(&[("completion.max", "completion.median")], &[]));
+    insta::assert_snapshot!(draw(&[("completion.max", "complition.max")], &[]));
+}
+
+#[test]
+fn a_key_that_a_later_version_has() {
+    insta::assert_snapshot!(draw(
+        &[(
+            "picker = \"random\"",
+            "picker = \"bitos\"\narrive = { csv = \"a.csv\" }"
+        )],
+        &[]
+    ));
+}
+
+#[test]
+fn a_syntax_error() {
+    insta::assert_snapshot!(draw(&[("count = 4", "count = = 4")], &[]));
+}
+
+#[test]
+fn an_override_is_shown_as_it_was_given() {
+    insta::assert_snapshot!(draw(
+        &[],
+        &[("group.home.up", "4"), ("group.hme.down", "1 MB/s")]
+    ));
+}
+
+#[test]
+fn several_things_at_once() {
+    insta::assert_snapshot!(draw(
+        &[
+            (r#"size = "1 MiB""#, r#"size = "1 Mib""#),
+            (r#"name = "home""#, r#"name = "seed""#),
+            (
+                r#"picker = "random""#,
+                "picker = \"random\"\nattack = \"free-rider\""
+            ),
+            (
+                r#"attack = "corrupt-blocks""#,
+                r#"attack = "corupt-blocks""#
+            ),
+            ("all honest", "all homes"),
+        ],
+        &[],
+    ));
+}
+
+/// The messages of the good file with one text replaced.
+fn messages(from: &str, to: &str) -> Vec<String> {
+    assert!(GOOD.contains(from), "`{from}` is in the file");
+    match Scenario::parse("tiny.toml", &GOOD.replacen(from, to, 1)) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.problems.into_iter().map(|p| p.message).collect(),
+    }
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let mut differences = Vec::new();
+    for (from, to, says) in [
+        (
+            r#"size = "1 MiB""#,
+            r#"size = "0 B""#,
+            "the content has no bytes",
+        ),
+        (
+            r#"size = "1 MiB""#,
+            "size = \"1 MiB\"\npiece = \"0 B\"",
+            "a piece has 1 B to 256 MiB",
+        ),
+        (r#"size = "1 MiB""#, "", "the torrent has no content"),
+        (
+            r#"role = "seed""#,
+            r#"role = "leecher""#,
+            "nobody has the content",
+        ),
+        (
+            r#"name = "home""#,
+            r#"name = "all""#,
+            "`all` is a word of its own here",
+        ),
+        (
+            r#"name = "home""#,
+            r#"name = "Home""#,
+            "`Home` cannot be a group's name",
+        ),
+        (
+            r#"name = "poison""#,
+            r#"name = "home-3""#,
+            "two peers would be called `home-3`",
+        ),
+        ("count = 4", "count = 99999", "100001 peers; at most 20000"),
+        (
+            "attack = \"corrupt-blocks\"\n",
+            "",
+            "an attacker needs an `attack`",
+        ),
+        (
+            "attack = \"corrupt-blocks\"\n",
+            "attack = \"free-rider\"\nwith = { probability = \"3%\" }\n",
+            "`free-rider` has no parameter `probability`",
+        ),
+        (
+            r#"role = "seed""#,
+            "role = \"seed\"\npicker = \"random\"",
+            "a seed has no `picker`",
+        ),
+        (
+            "count = 4",
+            "count = 4\nhave = [0, 4]",
+            "there is no piece 4: the torrent has 4",
+        ),
+        (
+            "count = 4",
+            "count = 4\nhave = \"100%\"",
+            "a leecher that has everything is a seed",
+        ),
+        (
+            "count = 4",
+            "count = 4\non_complete = \"go\"",
+            "unknown `on_complete`: `go`",
+        ),
+        (
+            "count = 4",
+            "count = 4\nchurn = { session = { fixed = \"1 min\" } }",
+            "`away` is missing: how long do they stay away?",
+        ),
+        (
+            "count = 4",
+            "count = 4\narrive = { spread = \"2 h\" }",
+            "the time limit is too short: arrivals until 120 min, and 10 min to settle",
+        ),
+        (
+            "count = 4",
+            "count = 4\nengine = { upload_slot = 2 }",
+            "the engine has no field `upload_slot`",
+        ),
+        (
+            "count = 4",
+            "count = 4\nengine = { optimistic_slots = 9 }",
+            "`optimistic_slots` is above `upload_slots`",
+        ),
+        (
+            "count = 4",
+            "count = 4\nengine = { choke_interval = \"0 s\" }",
+            "`choke_interval` must be more than zero",
+        ),
+        (
+            "[link]",
+            "[run]\nnetwork = \"turmoil\"\n[link]",
+            "`turmoil` is not supported yet as `network`",
+        ),
+        (
+            "[link]",
+            "[run]\nsettle = \"2 h\"\n[link]",
+            "the run ends before anything could settle",
+        ),
+        (
+            "[link]",
+            "[run]\nseeds = \"8..8\"\n[link]",
+            "this range is empty",
+        ),
+        (
+            "[link]",
+            "[[fault.partition]]\nat = \"1 s\"\n[link]",
+            "`partition` is not supported yet in [fault]",
+        ),
+        (
+            "[link]",
+            "[[fault.crash]]\nat = \"1 s\"\nwho = \"home[4]\"\n[link]",
+            "`home` has 4 peers, counted from 0",
+        ),
+        (
+            "[link]",
+            "[[fault.crash]]\nat = \"58 min\"\nwho = \"home\"\n[link]",
+            "the time limit is too short: a crash until 58 min, and 10 min to settle",
+        ),
+        (
+            "[link]",
+            "[tracker]\nprotocol = \"udp\"\n[link]",
+            "`udp` is not supported yet as `protocol`",
+        ),
+        (
+            "<= 1.6 x bound",
+            "== 0.5 x bound",
+            "`completion.max` can never hold",
+        ),
+        (
+            "\"completion.max\" = \"<= 1.6 x bound\"",
+            "\"wasted\" = \"< 0%\"",
+            "`wasted` can never hold",
+        ),
+        (
+            "\"completion.max\" = \"<= 1.6 x bound\"",
+            "\"banned.poison\" = \">= 2\"",
+            "`banned.poison` can never hold",
+        ),
+        (
+            "\"completion.max\" = \"<= 1.6 x bound\"",
+            "\"banned.home\" = \">= 2\"",
+            "`banned` is not measured of leechers",
+        ),
+        (
+            "\"completion.max\" = \"<= 1.6 x bound\"",
+            "\"stalls\" = \"<= 2\"",
+            "the metric `stalls` is not supported yet",
+        ),
+        (
+            "\"completion.max\" = \"<= 1.6 x bound\"",
+            "sometimes = [\"resumed\"]",
+            "`sometimes` can never hold",
+        ),
+        (
+            "\"completion.max\" = \"<= 1.6 x bound\"",
+            "completion.max = \"<= 1.6 x bound\"",
+            "a metric's name is written in quotes",
+        ),
+        (
+            "all honest",
+            "all attackers",
+            "attackers do not complete anything",
+        ),
+    ] {
+        let found = messages(from, to);
+        if found != [says] {
+            differences.push(format!("{to}: {found:?}"));
+        }
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
+}
