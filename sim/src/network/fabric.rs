@@ -51,7 +51,10 @@ struct End {
 
 impl End {
     fn other(self) -> End {
-        End { side: 1 - self.side, ..self }
+        End {
+            side: 1 - self.side,
+            ..self
+        }
     }
 }
 
@@ -225,7 +228,10 @@ impl Fabric {
         assert!(!entry.running, "one program per host");
         entry.running = true;
         drop(state);
-        FabricNet { fabric: self.clone(), host }
+        FabricNet {
+            fabric: self.clone(),
+            host,
+        }
     }
 
     /// Moves the network on for as long as the run lasts.
@@ -243,7 +249,11 @@ impl Fabric {
             let mut state = self.0.borrow_mut();
             let epoch = state.epoch;
             state.handle_due();
-            if !state.driver.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            if !state
+                .driver
+                .as_ref()
+                .is_some_and(|w| w.will_wake(cx.waker()))
+            {
                 state.driver = Some(cx.waker().clone());
             }
             let Some(Reverse((next, ..))) = state.heap.peek() else {
@@ -251,8 +261,8 @@ impl Fabric {
                 return Poll::Pending;
             };
             let at = epoch + Duration::from_nanos(*next);
-            let (armed, timer) = sleep
-                .get_or_insert_with(|| (*next, Box::pin(tokio::time::sleep_until(at))));
+            let (armed, timer) =
+                sleep.get_or_insert_with(|| (*next, Box::pin(tokio::time::sleep_until(at))));
             if *armed != *next {
                 timer.as_mut().reset(at);
                 *armed = *next;
@@ -275,7 +285,10 @@ impl Fabric {
     #[must_use]
     pub fn sent_wire(&self, ip: Ipv4Addr) -> u64 {
         let state = self.0.borrow();
-        state.by_ip.get(&ip).map_or(0, |host| state.hosts[*host as usize].sent_wire)
+        state
+            .by_ip
+            .get(&ip)
+            .map_or(0, |host| state.hosts[*host as usize].sent_wire)
     }
 
     /// Bytes that are between a sender and a receiver now: the network's books balance when
@@ -313,7 +326,10 @@ impl State {
                 u32::try_from(self.facts.len() - 1).expect("fewer facts than 2^32")
             }
         };
-        let earliest = self.heap.peek().is_none_or(|Reverse((first, ..))| at < *first);
+        let earliest = self
+            .heap
+            .peek()
+            .is_none_or(|Reverse((first, ..))| at < *first);
         self.heap.push(Reverse((at, self.sequence, key)));
         self.sequence += 1;
         if earliest && let Some(driver) = self.driver.take() {
@@ -327,9 +343,13 @@ impl State {
         while let Some(Reverse((at, ..))) = self.heap.peek()
             && *at <= clock
         {
-            let Some(Reverse((at, _, key))) = self.heap.pop() else { break };
+            let Some(Reverse((at, _, key))) = self.heap.pop() else {
+                break;
+            };
             self.now = self.now.max(at);
-            let fact = self.facts[key as usize].take().expect("a fact is handled once");
+            let fact = self.facts[key as usize]
+                .take()
+                .expect("a fact is handled once");
             self.free_facts.push(key);
             self.totals.facts += 1;
             self.handle(fact);
@@ -379,7 +399,8 @@ impl State {
 
     /// The flow of bytes from this end.
     fn flow(&mut self, end: End) -> Option<&mut Flow> {
-        self.conn(end).map(|conn| &mut conn.flows[usize::from(end.side)])
+        self.conn(end)
+            .map(|conn| &mut conn.flows[usize::from(end.side)])
     }
 
     fn deliver(&mut self, host: HostIndex, event: NetEvent) {
@@ -411,13 +432,20 @@ impl State {
         });
         let entry = &mut host.slots[slot as usize];
         entry.1 = Some(end);
-        ConnId { slot, generation: entry.0 }
+        ConnId {
+            slot,
+            generation: entry.0,
+        }
     }
 
     /// The end behind a host's id, while it stands.
     fn end_of(&self, host: HostIndex, id: ConnId) -> Option<End> {
         let (generation, end) = self.hosts[host as usize].slots.get(id.slot as usize)?;
-        if *generation == id.generation { *end } else { None }
+        if *generation == id.generation {
+            *end
+        } else {
+            None
+        }
     }
 
     /// Takes an end's id away from its host; true when it had one.
@@ -444,8 +472,14 @@ impl State {
         from.next_port = port.checked_add(1).unwrap_or(EPHEMERAL_FROM);
         from.up_debt += 2 * SEGMENT_OVERHEAD;
         let from_addr = SocketAddr::from((from.ip, port));
-        let (near, far) = (&self.hosts[host as usize].link, &self.hosts[other as usize].link);
-        let flows = [Flow::new(Path::new(near, far)), Flow::new(Path::new(far, near))];
+        let (near, far) = (
+            &self.hosts[host as usize].link,
+            &self.hosts[other as usize].link,
+        );
+        let flows = [
+            Flow::new(Path::new(near, far)),
+            Flow::new(Path::new(far, near)),
+        ];
         let delay = flows[0].path.delay_ns;
         let breaks = match (near.reset_every, far.reset_every) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -476,7 +510,11 @@ impl State {
                 u32::try_from(self.conns.len() - 1).expect("fewer connections than 2^32")
             }
         };
-        let end = End { conn: index, generation, side: 0 };
+        let end = End {
+            conn: index,
+            generation,
+            side: 0,
+        };
         let id = self.assign(host, end);
         self.conns[index as usize].ids[0] = Some(id);
         self.plan(self.now + delay, Fact::Knock(end));
@@ -493,7 +531,10 @@ impl State {
             host.slots.push((0, None));
             u32::try_from(host.slots.len() - 1).expect("fewer connections than 2^32")
         });
-        ConnId { slot, generation: host.slots[slot as usize].0 }
+        ConnId {
+            slot,
+            generation: host.slots[slot as usize].0,
+        }
     }
 
     /// A dial that was never answered is given up.
@@ -509,7 +550,11 @@ impl State {
 
     fn on_knock(&mut self, end: End) {
         let Some(conn) = self.conn(end) else { return };
-        let (index, port, back) = (conn.hosts[1], conn.addrs[1].port(), conn.flows[1].path.delay_ns);
+        let (index, port, back) = (
+            conn.hosts[1],
+            conn.addrs[1].port(),
+            conn.flows[1].path.delay_ns,
+        );
         let there = conn.flows[0].path.delay_ns;
         let host = &mut self.hosts[index as usize];
         let accepts = host.running && host.listening == Some(port) && host.accepting < BACKLOG_MAX;
@@ -526,11 +571,24 @@ impl State {
         let (host, from, id) = (conn.hosts[0], conn.addrs[1], conn.ids[0]);
         let Some(id) = id else { return };
         if accepted {
-            self.deliver(host, NetEvent::Opened { conn: id, from, inbound: false });
+            self.deliver(
+                host,
+                NetEvent::Opened {
+                    conn: id,
+                    from,
+                    inbound: false,
+                },
+            );
         } else {
             self.unassign(end);
             self.free_if_over(end);
-            self.deliver(host, NetEvent::Failed { conn: id, why: ConnectError::Refused });
+            self.deliver(
+                host,
+                NetEvent::Failed {
+                    conn: id,
+                    why: ConnectError::Refused,
+                },
+            );
         }
     }
 
@@ -546,7 +604,14 @@ impl State {
         }
         let id = self.assign(host, far);
         self.conns[end.conn as usize].ids[1] = Some(id);
-        self.deliver(host, NetEvent::Opened { conn: id, from, inbound: true });
+        self.deliver(
+            host,
+            NetEvent::Opened {
+                conn: id,
+                from,
+                inbound: true,
+            },
+        );
     }
 
     /// The flow from `end` may have something to send: puts it into its uplink's queue.
@@ -590,7 +655,9 @@ impl State {
     fn kick_uplink(&mut self, host: HostIndex) {
         let now = self.now;
         while !self.hosts[host as usize].up_busy {
-            let Some(end) = self.hosts[host as usize].up.turn() else { return };
+            let Some(end) = self.hosts[host as usize].up.turn() else {
+                return;
+            };
             let Some(flow) = self.flow(end) else {
                 self.hosts[host as usize].up.sent(0, false);
                 continue;
@@ -662,8 +729,13 @@ impl State {
     /// Starts the next parcel on an idle downlink.
     fn kick_downlink(&mut self, host: HostIndex) {
         while self.hosts[host as usize].down_carries.is_none() {
-            let Some(end) = self.hosts[host as usize].down.turn() else { return };
-            let bytes = self.flow(end).and_then(|f| f.arrived.front()).map(|p| p.bytes());
+            let Some(end) = self.hosts[host as usize].down.turn() else {
+                return;
+            };
+            let bytes = self
+                .flow(end)
+                .and_then(|f| f.arrived.front())
+                .map(|p| p.bytes());
             let entry = &mut self.hosts[host as usize];
             let Some(bytes) = bytes else {
                 entry.down.sent(0, false);
@@ -676,26 +748,35 @@ impl State {
     }
 
     fn on_downlink_free(&mut self, host: HostIndex) {
-        let Some(end) = self.hosts[host as usize].down_carries.take() else { return };
+        let Some(end) = self.hosts[host as usize].down_carries.take() else {
+            return;
+        };
         let parcel = self.flow(end).and_then(|flow| flow.arrived.pop_front());
         match parcel {
             None => self.hosts[host as usize].down.sent(0, false),
             Some(parcel) => {
                 let bytes = parcel.bytes();
+                let now = self.now;
                 let (more, fin, id) = {
                     let conn = self.conn(end).expect("it had a parcel");
                     let flow = &conn.flows[usize::from(end.side)];
                     let fin = matches!(flow.in_transit.front(), Some(Cargo::Fin));
                     let more = !flow.arrived.is_empty();
                     // A FIN still on its way does not count: only one that waits behind data does.
-                    let waits = fin && flow.fin_sent && flow.last_arrival <= self.now;
+                    let waits = fin && flow.fin_sent && flow.last_arrival <= now;
                     (more, waits && !more, conn.ids[usize::from(1 - end.side)])
                 };
                 self.hosts[host as usize].down.sent(wire_bytes(bytes), more);
                 match id {
                     Some(conn) => {
                         let second = parcel.second.map(|data| NetEvent::Data { conn, data });
-                        self.deliver(host, NetEvent::Data { conn, data: parcel.first });
+                        self.deliver(
+                            host,
+                            NetEvent::Data {
+                                conn,
+                                data: parcel.first,
+                            },
+                        );
                         if let Some(second) = second {
                             self.deliver(host, second);
                         }
@@ -753,7 +834,9 @@ impl State {
             for side in [0, 1] {
                 let end = End { side, ..end };
                 self.hosts[hosts[usize::from(side)] as usize].up.leave(end);
-                self.hosts[hosts[usize::from(1 - side)] as usize].down.leave(end);
+                self.hosts[hosts[usize::from(1 - side)] as usize]
+                    .down
+                    .leave(end);
             }
             self.free_conns.push(end.conn);
         }
@@ -806,7 +889,9 @@ impl Network for FabricNet {
     fn send(&mut self, conn: ConnId, data: Bytes) {
         let host = self.host;
         let mut state = self.state();
-        let Some(end) = state.end_of(host, conn) else { return };
+        let Some(end) = state.end_of(host, conn) else {
+            return;
+        };
         state.totals.sent += data.len() as u64;
         if let Some(flow) = state.flow(end) {
             flow.push(data);
@@ -820,7 +905,9 @@ impl Network for FabricNet {
         let Some(end) = state.end_of(host, conn) else {
             return state.forget_dial_to_nobody(host, conn);
         };
-        state.hosts[host as usize].mailbox.retain(|event| event_conn(event) != Some(conn));
+        state.hosts[host as usize]
+            .mailbox
+            .retain(|event| event_conn(event) != Some(conn));
         match how {
             CloseHow::Reset => state.reset_from(end),
             CloseHow::Finish => {
@@ -837,7 +924,9 @@ impl Network for FabricNet {
         let host = self.host;
         let mut state = self.state();
         let IpAddr::V4(ip) = to.ip() else { return };
-        let Some(&other) = state.by_ip.get(&ip) else { return };
+        let Some(&other) = state.by_ip.get(&ip) else {
+            return;
+        };
         let near = &state.hosts[host as usize];
         let from = SocketAddr::from((near.ip, near.listening.unwrap_or(EPHEMERAL_FROM)));
         let path = Path::new(&near.link, &state.hosts[other as usize].link);
@@ -858,7 +947,11 @@ impl Network for FabricNet {
         let mut state = self.fabric.0.borrow_mut();
         let entry = &mut state.hosts[host as usize];
         let Some(event) = entry.mailbox.pop_front() else {
-            if !entry.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            if !entry
+                .waker
+                .as_ref()
+                .is_some_and(|w| w.will_wake(cx.waker()))
+            {
                 entry.waker = Some(cx.waker().clone());
             }
             return Poll::Pending;
@@ -899,7 +992,11 @@ impl Drop for FabricNet {
     fn drop(&mut self) {
         let host = self.host;
         let mut state = self.state();
-        let ends: Vec<End> = state.hosts[host as usize].slots.iter().filter_map(|s| s.1).collect();
+        let ends: Vec<End> = state.hosts[host as usize]
+            .slots
+            .iter()
+            .filter_map(|s| s.1)
+            .collect();
         for end in ends {
             state.reset_from(end);
         }

@@ -108,7 +108,12 @@ impl Flow {
     fn next_bytes(&self) -> u64 {
         let first = self.unsent.front().map_or(0, Bytes::len);
         let rider = first < RIDER_MAX;
-        (first + if rider { self.unsent.get(1).map_or(0, Bytes::len) } else { 0 }) as u64
+        (first
+            + if rider {
+                self.unsent.get(1).map_or(0, Bytes::len)
+            } else {
+                0
+            }) as u64
     }
 
     /// Whether the next parcel may leave at `now`.
@@ -121,7 +126,10 @@ impl Flow {
             self.window = (self.window + bytes).min(self.path.window);
         }
         if self.in_flight > 0 && self.in_flight + self.next_bytes() > self.window {
-            return self.acks.front().map_or(Turn::AfterRead, |(at, _)| Turn::At(*at));
+            return self
+                .acks
+                .front()
+                .map_or(Turn::AfterRead, |(at, _)| Turn::At(*at));
         }
         if self.paced_until > now {
             return Turn::At(self.paced_until);
@@ -131,8 +139,15 @@ impl Flow {
 
     /// Takes the next parcel; the caller asked [`Flow::turn`].
     pub(super) fn take(&mut self, now: u64) -> Parcel {
-        let first = self.unsent.pop_front().expect("the caller asked for a turn");
-        let second = if first.len() < RIDER_MAX { self.unsent.pop_front() } else { None };
+        let first = self
+            .unsent
+            .pop_front()
+            .expect("the caller asked for a turn");
+        let second = if first.len() < RIDER_MAX {
+            self.unsent.pop_front()
+        } else {
+            None
+        };
         let parcel = Parcel { first, second };
         let bytes = parcel.bytes();
         self.unsent_bytes -= bytes;

@@ -142,7 +142,9 @@ pub struct FairQueue<F> {
 
 impl<F> Default for FairQueue<F> {
     fn default() -> Self {
-        FairQueue { ring: VecDeque::new() }
+        FairQueue {
+            ring: VecDeque::new(),
+        }
     }
 }
 
@@ -160,7 +162,9 @@ impl<F: Copy + PartialEq> FairQueue<F> {
 
     /// The flow whose turn it is sent so many bytes; with `more` it wants to go on.
     pub fn sent(&mut self, bytes: u64, more: bool) {
-        let Some((flow, left)) = self.ring.pop_front() else { return };
+        let Some((flow, left)) = self.ring.pop_front() else {
+            return;
+        };
         let left = left - i64::try_from(bytes).unwrap_or(i64::MAX);
         match (more, left > 0) {
             (true, true) => self.ring.push_front((flow, left)),
