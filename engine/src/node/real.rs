@@ -6,16 +6,16 @@
 //! has been told of, in order, and none after its end; stale mail is dropped by its generation.
 
 mod connection;
+mod sockets;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket, lookup_host};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -32,12 +32,6 @@ const ACCEPTED_MAX: usize = 64;
 
 /// Datagrams in the mailbox, at most, and in the queue of a socket; the others are lost.
 const DATAGRAMS_MAX: usize = 256;
-
-/// First pause after a socket failed as a whole, as when the process has no file descriptors left.
-const PAUSE_MIN: Duration = Duration::from_millis(10);
-
-/// Longest such pause; in between it doubles.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What the tasks report. It becomes a [`NetEvent`] when the loop takes it.
 #[derive(Debug)]
@@ -217,12 +211,12 @@ impl RealNetwork {
         let (queue, outgoing) = mpsc::channel(DATAGRAMS_MAX);
         self.tasks.spawn(
             "datagrams out",
-            send_datagrams(Rc::clone(&socket), outgoing),
+            sockets::send_datagrams(Rc::clone(&socket), outgoing),
         );
         let places = Arc::clone(&self.datagrams);
         self.tasks.spawn(
             "datagrams in",
-            receive_datagrams(socket, places, self.post.clone()),
+            sockets::receive_datagrams(socket, places, self.post.clone()),
         );
         self.outlets.push(Outlet { at, queue });
         Ok(())
@@ -269,7 +263,7 @@ impl Network for RealNetwork {
         let places = Arc::clone(&self.accepted);
         self.tasks.spawn(
             "accepting connections",
-            accept(listener, places, self.post.clone()),
+            sockets::accept(listener, places, self.post.clone()),
         );
         // Another program may have the port for datagrams; connections work without them.
         let _ = self.open_datagrams(at);
@@ -335,61 +329,10 @@ impl Network for RealNetwork {
     }
 }
 
-/// A pause that doubles from one failure to the next.
-async fn pause(last: &mut Duration) {
-    *last = (*last * 2).clamp(PAUSE_MIN, PAUSE_MAX);
-    tokio::time::sleep(*last).await;
-}
-
-/// Accepts connections as long as the mailbox has places for them.
-async fn accept(listener: TcpListener, places: Arc<Semaphore>, post: Post) {
-    let mut paused = Duration::ZERO;
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, from)) => {
-                paused = Duration::ZERO;
-                post.send(Mail::Accepted {
-                    stream,
-                    from,
-                    _place: place,
-                });
-            }
-            Err(_) => pause(&mut paused).await,
-        }
-    }
-}
-
-async fn receive_datagrams(socket: Rc<UdpSocket>, places: Arc<Semaphore>, post: Post) {
-    let mut buffer = vec![0; usize::from(u16::MAX)];
-    let mut paused = Duration::ZERO;
-    loop {
-        match socket.recv_from(&mut buffer).await {
-            Ok((bytes, from)) => {
-                paused = Duration::ZERO;
-                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    let data = Bytes::copy_from_slice(&buffer[..bytes]);
-                    post.send(Mail::Datagram {
-                        from,
-                        data,
-                        _place: place,
-                    });
-                }
-            }
-            Err(_) => pause(&mut paused).await,
-        }
-    }
-}
-
-async fn send_datagrams(socket: Rc<UdpSocket>, mut queue: mpsc::Receiver<(SocketAddr, Bytes)>) {
-    while let Some((to, data)) = queue.recv().await {
-        // An address that cannot be reached is a datagram lost.
-        let _ = socket.send_to(&data, to).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::{Future, poll_fn};
+    use std::time::Duration;
 
     use tokio::task::LocalSet;
     use tokio::time::timeout;
