@@ -352,7 +352,6 @@ fn crash_host(sessions: &mut Vec<SessionPlan>, at: Now, back: Option<Now>) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand_chacha::rand_core::Rng;
 
     fn at(seconds: u64) -> Now {
         Now(seconds * 1_000_000_000)
@@ -407,10 +406,40 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_drawn_once_per_bit_of_the_stream() {
-        let mut rng = stream(1, "home-3", "churn");
-        let first = rng.next_u64();
-        assert_eq!(first, stream(1, "home-3", "churn").next_u64());
-        assert_ne!(first, stream(1, "home-4", "churn").next_u64());
+    fn a_host_has_its_groups_link_its_share_of_pieces_and_its_defaults() {
+        let text = r#"
+name = "two"
+torrent = { size = "10 MiB", piece = "1 MiB" }
+link = { latency = "40 ms", loss = "1%", reset = "2 per 10 min" }
+engine = { upload_slots = 6 }
+[[group]]
+name = "seed"
+role = "seed"
+up = "8 Mbit/s"
+down = "8 Mbit/s"
+latency = "5 ms"
+[[group]]
+name = "home"
+role = "leecher"
+count = 2
+up = "8 Mbit/s"
+down = "8 Mbit/s"
+have = "30%"
+engine = { upload_slots = 2 }
+"#;
+        let plan = Scenario::parse("two.toml", text).expect("right").expand(7);
+        let names: Vec<_> = plan.hosts.iter().map(|h| h.name.as_str()).collect();
+        assert_eq!(names, ["seed", "home-0", "home-1"]);
+        let (seed, home) = (&plan.hosts[0], &plan.hosts[1]);
+        let ms = Duration::from_millis;
+        assert_eq!((seed.link.latency, home.link.latency), (ms(5), ms(40)));
+        assert_eq!((seed.link.up, seed.link.loss_ppm), (1_000_000, 10_000));
+        assert_eq!(seed.link.reset_every, Some(Duration::from_secs(300)));
+        assert_eq!((seed.engine.upload_slots, home.engine.upload_slots), (6, 2));
+        assert_eq!((seed.have.len(), home.have.len()), (0, 3));
+        assert!(home.have.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_ne!(home.have, plan.hosts[2].have, "each host draws its own");
+        assert_eq!(home.picker.params["random_first"], 4.0);
+        assert_eq!(home.sessions, [stay(0, None)]);
     }
 }
