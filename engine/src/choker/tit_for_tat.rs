@@ -50,7 +50,10 @@ fn reciprocate(round: &ChokeRound<'_>, slots: u32, verdicts: &mut [Verdict], rng
             let worthy = !peer.snubbed && (peer.interested || peer.received > 0);
             worthy && (peer.unchoked || peer.changeable)
         },
-        |peer| (Reverse(peer.received), !(peer.unchoked && !peer.optimistic)),
+        |peer| {
+            let sits = peer.unchoked && !peer.optimistic;
+            (Reverse(peer.received), !sits)
+        },
     );
     let mut left = slots;
     for i in order {

@@ -139,14 +139,22 @@ impl Pieces {
         self.free_blocks += blocks;
     }
 
-    /// The first block of a piece in progress that should be asked for.
-    pub(super) fn first_free(&self, piece: PieceIndex) -> Option<u32> {
+    /// The first block of a piece in progress that should be asked for. `late_elsewhere` is asked
+    /// about blocks that are late somewhere: whether that is at other peers only.
+    pub(super) fn first_free(
+        &self,
+        piece: PieceIndex,
+        late_elsewhere: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
         let partial = self.partial(piece)?;
         if partial.free == 0 {
             return None;
         }
-        let at = partial.blocks.iter().position(|b| b.is_free());
-        at.map(|at| u32::try_from(at).expect("few blocks in a piece"))
+        let numbered = (0..).zip(&partial.blocks);
+        numbered
+            .filter(|(_, state)| state.is_free())
+            .find(|(block, state)| **state == Block::Missing || late_elsewhere(*block))
+            .map(|(block, _)| block)
     }
 
     /// One more request for a block is on its way.
@@ -253,9 +261,7 @@ impl Pieces {
         if places != 1 {
             return Some("a piece is not exactly one of have, in progress, queued");
         }
-        let Some(partial) = partial else {
-            return None;
-        };
+        let partial = partial?;
         let count = |f: fn(&Block) -> bool| partial.blocks.iter().filter(|b| f(b)).count() as u32;
         if count(|b| b.is_free()) != partial.free {
             return Some("the count of free blocks is wrong");
@@ -291,9 +297,9 @@ mod tests {
         let mut p = pieces();
         let piece = PieceIndex(1);
         p.start(piece);
-        assert_eq!(p.first_free(piece), Some(0));
+        assert_eq!(p.first_free(piece, |_| true), Some(0));
         p.requested(piece, 0);
-        assert_eq!(p.first_free(piece), Some(1));
+        assert_eq!(p.first_free(piece, |_| true), Some(1));
         assert_eq!(p.received(piece, 0, SenderId(7)), Some((1, false)));
         assert_eq!(p.received(piece, 0, SenderId(8)), None);
         assert_eq!(p.received(piece, 1, SenderId(8)), Some((0, true)));
@@ -308,13 +314,14 @@ mod tests {
         p.start(piece);
         p.requested(piece, 0);
         p.timed_out(piece, 0);
-        assert_eq!(p.first_free(piece), Some(0));
+        assert_eq!(p.first_free(piece, |_| true), Some(0));
+        assert_eq!(p.first_free(piece, |_| false), Some(1), "late here");
         p.requested(piece, 0);
-        assert_eq!(p.first_free(piece), Some(1));
+        assert_eq!(p.first_free(piece, |_| true), Some(1));
         p.released(piece, 0, true);
         assert_eq!(p.broken(piece, &[1, 0]), None);
         p.released(piece, 0, false);
-        assert_eq!(p.first_free(piece), Some(0));
+        assert_eq!(p.first_free(piece, |_| true), Some(0));
         assert_eq!(p.broken(piece, &[0, 0]), None);
     }
 

@@ -75,11 +75,15 @@ impl Torrent {
         released.push_back((piece, block));
     }
 
-    /// Asks everybody who has room: blocks came back to the pool.
+    /// Asks everybody who has room: blocks came back to the pool. Snubbing peers choose last, or
+    /// one of them could take back at once what it was relieved of.
     pub(super) fn fill_all_requests(&mut self, now: Now) {
-        for slot in self.slots() {
-            if self.is_active(slot) {
-                self.fill_requests(slot, now);
+        for snubbed in [false, true] {
+            for slot in self.slots() {
+                let peer = self.peers[slot].as_ref();
+                if peer.is_some_and(|p| p.active() && p.down.snubbed == snubbed) {
+                    self.fill_requests(slot, now);
+                }
             }
         }
     }
@@ -153,8 +157,7 @@ impl Torrent {
         }
         if let Some(piece) = partial {
             let block = self
-                .pieces
-                .first_free(piece)
+                .free_block(slot, piece)
                 .expect("chosen for its free blocks");
             return Some((piece, block));
         }
@@ -165,19 +168,30 @@ impl Torrent {
     /// the one nearest its end. A snubbing peer gets the most common one.
     fn best_partial(&self, slot: usize) -> Option<PieceIndex> {
         let has = &self.bitfields[slot];
-        let snubbed = self.peers[slot].as_ref().is_some_and(|p| p.down.snubbed);
+        let down = &self.peers[slot].as_ref()?.down;
+        let snubbed = down.snubbed;
+        // Only then can all free blocks of a piece be ones that this peer is late with.
+        let late = down.open.iter().any(|r| r.late);
         self.pieces
             .started()
             .iter()
             .copied()
             .filter(|piece| has.contains(*piece))
             .filter_map(|piece| Some((piece, self.pieces.partial(piece)?.free)))
-            .filter(|(_, free)| *free > 0)
+            .filter(|(piece, free)| *free > 0 && !(late && self.free_block(slot, *piece).is_none()))
             .min_by_key(|(piece, free)| {
                 let copies = self.pieces.availability[piece.at()];
                 (if snubbed { u16::MAX - copies } else { copies }, *free)
             })
             .map(|(piece, _)| piece)
+    }
+
+    /// The first block of a piece in progress that this peer may be asked for: one that nobody is
+    /// asked for in time, and this peer not at all.
+    fn free_block(&self, slot: usize, piece: PieceIndex) -> Option<u32> {
+        let down = &self.peers[slot].as_ref()?.down;
+        self.pieces
+            .first_free(piece, |block| !down.asks(piece, block))
     }
 
     /// Whether this peer has a piece that nobody started and that is strictly rarer.
