@@ -52,11 +52,12 @@ pub fn count(number: u64, one: &str) -> String {
     format!("{} {one}{plural}", grouped(number))
 }
 
-/// A time that somebody waits: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`.
+/// A time that somebody waits: `400 ms`, `1.5 s`, `12 s`, `3 min 05 s`, `2 h 07 min`.
 pub fn wait(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
-        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        0 => format!("{} ms", time.as_millis()),
+        1..10 => format!("{:.1} s", time.as_secs_f64()),
         10..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
@@ -107,7 +108,9 @@ pub fn lines(text: &str, columns: usize) -> Vec<String> {
         all.push(line.trim_end().to_owned());
         rest = later;
     }
-    all.push(rest.to_owned());
+    if !rest.is_empty() || all.is_empty() {
+        all.push(rest.to_owned());
+    }
     all
 }
 
@@ -137,8 +140,12 @@ mod tests {
             [count(1, "piece"), count(2000, "piece")],
             ["1 piece", "2,000 pieces"]
         );
-        let waits = [400, 12_000, 185_000, 7_620_000].map(|ms| wait(Duration::from_millis(ms)));
-        assert_eq!(waits, ["0.4 s", "12 s", "3 min 05 s", "2 h 07 min"]);
+        let waits =
+            [400, 1_500, 12_000, 185_000, 7_620_000].map(|ms| wait(Duration::from_millis(ms)));
+        assert_eq!(
+            waits,
+            ["400 ms", "1.5 s", "12 s", "3 min 05 s", "2 h 07 min"]
+        );
         assert_eq!([percent(0, 0), percent(999, 1000)], ["0%", "99%"]);
         assert_eq!(rate(3 << 20, Duration::from_secs(2)), "1.5 MiB/s");
     }

@@ -21,6 +21,9 @@ use crate::args::TrackArgs;
 use crate::failure::{Exit, Failure, print, tell};
 use crate::humane::{count, size};
 
+/// Digits of a long name that tell it from others.
+const SHORT: usize = 8;
+
 /// Runs the command.
 pub fn run(args: &TrackArgs) -> Result<Exit, Failure> {
     on_this_thread(track(args))
@@ -87,14 +90,15 @@ fn line(at: Now, event: &TrackerEvent) -> String {
                 AnnounceEvent::Stopped => "stopped",
                 AnnounceEvent::Periodic => "announce",
             };
-            let (left, given) = (size(*left), count(u64::from(*given), "peer"));
-            let swarm = format!(
-                "{}, {}",
-                count(u64::from(*seeds), "seed"),
-                count(u64::from(*leechers), "leecher")
-            );
+            let given = count(u64::from(*given), "peer");
+            let seeds = count(u64::from(*seeds), "seed");
+            let leechers = count(u64::from(*leechers), "leecher");
             format!(
-                "{event:9} {from} peer {peer_id} of {info_hash}: {left} left, told of {given}; swarm: {swarm}"
+                "{event:9} {from} {} left, told of {given} ({seeds}, {leechers}) torrent {} peer {}",
+                size(*left),
+                &info_hash.to_string()[..SHORT],
+                // Ids begin alike: with the name of the program.
+                &peer_id.to_string()[40 - SHORT..],
             )
         }
         TrackerEvent::Scraped => "scrape".to_owned(),
