@@ -91,7 +91,7 @@ pub struct CreateArgs {
     #[arg(long, value_name = "SIZE", value_parser = piece)]
     pub piece: Option<u32>,
     /// The metainfo file to make.
-    #[arg(short, long, value_name = "FILE.torrent")]
+    #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// A text for people.
     #[arg(long, value_name = "TEXT")]

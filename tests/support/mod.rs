@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The longest wait for anything.
@@ -51,6 +51,9 @@ impl Skep {
         let child = Command::new(env!("CARGO_BIN_EXE_skep"))
             .args(args)
             .current_dir(dir)
+            // Neither a terminal nor the environment has a say in the output.
+            .env_clear()
+            .stdin(Stdio::null())
             .stdout(File::create(&out).expect("a file"))
             .stderr(File::create(&err).expect("a file"))
             .spawn();
