@@ -1,25 +1,41 @@
 //! What a user reads: help, errors with their places, metainfo files; and the exit codes.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "other processes run on the wall clock"
-)]
-
-mod support;
+//!
+//! Every command runs as a process without a terminal and without an environment.
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use insta::assert_snapshot;
-use support::{Ended, Skep};
 use tempfile::TempDir;
 
 fn dir() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
 
+/// What a command said, and its exit code.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
 fn run(dir: &Path, args: &[&str]) -> Ended {
-    Skep::run(dir, "run", args)
+    // Neither a terminal nor the environment has a say in the output.
+    let mut skep = Command::new(env!("CARGO_BIN_EXE_skep"));
+    let skep = skep
+        .args(args)
+        .current_dir(dir)
+        .env_clear()
+        .stdin(Stdio::null());
+    let output = skep.output().expect("skep runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Ended {
+        code: output.status.code(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
 }
 
 /// Everything that a command said, and its exit code.
