@@ -13,7 +13,7 @@ use crate::wire::Message;
 
 use super::event::Event;
 use super::peer::Peer;
-use super::torrent::Torrent;
+use super::torrent::{Phase, Torrent};
 
 /// The rounds.
 pub(super) struct Choking {
@@ -133,6 +133,13 @@ impl Torrent {
         self.send(slot, Message::Choke, now);
     }
 
+    /// Nobody is served any more.
+    pub(super) fn choke_all(&mut self, now: Now) {
+        for slot in self.slots().filter(|&slot| self.is_active(slot)) {
+            self.choke(slot, now);
+        }
+    }
+
     fn unchoke(&mut self, slot: usize, optimistic: bool, now: Now) {
         let peer = self.peer(slot);
         peer.optimistic = optimistic;
@@ -213,7 +220,7 @@ impl Torrent {
 
     /// Gives free slots to interested peers between rounds: who gave most, then who waits longest.
     pub(super) fn fill_slots(&mut self, now: Now) {
-        if !self.config.unchoke_on_interest {
+        if !self.config.unchoke_on_interest || self.phase != Phase::Running {
             return;
         }
         while self.slots_used() < self.config.upload_slots {

@@ -327,7 +327,7 @@ impl Torrent {
             } => {
                 self.on_block_read(conn, range, result, now);
             }
-            Input::StorageFailed(failure) => self.on_storage_failure(failure),
+            Input::StorageFailed(failure) => self.on_storage_failure(failure, now),
             Input::PieceVerified(verified) => self.on_piece_verified(verified, now),
             Input::Announced(result) => self.on_announced(result, now),
             Input::Peers(peers) => {
@@ -689,11 +689,13 @@ impl Torrent {
         self.request_timers(slot, now);
     }
 
-    /// The disk failed: nothing is asked for or served any more, and nobody is blamed.
-    pub(super) fn on_storage_failure(&mut self, StorageFailure(why): StorageFailure) {
+    /// The disk failed: nothing is asked for or served any more, and nobody is blamed. Choked peers
+    /// ask elsewhere at once.
+    pub(super) fn on_storage_failure(&mut self, StorageFailure(why): StorageFailure, now: Now) {
         if self.phase == Phase::Running {
             self.phase = Phase::Failed;
             self.emit(Event::StorageFailed { why });
+            self.choke_all(now);
         }
     }
 

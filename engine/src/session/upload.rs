@@ -80,7 +80,7 @@ impl Torrent {
     ) {
         let data = match result {
             Ok(data) => data,
-            Err(failure) => return self.on_storage_failure(failure),
+            Err(failure) => return self.on_storage_failure(failure, now),
         };
         let Some(slot) = self.slot(conn) else { return };
         let peer = self.peer(slot);
