@@ -135,8 +135,10 @@ impl Torrent {
 
     /// Nobody is served any more.
     pub(super) fn choke_all(&mut self, now: Now) {
-        for slot in self.slots().filter(|&slot| self.is_active(slot)) {
-            self.choke(slot, now);
+        for slot in self.slots() {
+            if self.is_active(slot) {
+                self.choke(slot, now);
+            }
         }
     }
 
