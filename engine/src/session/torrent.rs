@@ -327,7 +327,7 @@ impl Torrent {
             } => {
                 self.on_block_read(conn, range, result, now);
             }
-            Input::StorageFailed(failure) => self.on_storage_failure(failure),
+            Input::StorageFailed(failure) => self.on_storage_failure(failure, now),
             Input::PieceVerified(verified) => self.on_piece_verified(verified, now),
             Input::Announced(result) => self.on_announced(result, now),
             Input::Peers(peers) => {
@@ -447,7 +447,11 @@ impl Torrent {
         }
         let full =
             inbound && self.connections + self.dial.dialling() >= self.config.connections_max;
-        if self.phase != Phase::Running || full || self.blame.banned_addr(addr) {
+        let banned = self.blame.banned_addr(addr);
+        if self.phase != Phase::Running || full || banned {
+            if banned {
+                self.dial.never(addr);
+            }
             self.push(Output::Close { conn });
             return;
         }
@@ -462,10 +466,12 @@ impl Torrent {
         );
         self.peers[slot] = Some(Box::new(Peer::new(conn, addr, inbound, now, &self.config)));
         self.connections += 1;
+        self.arm(now.after(self.config.handshake_timeout));
         if !inbound {
             self.push_handshake(conn);
+            // This dial is over: there is room for another.
+            self.find_peers(now);
         }
-        self.arm(now.after(self.config.handshake_timeout));
     }
 
     fn push_handshake(&mut self, conn: ConnId) {
@@ -486,6 +492,10 @@ impl Torrent {
         }
         if id == self.peer_id {
             self.dial.never(addr);
+            // Our dialling end hears from nobody else that it dialled ourselves.
+            if inbound {
+                self.push_handshake(conn);
+            }
             return self.close(conn, CloseReason::SelfConnect, now);
         }
         if !inbound && self.dial.told_id(addr).is_some_and(|told| told != id) {
@@ -679,11 +689,13 @@ impl Torrent {
         self.request_timers(slot, now);
     }
 
-    /// The disk failed: nothing is asked for or served any more, and nobody is blamed.
-    pub(super) fn on_storage_failure(&mut self, StorageFailure(why): StorageFailure) {
+    /// The disk failed: nothing is asked for or served any more, and nobody is blamed. Choked peers
+    /// ask elsewhere at once.
+    pub(super) fn on_storage_failure(&mut self, StorageFailure(why): StorageFailure, now: Now) {
         if self.phase == Phase::Running {
             self.phase = Phase::Failed;
             self.emit(Event::StorageFailed { why });
+            self.choke_all(now);
         }
     }
 
