@@ -23,14 +23,23 @@ pub fn last_completion(plan: &Plan) -> Bound {
     let content: u64 = plan.torrent.files.iter().map(|(_, len)| len).sum();
     let piece = u64::from(plan.torrent.piece_bytes);
     let missing = |host: &HostPlan| {
-        let held = host.have.iter().map(|p| piece.min(content - u64::from(*p) * piece));
+        let held = host
+            .have
+            .iter()
+            .map(|p| piece.min(content - u64::from(*p) * piece));
         content - held.sum::<u64>()
     };
     // A leecher whose last stay has a planned end may leave unfinished: it need not be served.
     let stays = |host: &HostPlan| host.sessions.last().is_some_and(|s| s.end.is_none());
-    let leechers: Vec<&HostPlan> =
-        plan.hosts.iter().filter(|h| h.role == Role::Leecher && stays(h)).collect();
-    let mut best = Bound { seconds: 0.0, term: "nothing to do" };
+    let leechers: Vec<&HostPlan> = plan
+        .hosts
+        .iter()
+        .filter(|h| h.role == Role::Leecher && stays(h))
+        .collect();
+    let mut best = Bound {
+        seconds: 0.0,
+        term: "nothing to do",
+    };
     let mut raise = |seconds: f64, term: &'static str| {
         if seconds > best.seconds {
             best = Bound { seconds, term };
@@ -40,7 +49,10 @@ pub fn last_completion(plan: &Plan) -> Bound {
         let join = host.sessions.last().map_or(0.0, |s| s.join.as_secs_f64());
         // What was received in earlier stays counts too: only the last one is certain.
         let online = if host.sessions.len() == 1 { join } else { 0.0 };
-        raise(online + missing(host) as f64 / host.link.down as f64, "a downlink");
+        raise(
+            online + missing(host) as f64 / host.link.down as f64,
+            "a downlink",
+        );
     }
     let total: u64 = leechers.iter().map(|h| missing(h)).sum();
     if let Some(seconds) = time_to_carry(plan, total as f64) {
@@ -50,9 +62,17 @@ pub fn last_completion(plan: &Plan) -> Bound {
         let attack = host.attack.as_ref().map(|a| a.name.as_str());
         host.role == Role::Seed || attack.is_some_and(|a| SOURCES_AMONG_ATTACKERS.contains(&a))
     };
-    let empty_start = plan.hosts.iter().filter(|h| !source(h)).all(|h| h.have.is_empty());
-    let from_sources: f64 =
-        plan.hosts.iter().filter(|h| source(h)).map(|h| h.link.up as f64).sum();
+    let empty_start = plan
+        .hosts
+        .iter()
+        .filter(|h| !source(h))
+        .all(|h| h.have.is_empty());
+    let from_sources: f64 = plan
+        .hosts
+        .iter()
+        .filter(|h| source(h))
+        .map(|h| h.link.up as f64)
+        .sum();
     if empty_start && !leechers.is_empty() && from_sources > 0.0 {
         raise(content as f64 / from_sources, "the sources' uplinks");
         if flash_crowd(plan) {

@@ -33,18 +33,28 @@ impl Content {
             [(_, len)] => Layout::OneFile(*len),
             files => {
                 let parts = |path: &str| path.split('/').map(str::to_owned).collect();
-                Layout::Folder(files.iter().map(|(path, len)| (parts(path), *len)).collect())
+                Layout::Folder(
+                    files
+                        .iter()
+                        .map(|(path, len)| (parts(path), *len))
+                        .collect(),
+                )
             }
         };
         let name = match &plan.files[..] {
             [(name, _)] => name.as_str(),
             _ => "content",
         };
-        let options =
-            CreateOptions { announce: vec![announce.to_owned()], ..CreateOptions::default() };
+        let options = CreateOptions {
+            announce: vec![announce.to_owned()],
+            ..CreateOptions::default()
+        };
         let file = create::encode(name, &layout, plan.piece_bytes, &hasher.finish(), &options);
         let metainfo = Metainfo::parse(&file).expect("what we create can be read");
-        Content { metainfo, bytes: Bytes::from(bytes) }
+        Content {
+            metainfo,
+            bytes: Bytes::from(bytes),
+        }
     }
 
     /// Its sizes.

@@ -68,8 +68,14 @@ impl Disk {
 
     fn write(&mut self, range: BlockRange, data: Bytes) {
         let geometry = self.content.geometry();
-        let number = geometry.block_number(range).expect("the session writes whole blocks");
-        let block = if self.content.is_true(range, &data) { Block::True } else { Block::False(data) };
+        let number = geometry
+            .block_number(range)
+            .expect("the session writes whole blocks");
+        let block = if self.content.is_true(range, &data) {
+            Block::True
+        } else {
+            Block::False(data)
+        };
         let piece = &mut self.pieces[range.piece.at()];
         let blocks = geometry.blocks_in(range.piece) as usize;
         match piece {
@@ -86,17 +92,24 @@ impl Disk {
     fn verify(&mut self, piece: PieceIndex, digests: bool) -> Verified {
         // A piece that is the content is good without hashing it again: the content was hashed
         // when it was generated. Everything else is hashed for real.
-        let good = self.piece_is_true(piece) || self.hash(piece) == Some(self.content.piece_hash(piece));
+        let good =
+            self.piece_is_true(piece) || self.hash(piece) == Some(self.content.piece_hash(piece));
         if good && self.piece_is_true(piece) {
             self.pieces[piece.at()] = Piece::True;
         }
         let digests = (digests || !good).then(|| self.digests(piece));
-        Verified { piece, good, digests }
+        Verified {
+            piece,
+            good,
+            digests,
+        }
     }
 
     /// SHA-1 of a piece as it is here; `None` while blocks are missing.
     fn hash(&self, piece: PieceIndex) -> Option<[u8; 20]> {
-        let Piece::Blocks(blocks) = &self.pieces[piece.at()] else { return None };
+        let Piece::Blocks(blocks) = &self.pieces[piece.at()] else {
+            return None;
+        };
         let mut hasher = Sha1::new();
         for number in 0..blocks.len() {
             hasher.update(self.block(piece, u32::try_from(number).expect("few blocks"))?);
@@ -133,7 +146,10 @@ impl Disk {
             let missing = std::io::ErrorKind::UnexpectedEof;
             out.extend_from_slice(&self.block(range.piece, number).ok_or(missing)?);
         }
-        let (from, to) = (range.begin as usize, range.begin as usize + range.len as usize);
+        let (from, to) = (
+            range.begin as usize,
+            range.begin as usize + range.len as usize,
+        );
         Ok(out.freeze().slice(from..to))
     }
 }
@@ -150,7 +166,11 @@ impl DiskStorage {
     /// Opens the disk for a client that starts.
     #[must_use]
     pub fn open(disk: Rc<RefCell<Disk>>) -> DiskStorage {
-        DiskStorage { disk, answers: VecDeque::new(), waker: None }
+        DiskStorage {
+            disk,
+            answers: VecDeque::new(),
+            waker: None,
+        }
     }
 
     fn answer(&mut self, event: StorageEvent) {
@@ -164,12 +184,19 @@ impl DiskStorage {
 impl Storage for DiskStorage {
     fn read(&mut self, token: u64, range: BlockRange) {
         let result = self.disk.borrow().read(range);
-        self.answer(StorageEvent::Read { token, range, result });
+        self.answer(StorageEvent::Read {
+            token,
+            range,
+            result,
+        });
     }
 
     fn write(&mut self, range: BlockRange, data: Bytes) {
         self.disk.borrow_mut().write(range, data);
-        self.answer(StorageEvent::Written { range, result: Ok(()) });
+        self.answer(StorageEvent::Written {
+            range,
+            result: Ok(()),
+        });
     }
 
     fn verify(&mut self, piece: PieceIndex, digests: bool) {
@@ -182,7 +209,11 @@ impl Storage for DiskStorage {
     }
 
     fn may_hold_content(&self) -> bool {
-        self.disk.borrow().pieces.iter().any(|piece| !matches!(piece, Piece::Empty))
+        self.disk
+            .borrow()
+            .pieces
+            .iter()
+            .any(|piece| !matches!(piece, Piece::Empty))
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent> {
@@ -202,8 +233,15 @@ mod tests {
     use crate::scenario::plan::TorrentPlan;
 
     fn disk() -> Disk {
-        let plan = TorrentPlan { files: vec![("a".into(), 100_000)], piece_bytes: 32_768 };
-        Disk::new(Arc::new(Content::generate(&plan, 1, "http://10.0.0.1:6969/announce")))
+        let plan = TorrentPlan {
+            files: vec![("a".into(), 100_000)],
+            piece_bytes: 32_768,
+        };
+        Disk::new(Arc::new(Content::generate(
+            &plan,
+            1,
+            "http://10.0.0.1:6969/announce",
+        )))
     }
 
     #[test]
@@ -217,14 +255,20 @@ mod tests {
         let copied = Bytes::from(disk.content.slice(second).to_vec());
         disk.write(second, copied);
         assert!(disk.verify(piece, false).good);
-        assert!(matches!(disk.pieces[0], Piece::True), "both by address and by comparison");
+        assert!(
+            matches!(disk.pieces[0], Piece::True),
+            "both by address and by comparison"
+        );
         disk.write(second, Bytes::from(vec![0; 16384]));
         let verified = disk.verify(piece, false);
         assert!(!verified.good);
         let digests = verified.digests.expect("a bad piece has digests");
         disk.write(second, disk.content.slice(second));
         let good = disk.verify(piece, true).digests.expect("asked for");
-        assert!(digests[0] == good[0] && digests[1] != good[1], "they name the wrong block");
+        assert!(
+            digests[0] == good[0] && digests[1] != good[1],
+            "they name the wrong block"
+        );
     }
 
     #[test]

@@ -138,7 +138,12 @@ impl Trace {
     /// A trace that also writes one JSON object per event, if `lines` is given.
     #[must_use]
     pub fn new(lines: Option<Box<dyn Write>>) -> Trace {
-        Trace { hash: TraceHash::default(), events: 0, lines, failed: None }
+        Trace {
+            hash: TraceHash::default(),
+            events: 0,
+            lines,
+            failed: None,
+        }
     }
 
     /// Takes the next event.
@@ -148,7 +153,11 @@ impl Trace {
         if let Some(lines) = &mut self.lines
             && self.failed.is_none()
         {
-            let line = Line { t_ns: at.0, host: name, what: what(event) };
+            let line = Line {
+                t_ns: at.0,
+                host: name,
+                what: what(event),
+            };
             let written = serde_json::to_writer(&mut *lines, &line).map_err(io::Error::from);
             self.failed = written.and_then(|()| lines.write_all(b"\n")).err();
         }

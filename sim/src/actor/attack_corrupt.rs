@@ -23,7 +23,11 @@ pub(super) struct CorruptBlocks {
 
 impl CorruptBlocks {
     pub(super) fn new(probability_ppm: u32, content: Arc<Content>, rng: ChaCha8Rng) -> Self {
-        CorruptBlocks { probability_ppm, content, rng }
+        CorruptBlocks {
+            probability_ppm,
+            content,
+            rng,
+        }
     }
 
     /// The block, true or wrong.
@@ -57,7 +61,14 @@ impl Attacker for CorruptBlocks {
                 if wrong {
                     io.tell(Attack::Acted);
                 }
-                io.send(conn, &Message::Piece { piece: range.piece, begin: range.begin, data });
+                io.send(
+                    conn,
+                    &Message::Piece {
+                        piece: range.piece,
+                        begin: range.begin,
+                        data,
+                    },
+                );
             }
             _ => {}
         }

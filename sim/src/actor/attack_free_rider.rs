@@ -45,8 +45,18 @@ pub(super) struct FreeRider {
 impl FreeRider {
     pub(super) fn new(content: Arc<Content>, rng: ChaCha8Rng) -> FreeRider {
         let geometry = content.geometry();
-        let taken = geometry.all_pieces().map(|p| BitSet::empty(geometry.blocks_in(p))).collect();
-        FreeRider { content, rng, neighbours: BTreeMap::new(), taken, held: 0, done: false }
+        let taken = geometry
+            .all_pieces()
+            .map(|p| BitSet::empty(geometry.blocks_in(p)))
+            .collect();
+        FreeRider {
+            content,
+            rng,
+            neighbours: BTreeMap::new(),
+            taken,
+            held: 0,
+            done: false,
+        }
     }
 
     fn geometry(&self) -> Geometry {
@@ -55,7 +65,9 @@ impl FreeRider {
 
     /// Says whether it wants something, and asks for as much as the pipeline takes.
     fn pursue(&mut self, io: &mut RawIo, conn: ConnId) {
-        let Some(neighbour) = self.neighbours.get_mut(&conn) else { return };
+        let Some(neighbour) = self.neighbours.get_mut(&conn) else {
+            return;
+        };
         let taken = &self.taken;
         let open = |piece: PieceIndex| !taken[piece.at()].is_full();
         let mut wanted: Vec<PieceIndex> = neighbour.has.iter().filter(|p| open(*p)).collect();
@@ -94,8 +106,12 @@ impl FreeRider {
     }
 
     fn on_block(&mut self, io: &mut RawIo, conn: ConnId, range: BlockRange, data: &[u8]) {
-        let Some(neighbour) = self.neighbours.get_mut(&conn) else { return };
-        let Some(at) = neighbour.open.iter().position(|(r, _)| *r == range) else { return };
+        let Some(neighbour) = self.neighbours.get_mut(&conn) else {
+            return;
+        };
+        let Some(at) = neighbour.open.iter().position(|(r, _)| *r == range) else {
+            return;
+        };
         neighbour.open.remove(at);
         // Stands for hashing the piece: a wrong block is asked for again.
         if !self.content.is_true(range, data) {
@@ -124,7 +140,13 @@ impl Attacker for FreeRider {
             return io.close(conn);
         }
         let has = BitSet::empty(self.geometry().pieces);
-        self.neighbours.insert(conn, Neighbour { has, ..Neighbour::default() });
+        self.neighbours.insert(
+            conn,
+            Neighbour {
+                has,
+                ..Neighbour::default()
+            },
+        );
     }
 
     fn on_gone(&mut self, io: &mut RawIo, conn: ConnId) {
@@ -136,7 +158,9 @@ impl Attacker for FreeRider {
 
     fn on_message(&mut self, io: &mut RawIo, conn: ConnId, message: Message) {
         let pieces = self.geometry().pieces;
-        let Some(neighbour) = self.neighbours.get_mut(&conn) else { return };
+        let Some(neighbour) = self.neighbours.get_mut(&conn) else {
+            return;
+        };
         match message {
             Message::Bitfield(bits) => {
                 if let Some(bits) = BitSet::from_wire(&bits, pieces) {
@@ -167,7 +191,12 @@ impl Attacker for FreeRider {
         let mut late = Vec::new();
         for neighbour in self.neighbours.values_mut() {
             let overdue = |(_, at): &(BlockRange, Now)| at.after(PATIENCE) <= now;
-            late.extend(neighbour.open.extract_if(.., |open| overdue(open)).map(|(r, _)| r));
+            late.extend(
+                neighbour
+                    .open
+                    .extract_if(.., |open| overdue(open))
+                    .map(|(r, _)| r),
+            );
         }
         if !late.is_empty() {
             self.give_back(late);

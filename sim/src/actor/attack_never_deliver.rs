@@ -17,7 +17,9 @@ pub(super) struct NeverDeliver {
 
 impl NeverDeliver {
     pub(super) fn new(content: &Content) -> NeverDeliver {
-        NeverDeliver { bitfield: everything(content) }
+        NeverDeliver {
+            bitfield: everything(content),
+        }
     }
 }
 

@@ -92,11 +92,13 @@ impl EnginePeer {
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> impl Future<Output = Torrent> {
         let plan = &self.plan;
-        let stream =
-            |purpose: &str| seed::stream(self.seed, &format!("peer/{}#{life}/{purpose}", plan.name));
+        let stream = |purpose: &str| {
+            seed::stream(self.seed, &format!("peer/{}#{life}/{purpose}", plan.name))
+        };
         let mut net = self.fabric.attach(plan.ip);
         let listen = SocketAddr::from((plan.ip, PEER_PORT));
-        net.listen(listen).expect("a host listens on its own address");
+        net.listen(listen)
+            .expect("a host listens on its own address");
         let mut storage = DiskStorage::open(Rc::clone(&self.disk));
         let geometry = self.content.geometry();
         let checked = check_content(&mut storage, geometry, |_| {}).await;
@@ -132,7 +134,11 @@ impl EnginePeer {
             announce_timeout: plan.engine.announce_timeout,
             epoch: self.epoch,
             // What a seed does when complete is for those who come to download.
-            seed_for: if plan.role == crate::scenario::plan::Role::Seed { None } else { seed_for },
+            seed_for: if plan.role == crate::scenario::plan::Role::Seed {
+                None
+            } else {
+                seed_for
+            },
             commands,
             observer,
         })

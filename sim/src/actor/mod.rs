@@ -3,10 +3,10 @@
 //! Invariant: attackers speak raw bytes over the same network seam as everybody; the engine has no
 //! switch for them.
 
-pub mod engine_peer;
 mod attack_corrupt;
 mod attack_free_rider;
 mod attack_never_deliver;
+pub mod engine_peer;
 pub mod raw;
 
 use std::rc::Rc;
@@ -28,9 +28,11 @@ pub fn attacker(
 ) -> Option<Box<dyn Attacker>> {
     let content = Arc::clone(content);
     Some(match plan.name.as_str() {
-        "corrupt-blocks" => {
-            Box::new(attack_corrupt::CorruptBlocks::new(plan.probability_ppm, content, rng))
-        }
+        "corrupt-blocks" => Box::new(attack_corrupt::CorruptBlocks::new(
+            plan.probability_ppm,
+            content,
+            rng,
+        )),
         "never-deliver" => Box::new(attack_never_deliver::NeverDeliver::new(&content)),
         "free-rider" => Box::new(attack_free_rider::FreeRider::new(content, rng)),
         _ => return None,

@@ -119,10 +119,15 @@ impl RawIo {
 
     /// Sends a message.
     pub fn send(&mut self, conn: ConnId, message: &Message) {
-        let Some(found) = self.conns.get(&conn) else { return };
+        let Some(found) = self.conns.get(&conn) else {
+            return;
+        };
         if let Message::Piece { data, .. } = message {
             let len = u32::try_from(data.len()).expect("an attacker's block is bounded");
-            (self.observer)(Attack::Sent { to: found.addr, len });
+            (self.observer)(Attack::Sent {
+                to: found.addr,
+                len,
+            });
         }
         let mut head = BytesMut::new();
         let block = message.encode_head(&mut head);
@@ -178,7 +183,10 @@ impl RawPeer {
     /// When its host cannot listen: a bug in the plan.
     #[must_use]
     pub fn new(mut setup: RawSetup) -> RawPeer {
-        setup.net.listen(setup.listen).expect("an attacker's host listens on its own address");
+        setup
+            .net
+            .listen(setup.listen)
+            .expect("an attacker's host listens on its own address");
         RawPeer {
             io: RawIo {
                 net: setup.net,
@@ -255,15 +263,24 @@ impl RawPeer {
             uploaded: 0,
             downloaded: 0,
             left: if complete { 0 } else { self.total },
-            event: if self.announced { AnnounceEvent::Periodic } else { AnnounceEvent::Started },
+            event: if self.announced {
+                AnnounceEvent::Periodic
+            } else {
+                AnnounceEvent::Started
+            },
             wanted: 200,
             key: 0,
             tracker_id: None,
             compact: true,
         };
         let target = self.tracker.clone();
-        let ip = target.host.parse().expect("a simulated tracker has a literal address");
-        let stream = self.hub.open(self.io.net.connect(SocketAddr::new(ip, target.port)));
+        let ip = target
+            .host
+            .parse()
+            .expect("a simulated tracker has a literal address");
+        let stream = self
+            .hub
+            .open(self.io.net.connect(SocketAddr::new(ip, target.port)));
         self.announcing = Some(Box::pin(async move {
             tracker_client::announce(stream, &target, &request, ANNOUNCE).await
         }));
@@ -275,7 +292,10 @@ impl RawPeer {
             Ok(reply) => {
                 self.announced = true;
                 for peer in &reply.peers {
-                    let fresh = Contact { conn: None, next: now };
+                    let fresh = Contact {
+                        conn: None,
+                        next: now,
+                    };
                     self.contacts.entry(peer.addr).or_insert(fresh);
                 }
                 reply.interval.unwrap_or(ANNOUNCE)
@@ -298,9 +318,18 @@ impl RawPeer {
 
     fn on_net(&mut self, event: NetEvent) {
         match event {
-            NetEvent::Opened { conn, from, inbound } => {
+            NetEvent::Opened {
+                conn,
+                from,
+                inbound,
+            } => {
                 let decoder = Decoder::new(self.bitfield_bytes);
-                let entry = Conn { addr: from, decoder, inbound, greeted: false };
+                let entry = Conn {
+                    addr: from,
+                    decoder,
+                    inbound,
+                    greeted: false,
+                };
                 self.io.conns.insert(conn, entry);
                 if !inbound {
                     self.greet(conn);
@@ -326,11 +355,15 @@ impl RawPeer {
     }
 
     fn greet(&mut self, conn: ConnId) {
-        self.io.net.send(conn, Bytes::copy_from_slice(&self.handshake.encode()));
+        self.io
+            .net
+            .send(conn, Bytes::copy_from_slice(&self.handshake.encode()));
     }
 
     fn on_data(&mut self, conn: ConnId, data: Bytes) {
-        let Some(found) = self.io.conns.get_mut(&conn) else { return };
+        let Some(found) = self.io.conns.get_mut(&conn) else {
+            return;
+        };
         found.decoder.push(data);
         while let Some(found) = self.io.conns.get_mut(&conn) {
             if found.greeted {

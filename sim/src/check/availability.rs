@@ -20,8 +20,14 @@ impl Check for Availability {
     fn on_event(&mut self, seen: &Seen<'_>, _scene: &Scene<'_>, log: &mut Log) {
         match seen.event {
             WorldEvent::Peer(Event::Audited { pieces }) => log.evaluations += u64::from(*pieces),
-            WorldEvent::Peer(Event::AuditFailed { piece, what, availability: true }) => {
-                log.require(false, seen.at, seen.host, || format!("piece {piece}: {what}"));
+            WorldEvent::Peer(Event::AuditFailed {
+                piece,
+                what,
+                availability: true,
+            }) => {
+                log.require(false, seen.at, seen.host, || {
+                    format!("piece {piece}: {what}")
+                });
             }
             _ => {}
         }

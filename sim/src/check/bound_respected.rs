@@ -83,18 +83,22 @@ impl Check for BoundRespected {
                     self.downlinks[host].change(if on { link.down } else { 0 }, seen.at);
                 }
             }
-            WorldEvent::Peer(
-                Event::BlockReceived { len, .. } | Event::BlockWasted { len, .. },
-            ) => {
+            WorldEvent::Peer(Event::BlockReceived { len, .. } | Event::BlockWasted { len, .. }) => {
                 self.received += u64::from(*len);
                 self.received_by[host] += u64::from(*len);
                 let (all, own) = (self.received, self.received_by[host]);
-                log.require(self.uplinks.allows(all, seen.at), seen.at, seen.host, || {
-                    format!("{all} bytes received in all: more than the uplinks could carry")
-                });
-                log.require(self.downlinks[host].allows(own, seen.at), seen.at, seen.host, || {
-                    format!("{own} bytes received: more than the downlink could carry")
-                });
+                log.require(
+                    self.uplinks.allows(all, seen.at),
+                    seen.at,
+                    seen.host,
+                    || format!("{all} bytes received in all: more than the uplinks could carry"),
+                );
+                log.require(
+                    self.downlinks[host].allows(own, seen.at),
+                    seen.at,
+                    seen.host,
+                    || format!("{own} bytes received: more than the downlink could carry"),
+                );
             }
             WorldEvent::Peer(Event::Completed) => {
                 // Who may leave unfinished is not part of the limit.
@@ -109,14 +113,17 @@ impl Check for BoundRespected {
     }
 
     fn at_end(&mut self, at: Now, scene: &Scene<'_>, log: &mut Log) {
-        let stays = |s: &[crate::scenario::plan::SessionPlan]| {
-            s.last().is_some_and(|s| s.end.is_none())
-        };
+        let stays =
+            |s: &[crate::scenario::plan::SessionPlan]| s.last().is_some_and(|s| s.end.is_none());
         let leechers = scene.plan.hosts.iter().enumerate();
         let mut all = leechers.filter(|(_, h)| h.role == Role::Leecher && stays(&h.sessions));
         let whole = |host: usize| {
             let disk = scene.disks[host].borrow();
-            scene.content.geometry().all_pieces().all(|p| disk.piece_is_true(p))
+            scene
+                .content
+                .geometry()
+                .all_pieces()
+                .all(|p| disk.piece_is_true(p))
         };
         // The limit is for the last of all of them; while one is missing there is no last.
         if let Some(last) = self.last_completion

@@ -48,7 +48,14 @@ impl BytesConserved {
         }
     }
 
-    fn verified(&mut self, host: usize, piece: PieceIndex, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log) {
+    fn verified(
+        &mut self,
+        host: usize,
+        piece: PieceIndex,
+        seen: &Seen<'_>,
+        scene: &Scene<'_>,
+        log: &mut Log,
+    ) {
         let len = u64::from(scene.content.geometry().piece_len(piece));
         let held = self.in_progress[host];
         log.require(held >= len, seen.at, seen.host, || {
@@ -104,7 +111,11 @@ impl Check for BytesConserved {
     fn at_end(&mut self, at: Now, scene: &Scene<'_>, log: &mut Log) {
         for (host, complete) in self.complete.iter().enumerate().filter(|(_, c)| **c) {
             let disk = scene.disks[host].borrow();
-            let whole = scene.content.geometry().all_pieces().all(|p| disk.piece_is_true(p));
+            let whole = scene
+                .content
+                .geometry()
+                .all_pieces()
+                .all(|p| disk.piece_is_true(p));
             log.require(whole, at, Some(host), || {
                 format!("called itself complete ({complete}) without the whole content on disk")
             });

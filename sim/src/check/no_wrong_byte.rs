@@ -15,7 +15,9 @@ pub(super) struct NoWrongByte {
 
 impl NoWrongByte {
     pub(super) fn new(plan: &Plan) -> NoWrongByte {
-        NoWrongByte { verified: vec![BitSet::default(); plan.hosts.len()] }
+        NoWrongByte {
+            verified: vec![BitSet::default(); plan.hosts.len()],
+        }
     }
 }
 
@@ -29,7 +31,9 @@ impl Check for NoWrongByte {
     }
 
     fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log) {
-        let (Some(host), WorldEvent::Peer(event)) = (seen.host, seen.event) else { return };
+        let (Some(host), WorldEvent::Peer(event)) = (seen.host, seen.event) else {
+            return;
+        };
         let disk = scene.disks[host].borrow();
         match event {
             Event::Started { have } => {
