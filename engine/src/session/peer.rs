@@ -178,7 +178,7 @@ impl Download {
         self.waiting_from = now;
     }
 
-    /// The first request after a time without any: the time between counts for no rate.
+    /// Unchoked, or asked after a time without requests: that time counts for no rate.
     pub(super) fn begin(&mut self, now: Now) {
         if self.waiting_from != now {
             self.meter.restart(now);

@@ -28,7 +28,7 @@ impl Torrent {
         if !std::mem::replace(&mut peer.choking_us, false) {
             return;
         }
-        peer.down.waiting_from = now;
+        peer.down.begin(now);
         let addr = peer.addr;
         self.emit(Event::UnchokedBy {
             peer: addr,
