@@ -1,1 +1,83 @@
-fn main() {}
+//! Skep's command line: reads the arguments, runs one command, ends with its exit code.
+//!
+//! Invariant: whatever happens ends with one of the codes of [`Exit`]; a panic is a bug in Skep, says so
+//! and ends with 70. Results go to stdout, everything that is only for the eye to stderr.
+
+mod args;
+mod check;
+mod failure;
+mod humane;
+mod real;
+mod torrent;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use failure::{Exit, Failure};
+
+fn main() -> ExitCode {
+    set_hook(Box::new(report_bug));
+    guarded(|| match Args::try_parse() {
+        Ok(args) => dispatch(&args.command),
+        Err(error) => {
+            // Help and the version are what was asked for; everything else is a wrong command.
+            let exit = if error.use_stderr() {
+                Exit::Wrong
+            } else {
+                Exit::Ok
+            };
+            // Nobody is left to hear that it could not be printed.
+            let _ = error.print();
+            Ok(exit)
+        }
+    })
+    .into()
+}
+
+fn dispatch(command: &Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Check(args) => check::run(args),
+        Command::Torrent(args::TorrentCommand::Create(args)) => torrent::create::run(args),
+        Command::Torrent(args::TorrentCommand::Show(args)) => torrent::show::run(args),
+        Command::Track(args) => real::track::run(args),
+        Command::Seed(args) => real::seed::run(args),
+        Command::Get(args) => real::get::run(args),
+    }
+}
+
+/// Runs a command; draws what went wrong, and turns a panic into its exit code.
+fn guarded(command: impl FnOnce() -> Result<Exit, Failure>) -> Exit {
+    match catch_unwind(AssertUnwindSafe(command)) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(failure)) => failure.tell(),
+        Err(_) => Exit::Bug,
+    }
+}
+
+/// What the user hears of a panic: what it said, where, and what to do.
+fn report_bug(panic: &PanicHookInfo<'_>) {
+    let said = panic.payload_as_str().unwrap_or("(no words)");
+    let place = panic.location().map(ToString::to_string);
+    let _ = writeln!(
+        std::io::stderr(),
+        "\nskep: {said} ({})\nThis is a bug in Skep: please report it with the two lines above and your command.",
+        place.as_deref().unwrap_or("unknown place"),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_bug_and_a_failure_has_its_own_code() {
+        assert_eq!(guarded(|| panic!("three is four")), Exit::Bug);
+        assert_eq!(guarded(|| Ok(Exit::Ok)), Exit::Ok);
+        let wrong = || Err(Failure::new(Exit::Wrong, "the file is wrong"));
+        assert_eq!(guarded(wrong), Exit::Wrong);
+    }
+}

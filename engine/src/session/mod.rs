@@ -18,5 +18,7 @@ mod requests;
 pub mod torrent;
 mod upload;
 
+pub use blame::Sender;
+
 #[cfg(test)]
 mod tests;

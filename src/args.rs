@@ -1,0 +1,263 @@
+//! Owns what may be written on the command line, and its help.
+//!
+//! Invariant: values are checked here as far as they can be without looking at a file, so that a
+//! command that begins has arguments that make sense.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use skep_engine::tracker::http::announce_target;
+use skep_sim::scenario::units::{self, UnitError};
+
+const EXAMPLES: &str = "\
+Exit codes:
+  0   all is well           64  the command or a file it names is wrong
+  1   it did not work out   70  a bug in Skep
+
+Examples, a swarm on this machine, one command per terminal:
+  skep track
+  skep torrent create film.mkv --announce http://127.0.0.1:6969/announce \\
+      -o film.torrent
+  skep seed film.torrent --data film.mkv
+  skep get film.torrent --dir downloads --seed-for '5 min'";
+
+/// Runs real BitTorrent peers: in a seeded, simulated network, or on real sockets.
+#[derive(Parser, Debug)]
+#[command(name = "skep", version, after_help = EXAMPLES, max_term_width = 80)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Check scenario files without running them.
+    Check(CheckArgs),
+    /// Make and show metainfo files (`.torrent`).
+    #[command(subcommand)]
+    Torrent(TorrentCommand),
+    /// Be the tracker that tells peers of each other.
+    Track(TrackArgs),
+    /// Seed a torrent whose content is here already.
+    Seed(SeedArgs),
+    /// Get a torrent's content from its swarm, giving to others meanwhile.
+    Get(GetArgs),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum TorrentCommand {
+    /// Make a metainfo file of a file or folder.
+    Create(CreateArgs),
+    /// Show what a metainfo file says.
+    Show(ShowArgs),
+}
+
+/// Check scenario files without running them.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  skep check scenarios/flash-crowd.toml
+  skep check scenarios
+  skep check --schema > scenarios/schema.json")]
+pub struct CheckArgs {
+    /// Scenario files, or folders of them.
+    #[arg(value_name = "FILE", required_unless_present_any = ["metrics", "schema"])]
+    pub files: Vec<PathBuf>,
+    /// List the metrics that [expect] may name.
+    #[arg(long, conflicts_with_all = ["files", "schema"])]
+    pub metrics: bool,
+    /// Print the JSON schema of scenario files, for editors.
+    #[arg(long, conflicts_with = "files")]
+    pub schema: bool,
+}
+
+/// Make a metainfo file of a file or folder.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  skep torrent create film.mkv --announce http://127.0.0.1:6969/announce \\
+      -o film.torrent
+  skep torrent create album --announce http://tracker.example/announce \\
+      --piece 256KiB --comment 'recorded in May' -o album.torrent")]
+pub struct CreateArgs {
+    /// The file or folder to share.
+    pub path: PathBuf,
+    /// A tracker; more than one are tried in this order.
+    #[arg(long, value_name = "URL", required = true, value_parser = announce_url)]
+    pub announce: Vec<String>,
+    /// Size of a piece, a power of two; by default at most 2,000 pieces.
+    #[arg(long, value_name = "SIZE", value_parser = piece)]
+    pub piece: Option<u32>,
+    /// The metainfo file to make.
+    #[arg(short, long, value_name = "FILE.torrent")]
+    pub output: PathBuf,
+    /// A text for people.
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+    /// Peers may come from the trackers only.
+    #[arg(long)]
+    pub private: bool,
+    /// Replace the metainfo file if there is one.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Show what a metainfo file says.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:\n  skep torrent show film.torrent")]
+pub struct ShowArgs {
+    /// The metainfo file.
+    #[arg(value_name = "FILE.torrent")]
+    pub torrent: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Be the tracker that tells peers of each other.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+It carries no content and remembers nothing when it ends. Ctrl-C ends it.
+
+Examples:
+  skep track
+  skep track --listen 0.0.0.0:6969 --interval '5 min' --verbose")]
+pub struct TrackArgs {
+    /// Where to listen; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6969")]
+    pub listen: SocketAddr,
+    /// How often peers announce.
+    #[arg(long, value_name = "TIME", default_value = "30min", value_parser = interval)]
+    pub interval: Duration,
+    /// Print a line per announce.
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+/// Seed a torrent whose content is here already.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Every piece is checked first; if any is not the torrent's, nothing is served and
+the command ends with 1. Ctrl-C leaves the swarm and ends with 0; a second one
+ends at once.
+
+Examples:
+  skep seed film.torrent --data film.mkv
+  skep seed album.torrent --data album --listen 0.0.0.0:6881")]
+pub struct SeedArgs {
+    /// The metainfo file.
+    #[arg(value_name = "FILE.torrent")]
+    pub torrent: PathBuf,
+    /// The content: the file or folder that was given to `torrent create`. Only read.
+    #[arg(long, value_name = "PATH")]
+    pub data: PathBuf,
+    /// Where to listen for peers; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = any_port())]
+    pub listen: SocketAddr,
+}
+
+/// Get a torrent's content from its swarm, giving to others meanwhile.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Files are called NAME.part until every piece is verified. No file is ever replaced.
+A command that was interrupted goes on where it was when it is given again.
+It ends with 0 when the content is complete and verified, and was seeded for as
+long as asked or until Ctrl-C; before that Ctrl-C leaves the swarm and ends with 1.
+A second Ctrl-C ends at once.
+
+Examples:
+  skep get film.torrent --dir downloads
+  skep get film.torrent --dir downloads --seed-for '1 h' --json > report.json")]
+pub struct GetArgs {
+    /// The metainfo file.
+    #[arg(value_name = "FILE.torrent")]
+    pub torrent: PathBuf,
+    /// An existing directory for the torrent's file or folder.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Where to listen for peers; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = any_port())]
+    pub listen: SocketAddr,
+    /// How long to stay as a seed when the content is complete.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    pub seed_for: Duration,
+    /// Print one JSON object at the end: totals, and bytes per peer.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn any_port() -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, 0).into()
+}
+
+fn said(error: UnitError) -> String {
+    format!("{}; {}", error.message, error.help)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).map_err(said)
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        short if short < Duration::from_secs(1) => Err("at least 1 s".to_owned()),
+        interval => Ok(interval),
+    }
+}
+
+/// Other clients refuse what is no power of two, or smaller than a block.
+fn piece(text: &str) -> Result<u32, String> {
+    let bytes = units::size(text).map_err(said)?;
+    match u32::try_from(bytes) {
+        Ok(bytes) if bytes.is_power_of_two() && (14..=28).contains(&bytes.ilog2()) => Ok(bytes),
+        _ => Err("a piece is a power of two from 16 KiB to 256 MiB: \"256 KiB\"".to_owned()),
+    }
+}
+
+/// Any tracker that some client can use; one of ours must also be understood here.
+fn announce_url(text: &str) -> Result<String, String> {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    match scheme.map(str::to_ascii_lowercase).as_deref() {
+        Some("https" | "udp") => Ok(text.to_owned()),
+        _ => match announce_target(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn pieces_are_powers_of_two() {
+        assert_eq!(piece("256KiB"), Ok(256 * 1024));
+        assert_eq!(piece("16 KiB"), Ok(16 * 1024));
+        for text in ["100 KiB", "8 KiB", "512 MiB", "256", "8 GiB"] {
+            assert!(piece(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn trackers_have_a_known_scheme() {
+        for (url, good) in [
+            ("http://10.0.0.1:6969/announce", true),
+            ("udp://tracker.example:80", true),
+            ("https://tracker.example/announce", true),
+            ("http://:80/announce", false),
+            ("tracker.example", false),
+            ("ftp://tracker.example", false),
+        ] {
+            assert_eq!(announce_url(url).is_ok(), good, "{url}");
+        }
+    }
+}

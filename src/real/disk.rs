@@ -1,0 +1,57 @@
+//! Owns [`Told`]: a disk that also says when the content is durable under its final names.
+//!
+//! Invariant: it changes nothing about the disk behind it. A peer that leaves before the disk has
+//! finished would never hear whether that worked; who waits for [`Watch::durable`] does.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use skep_engine::storage::{Storage, StorageEvent};
+use skep_engine::{BlockRange, PieceIndex};
+
+use super::watch::Watch;
+
+/// A disk whose finish is told.
+#[derive(Debug)]
+pub struct Told<S> {
+    disk: S,
+    watch: Rc<Watch>,
+}
+
+impl<S> Told<S> {
+    /// This disk, telling that watch.
+    pub fn new(disk: S, watch: Rc<Watch>) -> Told<S> {
+        Told { disk, watch }
+    }
+}
+
+impl<S: Storage> Storage for Told<S> {
+    fn read(&mut self, token: u64, range: BlockRange) {
+        self.disk.read(token, range);
+    }
+
+    fn write(&mut self, range: BlockRange, data: Bytes) {
+        self.disk.write(range, data);
+    }
+
+    fn verify(&mut self, piece: PieceIndex, digests: bool) {
+        self.disk.verify(piece, digests);
+    }
+
+    fn finish(&mut self) {
+        self.disk.finish();
+    }
+
+    fn may_hold_content(&self) -> bool {
+        self.disk.may_hold_content()
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent> {
+        let event = self.disk.poll_event(cx);
+        if let Poll::Ready(StorageEvent::Finished(Ok(()))) = &event {
+            self.watch.finished();
+        }
+        event
+    }
+}

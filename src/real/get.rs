@@ -1,0 +1,221 @@
+//! Owns `skep get`: gets a torrent's content from its swarm.
+//!
+//! Invariant: it ends with 0 only when every piece is verified, durable and under its final name. No
+//! file that was there is changed. With `--json` stdout holds one object and nothing else.
+
+use std::future::poll_fn;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use skep_engine::PieceIndex;
+use skep_engine::bits::BitSet;
+use skep_engine::metainfo::Metainfo;
+use skep_engine::session::Sender;
+use skep_engine::session::torrent::Totals;
+use skep_engine::storage::file::{FileStorage, OpenError, OpenMode};
+use skep_engine::storage::{Storage, StorageEvent};
+
+use super::on_this_thread;
+use super::peer::{Ended, Joining, RealPeer, Stay, check};
+use super::signals::Signals;
+use super::watch::bytes_of;
+use crate::args::GetArgs;
+use crate::failure::{Exit, Failure, print, tell};
+use crate::humane::{count, plain, rate, size, wait};
+use crate::torrent::read::{read, tracker};
+
+/// Runs the command.
+pub fn run(args: &GetArgs) -> Result<Exit, Failure> {
+    let meta = read(&args.torrent)?;
+    let named = files_there(&args.dir, &meta);
+    let disk = FileStorage::open(&args.dir, &meta, OpenMode::Download);
+    let disk = disk.map_err(|error| not_openable(&error))?;
+    on_this_thread(get(args, &meta, disk, &named))
+}
+
+async fn get(
+    args: &GetArgs,
+    meta: &Metainfo,
+    mut disk: FileStorage,
+    named: &[bool],
+) -> Result<Exit, Failure> {
+    let mut signals = Signals::new()?;
+    let have = check(&mut disk, meta.geometry, &mut signals).await?;
+    if let Some(file) = different(meta, &have, named) {
+        return Err(Failure::with_help(
+            Exit::Failed,
+            format!(
+                "{} is already there and is not the torrent's; it was not touched",
+                args.dir.join(file).display()
+            ),
+            "move it away, or choose another --dir",
+        ));
+    }
+    let here = bytes_of(meta.geometry, &have);
+    let begins = format!(
+        "getting {} ({})",
+        plain(&meta.name),
+        size(meta.geometry.total)
+    );
+    if have.is_full() {
+        // It may have been interrupted between the last piece and the final names.
+        finish(&mut disk).await?;
+        if args.seed_for == Duration::ZERO {
+            tell(&format!("{begins}: all of it is there already, verified\n"));
+            report(args, meta, true, Duration::ZERO, Totals::default(), &[])?;
+            return Ok(Exit::Ok);
+        }
+    }
+    let tracker = tracker(meta);
+    if tracker.is_none() {
+        return Err(Failure::new(
+            Exit::Failed,
+            "the torrent names no tracker that Skep can ask: only http:// ones are supported",
+        ));
+    }
+    let peer = RealPeer::new(Joining {
+        meta,
+        tracker,
+        disk,
+        have,
+        listen: args.listen,
+    })?;
+    tell(&format!(
+        "{begins}, {} of it here already, listening at {}\n",
+        size(here),
+        peer.at
+    ));
+    let stay = Stay::AfterComplete(args.seed_for);
+    let ended = peer.run(stay, &mut signals).await;
+    conclude(args, meta, &ended)
+}
+
+/// Says how it ended.
+fn conclude(args: &GetArgs, meta: &Metainfo, ended: &Ended) -> Result<Exit, Failure> {
+    let torrent = &ended.torrent;
+    let totals = torrent.totals();
+    let complete = torrent.complete() && ended.durable && ended.failure.is_none();
+    report(args, meta, complete, ended.time, totals, torrent.senders())?;
+    if let Some(why) = &ended.failure {
+        return Err(Failure::with_help(
+            Exit::Failed,
+            format!("the disk failed: {why}"),
+            "what was verified stays; the same command goes on from there",
+        ));
+    }
+    if !complete {
+        return Err(Failure::with_help(
+            Exit::Failed,
+            format!("ended with {} missing", size(torrent.left())),
+            "the same command goes on from there",
+        ));
+    }
+    tell(&format!(
+        "complete and verified: {} in {} ({}), from {}; {} uploaded\n",
+        size(totals.gained),
+        wait(ended.time),
+        rate(totals.gained, ended.time),
+        count(giving(torrent.senders()), "peer"),
+        size(totals.sent),
+    ));
+    Ok(Exit::Ok)
+}
+
+fn giving(peers: &[Sender]) -> u64 {
+    peers.iter().filter(|peer| peer.received > 0).count() as u64
+}
+
+/// The object of `--json`.
+fn report(
+    args: &GetArgs,
+    meta: &Metainfo,
+    complete: bool,
+    time: Duration,
+    totals: Totals,
+    peers: &[Sender],
+) -> Result<(), Failure> {
+    if !args.json {
+        return Ok(());
+    }
+    let peers: Vec<_> = peers
+        .iter()
+        .map(|peer| {
+            json!({
+                "addr": peer.addr.to_string(),
+                "id": peer.id.to_string(),
+                "received": peer.received,
+                "sent": peer.sent,
+                "wasted": peer.wasted,
+                "banned": peer.banned,
+            })
+        })
+        .collect();
+    let object = json!({
+        "info_hash": meta.info_hash.to_string(),
+        "name": meta.name,
+        "bytes": meta.geometry.total,
+        "seconds": time.as_secs_f64(),
+        "complete": complete,
+        "downloaded": totals.gained,
+        "uploaded": totals.sent,
+        "wasted": totals.wasted,
+        "hash_failed": totals.hash_failed,
+        "peers": peers,
+    });
+    print(&format!("{object}\n"))
+}
+
+/// Gives the files of complete content their final names.
+async fn finish(disk: &mut FileStorage) -> Result<(), Failure> {
+    disk.finish();
+    let failed = |error| Failure::new(Exit::Failed, format!("the disk failed: {error}"));
+    match poll_fn(|cx| disk.poll_event(cx)).await {
+        StorageEvent::Finished(result) => result.map_err(failed),
+        other => panic!("the answer to finish, not {other:?}"),
+    }
+}
+
+/// Which of the torrent's files are there under their final names, before anything is created.
+fn files_there(dir: &Path, meta: &Metainfo) -> Vec<bool> {
+    let files = meta.files.iter();
+    files
+        .map(|file| dir.join(file.path.join("/")).is_file())
+        .collect()
+}
+
+/// A file that was there and is proven to be another one: a bad piece lies in such files alone.
+fn different(meta: &Metainfo, have: &BitSet, named: &[bool]) -> Option<String> {
+    let geometry = meta.geometry;
+    let bad = (0..geometry.pieces).map(PieceIndex);
+    for piece in bad.filter(|piece| !have.contains(*piece)) {
+        let start = geometry.offset(piece);
+        let end = start + u64::from(geometry.piece_len(piece));
+        let mut touched = meta
+            .files
+            .iter()
+            .zip(named)
+            .filter(|(file, _)| file.offset < end && start < file.offset + file.len)
+            .peekable();
+        let first = touched.peek().map(|(file, _)| file.path.join("/"));
+        if touched.all(|(_, there)| *there) {
+            return first;
+        }
+    }
+    None
+}
+
+fn not_openable(error: &OpenError) -> Failure {
+    let message = plain(&error.to_string());
+    match error {
+        OpenError::NoDirectory(_) => {
+            Failure::with_help(Exit::Wrong, message, "make it first: mkdir -p DIR")
+        }
+        OpenError::Exists { .. } | OpenError::NotAFile(_) => Failure::with_help(
+            Exit::Failed,
+            message,
+            "move it away, or choose another --dir",
+        ),
+        _ => Failure::new(Exit::Failed, message),
+    }
+}

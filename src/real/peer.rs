@@ -1,0 +1,270 @@
+//! Owns one real peer from its start to its end: sets the engine up on sockets, shows how it is doing,
+//! and tells it when to leave.
+//!
+//! Invariant: a peer that was started leaves in an orderly way (`stopped` goes to the tracker) whatever
+//! ends it, except a second Ctrl-C.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use skep_engine::bits::BitSet;
+use skep_engine::metainfo::{Geometry, Metainfo};
+use skep_engine::node::network::Network;
+use skep_engine::node::peer_host::{Command, PeerHost, PeerHostSetup, check_content};
+use skep_engine::node::real::RealNetwork;
+use skep_engine::picker::Params;
+use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
+use skep_engine::storage::file::FileStorage;
+use skep_engine::tracker::http::HttpTarget;
+use skep_engine::{EngineConfig, PeerId, choker, picker};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, timeout};
+
+use super::disk::Told;
+use super::progress::Screen;
+use super::signals::Signals;
+use super::watch::{Seen, Watch};
+use super::{cannot_listen, os_rng};
+use crate::failure::{Exit, Failure};
+use crate::humane::count;
+
+/// Time between two looks at a running peer.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Where real sockets differ from the defaults.
+fn config() -> EngineConfig {
+    EngineConfig {
+        // A person waits: the first retry comes soon, later ones as usual.
+        announce_retry_min: Duration::from_secs(5),
+        // Fast links: more is on its way than one wake-up of the loop hands over.
+        send_buffer: 256 * 1024,
+        ..EngineConfig::default()
+    }
+}
+
+/// What a real peer is made of.
+pub struct Joining<'a> {
+    /// The torrent.
+    pub meta: &'a Metainfo,
+    /// Its tracker, as people and as the engine call it.
+    pub tracker: Option<(String, HttpTarget)>,
+    /// Its files.
+    pub disk: FileStorage,
+    /// The pieces that were verified in them.
+    pub have: BitSet,
+    /// Where to listen.
+    pub listen: SocketAddr,
+}
+
+/// A peer that listens and has not begun.
+pub struct RealPeer {
+    host: PeerHost<RealNetwork, Told<FileStorage>>,
+    watch: Rc<Watch>,
+    commands: UnboundedSender<Command>,
+    total: u64,
+    /// Where it listens.
+    pub at: SocketAddr,
+}
+
+/// How long a peer stays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stay {
+    /// Until the user asks it to end.
+    UntilAsked,
+    /// Until the content is complete, and this much longer.
+    AfterComplete(Duration),
+}
+
+/// How a peer ended.
+pub struct Ended {
+    /// The session with its books.
+    pub torrent: Torrent,
+    /// The content is complete, durable and has its final names.
+    pub durable: bool,
+    /// What the disk said, when it failed.
+    pub failure: Option<String>,
+    /// Until the content was complete, or until the end.
+    pub time: Duration,
+}
+
+/// Checks which pieces are on the disk, with progress.
+pub async fn check(
+    disk: &mut FileStorage,
+    geometry: Geometry,
+    signals: &mut Signals,
+) -> Result<BitSet, Failure> {
+    let mut screen = Screen::new("checking");
+    let piece_bytes = u64::from(geometry.piece_bytes);
+    let checked = check_content(disk, geometry, |pieces| {
+        let done = u64::from(pieces) * piece_bytes;
+        screen.show(done.min(geometry.total), geometry.total, "");
+    });
+    let checked = match select(pin!(checked), pin!(signals.asked())).await {
+        Either::Left((checked, _)) => Some(checked),
+        Either::Right(((), _)) => None,
+    };
+    screen.clear();
+    let checked = checked.ok_or_else(|| Failure::new(Exit::Failed, "ended while checking"))?;
+    checked.map_err(|error| Failure::new(Exit::Failed, format!("the disk failed: {error}")))
+}
+
+impl RealPeer {
+    /// A peer of a torrent, listening. Complete content has its final names already.
+    pub fn new(joining: Joining<'_>) -> Result<RealPeer, Failure> {
+        let Joining {
+            meta,
+            tracker,
+            disk,
+            have,
+            listen,
+        } = joining;
+        let mut net = RealNetwork::new();
+        let at = net
+            .listen(listen)
+            .map_err(|error| cannot_listen(listen, &error))?;
+        let (tracker_name, tracker) = tracker.unzip();
+        let watch = Rc::new(Watch::new(
+            meta.geometry,
+            tracker_name.unwrap_or_default(),
+            &have,
+        ));
+        let config = config();
+        let announce_timeout = config.announce_timeout;
+        let none = Params::new();
+        let torrent = Torrent::new(TorrentSetup {
+            config,
+            info_hash: meta.info_hash,
+            geometry: meta.geometry,
+            have,
+            peer_id: PeerId::random(&mut os_rng()?),
+            port: at.port(),
+            tracked: tracker.is_some(),
+            picker: picker::by_name("rarest-first", &none).expect("the engine has it"),
+            choker: choker::by_name("tit-for-tat", &none).expect("the engine has it"),
+            rngs: Rngs {
+                picker: os_rng()?,
+                choker: os_rng()?,
+                contacts: os_rng()?,
+            },
+        });
+        let (commands, told) = unbounded_channel();
+        let hears = Rc::clone(&watch);
+        let host = PeerHost::new(PeerHostSetup {
+            net,
+            storage: Told::new(disk, Rc::clone(&watch)),
+            torrent,
+            geometry: meta.geometry,
+            tracker,
+            announce_timeout,
+            epoch: Instant::now(),
+            // The user below says when to leave: the disk must have finished before.
+            seed_for: None,
+            commands: told,
+            observer: Box::new(move |at, event| hears.on_event(at, event)),
+        });
+        Ok(RealPeer {
+            host,
+            watch,
+            commands,
+            total: meta.geometry.total,
+            at,
+        })
+    }
+
+    /// Runs until it has left.
+    pub async fn run(self, stay: Stay, signals: &mut Signals) -> Ended {
+        let began = Instant::now();
+        let mut user = User {
+            watch: Rc::clone(&self.watch),
+            commands: self.commands,
+            total: self.total,
+            screens: [Screen::new("getting"), Screen::new("seeding")],
+        };
+        // The user only ends together with the peer.
+        let torrent = match select(pin!(self.host.run()), pin!(user.attend(stay, signals))).await {
+            Either::Left((torrent, _)) => torrent,
+            Either::Right((never, _)) => match never {},
+        };
+        let seen = self.watch.seen();
+        let completed = seen.completed.map(|at| Duration::from_nanos(at.0));
+        Ended {
+            torrent,
+            durable: seen.durable,
+            failure: seen.failure.clone(),
+            time: completed.unwrap_or_else(|| began.elapsed()),
+        }
+    }
+}
+
+/// Who looks after a running peer.
+struct User {
+    watch: Rc<Watch>,
+    commands: UnboundedSender<Command>,
+    total: u64,
+    /// While something is missing, and from then on.
+    screens: [Screen; 2],
+}
+
+impl User {
+    /// Shows what happens, and tells the peer to leave when it is time or the user asks.
+    async fn attend(&mut self, stay: Stay, signals: &mut Signals) -> std::convert::Infallible {
+        let mut leave_at = None;
+        let mut leaving = false;
+        loop {
+            self.show();
+            if let Stay::AfterComplete(stay) = stay
+                && self.watch.seen().durable
+            {
+                leave_at.get_or_insert_with(|| Instant::now() + stay);
+            }
+            let over = leave_at.is_some_and(|at| at <= Instant::now());
+            if !leaving && (over || self.watch.seen().failure.is_some()) {
+                leaving = true;
+                self.leave();
+            }
+            let until = leave_at.map_or(LOOK_EVERY, |at| {
+                LOOK_EVERY.min(at.saturating_duration_since(Instant::now()))
+            });
+            let until = if leaving { LOOK_EVERY } else { until };
+            let look = timeout(until, self.watch.changed());
+            if let Either::Left(_) = select(pin!(signals.asked()), pin!(look)).await {
+                self.note("leaving: the tracker is told (Ctrl-C again ends at once)");
+                leaving = true;
+                self.leave();
+            }
+        }
+    }
+
+    fn leave(&self) {
+        self.screens.iter().for_each(Screen::clear);
+        // It fails only when the peer has left already.
+        let _ = self.commands.send(Command::Leave);
+    }
+
+    fn show(&mut self) {
+        for note in self.watch.notes() {
+            self.note(&note);
+        }
+        let seen = self.watch.seen();
+        let beside = beside(&seen);
+        let [getting, seeding] = &mut self.screens;
+        if seen.here < self.total {
+            getting.show(seen.here, self.total, &beside);
+        } else {
+            getting.clear();
+            seeding.show_given(seen.sent, &beside);
+        }
+    }
+
+    fn note(&self, text: &str) {
+        let seeding = self.watch.seen().here >= self.total;
+        self.screens[usize::from(seeding)].note(text);
+    }
+}
+
+fn beside(seen: &Seen) -> String {
+    count(seen.peers.len() as u64, "peer")
+}

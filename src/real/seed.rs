@@ -1,0 +1,100 @@
+//! Owns `skep seed`: serves content that is here already.
+//!
+//! Invariant: nothing is served before every piece was verified, and nothing on disk is changed.
+
+use std::path::Path;
+
+use skep_engine::bits::BitSet;
+use skep_engine::metainfo::Metainfo;
+use skep_engine::storage::file::{FileStorage, OpenError, OpenMode};
+
+use super::on_this_thread;
+use super::peer::{Joining, RealPeer, Stay, check};
+use super::signals::Signals;
+use crate::args::SeedArgs;
+use crate::failure::{Exit, Failure, print, tell};
+use crate::humane::{count, plain, size};
+use crate::torrent::read::{read, tracker};
+
+/// Runs the command.
+pub fn run(args: &SeedArgs) -> Result<Exit, Failure> {
+    let meta = read(&args.torrent)?;
+    let disk = FileStorage::open(&args.data, &meta, OpenMode::Seed)
+        .map_err(|error| not_seedable(&error))?;
+    on_this_thread(seed(args, &meta, disk))
+}
+
+async fn seed(args: &SeedArgs, meta: &Metainfo, mut disk: FileStorage) -> Result<Exit, Failure> {
+    let mut signals = Signals::new()?;
+    let have = check(&mut disk, meta.geometry, &mut signals).await?;
+    if !have.is_full() {
+        return Err(bad_pieces(&args.data, meta, &have));
+    }
+    let tracker = tracker(meta);
+    if tracker.is_none() {
+        tell(
+            "note: the torrent names no tracker that Skep can ask (http://); nobody will be told of this seed\n",
+        );
+    }
+    let peer = RealPeer::new(Joining {
+        meta,
+        tracker,
+        disk,
+        have,
+        listen: args.listen,
+    })?;
+    print(&format!(
+        "seeding {} ({}) at {}\n",
+        plain(&meta.name),
+        size(meta.geometry.total),
+        peer.at
+    ))?;
+    let ended = peer.run(Stay::UntilAsked, &mut signals).await;
+    let taken = ended.torrent.senders().iter().filter(|peer| peer.sent > 0);
+    print(&format!(
+        "uploaded {} to {}\n",
+        size(ended.torrent.totals().sent),
+        count(taken.count() as u64, "peer")
+    ))?;
+    match ended.failure {
+        Some(why) => Err(Failure::new(
+            Exit::Failed,
+            format!("the disk failed: {why}"),
+        )),
+        None => Ok(Exit::Ok),
+    }
+}
+
+fn not_seedable(error: &OpenError) -> Failure {
+    let help = match error {
+        OpenError::Missing(_) => {
+            "--data names the file or folder that was given to `skep torrent create`"
+        }
+        OpenError::WrongSize { .. } => "this is not the content of the torrent",
+        _ => "",
+    };
+    let message = plain(&error.to_string());
+    if help.is_empty() {
+        Failure::new(Exit::Failed, message)
+    } else {
+        Failure::with_help(Exit::Failed, message, help)
+    }
+}
+
+fn bad_pieces(data: &Path, meta: &Metainfo, have: &BitSet) -> Failure {
+    let pieces = meta.geometry.pieces;
+    let bad = pieces - have.count();
+    let first = (0..pieces).find(|piece| !have.contains(skep_engine::PieceIndex(*piece)));
+    let message = format!(
+        "{} of {} in {} differ from the torrent, the first is number {}",
+        bad,
+        count(u64::from(pieces), "piece"),
+        data.display(),
+        first.expect("some piece is bad")
+    );
+    Failure::with_help(
+        Exit::Failed,
+        message,
+        "the content changed after the torrent was made, or is another one; nothing was served",
+    )
+}

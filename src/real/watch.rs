@@ -1,0 +1,140 @@
+//! Owns [`Watch`]: what is known of a running peer from its events.
+//!
+//! Invariant: it only listens. Whoever waits for a change is woken for those that may end the command.
+
+use std::cell::{Ref, RefCell};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use skep_engine::Now;
+use skep_engine::bits::BitSet;
+use skep_engine::metainfo::Geometry;
+use skep_engine::session::event::Event;
+use tokio::sync::Notify;
+
+use crate::humane::{count, plain};
+
+/// What has been seen of a peer so far.
+#[derive(Debug)]
+pub struct Seen {
+    /// Bytes of the content that are here, verified or about to be.
+    pub here: u64,
+    /// Payload bytes received.
+    pub received: u64,
+    /// Payload bytes sent.
+    pub sent: u64,
+    /// Peers connected, by the address of the connection.
+    pub peers: BTreeSet<SocketAddr>,
+    /// When the last piece was verified.
+    pub completed: Option<Now>,
+    /// The content is durable and has its final names.
+    pub durable: bool,
+    /// What the disk said when it failed.
+    pub failure: Option<String>,
+    /// What the user should hear of; taken by who shows it.
+    notes: Vec<String>,
+}
+
+/// Bytes of these pieces.
+pub fn bytes_of(geometry: Geometry, pieces: &BitSet) -> u64 {
+    let bytes = |piece| u64::from(geometry.piece_len(piece));
+    pieces.iter().map(bytes).sum()
+}
+
+/// A running peer, as seen from outside.
+#[derive(Debug)]
+pub struct Watch {
+    geometry: Geometry,
+    tracker: String,
+    seen: RefCell<Seen>,
+    changed: Notify,
+}
+
+impl Watch {
+    /// Nothing seen yet; these pieces are here, and durable if they are all of them.
+    pub fn new(geometry: Geometry, tracker: String, have: &BitSet) -> Watch {
+        let seen = Seen {
+            here: bytes_of(geometry, have),
+            received: 0,
+            sent: 0,
+            peers: BTreeSet::new(),
+            completed: None,
+            durable: have.is_full(),
+            failure: None,
+            notes: Vec::new(),
+        };
+        Watch {
+            geometry,
+            tracker,
+            seen: RefCell::new(seen),
+            changed: Notify::new(),
+        }
+    }
+
+    /// What has been seen so far.
+    pub fn seen(&self) -> Ref<'_, Seen> {
+        self.seen.borrow()
+    }
+
+    /// The notes since the last call.
+    pub fn notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.seen.borrow_mut().notes)
+    }
+
+    /// Waits for a change that may end the command.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The content is durable.
+    pub fn finished(&self) {
+        self.seen.borrow_mut().durable = true;
+        self.changed.notify_one();
+    }
+
+    /// Hears an event.
+    pub fn on_event(&self, at: Now, event: &Event) {
+        let mut seen = self.seen.borrow_mut();
+        match event {
+            Event::PeerJoined { peer, .. } => {
+                seen.peers.insert(*peer);
+            }
+            Event::PeerGone { peer, .. } => {
+                seen.peers.remove(peer);
+            }
+            Event::BlockReceived { len, .. } => {
+                seen.here += u64::from(*len);
+                seen.received += u64::from(*len);
+            }
+            Event::BlockSent { len, .. } => seen.sent += u64::from(*len),
+            Event::PieceVerified { piece, good: false } => {
+                let lost = u64::from(self.geometry.piece_len(*piece));
+                seen.here = seen.here.saturating_sub(lost);
+                seen.notes.push(format!(
+                    "piece {piece} failed its hash; it is fetched again"
+                ));
+            }
+            Event::Banned { peer, .. } => {
+                seen.notes
+                    .push(format!("banned {peer}: it sent wrong blocks"));
+            }
+            Event::Announced { peers, .. } if *peers > 0 => {
+                let told = count(u64::from(*peers), "peer");
+                seen.notes.push(format!("{} told of {told}", self.tracker));
+            }
+            Event::AnnounceFailed { why, .. } => {
+                let (tracker, why) = (&self.tracker, plain(why));
+                seen.notes.push(format!("{tracker}: {why}"));
+            }
+            Event::Completed => {
+                seen.completed = Some(at);
+                self.changed.notify_one();
+            }
+            Event::StorageFailed { why } => {
+                seen.failure = Some(plain(why));
+                self.changed.notify_one();
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Owns `skep torrent create`: makes a metainfo file of a file or folder.
+//!
+//! Invariant: the metainfo file appears whole or not at all, and replaces nothing unless told to.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use skep_engine::metainfo::Metainfo;
+use skep_engine::metainfo::create::{CreateOptions, create_from_path};
+use skep_engine::tracker::http::announce_target;
+
+use super::show::essentials;
+use crate::args::CreateArgs;
+use crate::failure::{Exit, Failure, print, tell};
+use crate::humane::{count, plain, size};
+use crate::real::progress::Screen;
+
+/// Runs the command.
+pub fn run(args: &CreateArgs) -> Result<Exit, Failure> {
+    let output = args.output.as_path();
+    if !args.force && output.symlink_metadata().is_ok() {
+        return Err(exists(output));
+    }
+    if !args.announce.iter().any(|url| announce_target(url).is_ok()) {
+        tell("note: no tracker here is http://, the only kind that Skep itself can ask\n");
+    }
+    let options = CreateOptions {
+        piece_bytes: args.piece,
+        announce: args.announce.clone(),
+        comment: args.comment.clone(),
+        created_by: Some(concat!("Skep ", env!("CARGO_PKG_VERSION")).to_owned()),
+        creation_date: None,
+        private: args.private,
+    };
+    let mut screen = Screen::new("hashing");
+    let bytes = create_from_path(&args.path, &options, &mut |done, total| {
+        screen.show(done, total, "");
+    });
+    screen.clear();
+    let bytes = bytes.map_err(|error| Failure::new(Exit::Failed, plain(&error.to_string())))?;
+    write(output, &bytes, args.force).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => exists(output),
+        _ => Failure::new(
+            Exit::Failed,
+            format!("cannot write {}: {error}", output.display()),
+        ),
+    })?;
+    let meta = Metainfo::parse(&bytes).expect("create_from_path has parsed it");
+    let pieces = count(u64::from(meta.geometry.pieces), "piece");
+    let each = size(u64::from(meta.geometry.piece_bytes));
+    print(&format!(
+        "{}pieces      {pieces} of {each}\nwritten to  {}\n",
+        essentials(&meta),
+        output.display()
+    ))?;
+    Ok(Exit::Ok)
+}
+
+fn exists(output: &Path) -> Failure {
+    Failure::with_help(
+        Exit::Failed,
+        format!("{} is there already; it was not touched", output.display()),
+        "give --force to replace it",
+    )
+}
+
+fn write(output: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
+    let folder = match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file = whole_file().tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    if replace {
+        file.persist(output)?;
+    } else {
+        file.persist_noclobber(output)?;
+    }
+    Ok(())
+}
+
+/// A file that others may read, as far as the user's mask allows.
+fn whole_file() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".skep-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder
+}
