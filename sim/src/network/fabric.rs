@@ -313,7 +313,12 @@ impl Fabric {
         let state = self.0.borrow();
         let flows = state.conns.iter().filter(|c| c.live).flat_map(|c| &c.flows);
         let on_links: u64 = flows.map(Flow::held).sum();
-        let unread: u64 = state.hosts.iter().flat_map(|h| &h.mailbox).map(data_bytes).sum();
+        let unread: u64 = state
+            .hosts
+            .iter()
+            .flat_map(|h| &h.mailbox)
+            .map(data_bytes)
+            .sum();
         on_links + unread
     }
 }
@@ -1030,7 +1035,11 @@ impl Drop for FabricNet {
         for end in ends {
             state.reset_from(end);
         }
-        let unread: u64 = state.hosts[host as usize].mailbox.iter().map(data_bytes).sum();
+        let unread: u64 = state.hosts[host as usize]
+            .mailbox
+            .iter()
+            .map(data_bytes)
+            .sum();
         state.totals.dropped += unread;
         let entry = &mut state.hosts[host as usize];
         entry.running = false;
