@@ -7,6 +7,7 @@
 mod blame;
 mod choking;
 mod download;
+mod pair;
 mod peers;
 mod random;
 mod upload;
