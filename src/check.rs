@@ -96,11 +96,16 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
 }
 
 /// Reads and checks one scenario file.
-pub fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
+fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
+    read_scenario_with(path, &[])
+}
+
+/// Reads and checks one scenario file with keys set from the command line.
+pub fn read_scenario_with(path: &Path, set: &[(String, String)]) -> Result<Scenario, Failure> {
     let name = path.display().to_string();
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::new(Exit::Wrong, format!("cannot read {name}: {error}")))?;
-    Scenario::parse(&name, &text).map_err(|errors| Failure::drawn(Exit::Wrong, errors))
+    Scenario::parse_with(&name, &text, set).map_err(|errors| Failure::drawn(Exit::Wrong, errors))
 }
 
 /// One line about a scenario that is right.

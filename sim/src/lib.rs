@@ -3,6 +3,16 @@
 //! Invariant: everything that runs here is a function of the scenario and the seed; see
 //! `clippy.toml` for what is banned to keep it so.
 
+pub mod actor;
+pub mod bounds;
+pub mod campaign;
+pub mod check;
+pub mod content;
+pub mod disk;
+pub mod evaluate;
 pub mod network;
+pub mod outcome;
 pub mod scenario;
 pub mod seed;
+pub mod trace;
+pub mod world;

@@ -149,7 +149,7 @@ impl Blame {
         for sender in who {
             if let Some(s) = self.get_mut(sender) {
                 s.strikes += 1;
-                if s.strikes == strikes_max {
+                if s.strikes >= strikes_max {
                     sentences.push(Sentence::Disconnect(sender));
                 }
             }

@@ -12,7 +12,8 @@ use crate::time::Now;
 use crate::wire::Message;
 
 use super::event::Event;
-use super::torrent::Torrent;
+use super::peer::Peer;
+use super::torrent::{Phase, Torrent};
 
 /// The rounds.
 pub(super) struct Choking {
@@ -95,6 +96,7 @@ impl Torrent {
             let down = &mut self.peer(slot).down;
             down.received_before = std::mem::take(&mut down.received_now);
         }
+        self.part_from_content(now);
         self.emit_audit();
     }
 
@@ -132,6 +134,15 @@ impl Torrent {
         self.send(slot, Message::Choke, now);
     }
 
+    /// Nobody is served any more.
+    pub(super) fn choke_all(&mut self, now: Now) {
+        for slot in self.slots() {
+            if self.is_active(slot) {
+                self.choke(slot, now);
+            }
+        }
+    }
+
     fn unchoke(&mut self, slot: usize, optimistic: bool, now: Now) {
         let peer = self.peer(slot);
         peer.optimistic = optimistic;
@@ -152,13 +163,18 @@ impl Torrent {
 
     /// Slots in use.
     fn slots_used(&self) -> u32 {
-        let used = self
-            .peers
-            .iter()
-            .flatten()
-            .filter(|p| p.unchoked && p.interested)
-            .count();
-        u32::try_from(used).expect("no more than connections")
+        self.slots_taken(|_| true)
+    }
+
+    /// Regular slots in use.
+    fn regular_used(&self) -> u32 {
+        self.slots_taken(|p| !p.optimistic)
+    }
+
+    fn slots_taken(&self, keep: impl Fn(&Peer) -> bool) -> u32 {
+        let holders = self.peers.iter().flatten();
+        let used = holders.filter(|p| p.unchoked && p.interested && keep(p));
+        u32::try_from(used.count()).expect("no more than connections")
     }
 
     pub(super) fn on_interest(&mut self, slot: usize, on: bool, now: Now) {
@@ -167,6 +183,7 @@ impl Torrent {
             return;
         }
         peer.interested = on;
+        peer.content_from = now;
         let (addr, unchoked) = (peer.addr, peer.unchoked);
         self.emit(Event::InterestedBy { peer: addr, on });
         match (on, unchoked) {
@@ -175,7 +192,9 @@ impl Torrent {
                 self.choke_worst(now);
             }
             (true, false) => self.fill_slots(now),
+            // The optimistic turn of who wants nothing is over; unchoked it may stay.
             (false, true) => {
+                self.peer(slot).optimistic = false;
                 self.forget_uploads(slot);
                 self.fill_slots(now);
             }
@@ -183,18 +202,20 @@ impl Torrent {
         }
     }
 
-    /// Chokes the regular peer that gave least; of equals the one unchoked last.
+    /// Chokes the regular peer that gave least, of equals the one unchoked last; an optimistic one
+    /// only when there is no other.
     fn choke_worst(&mut self, now: Now) {
         let worst = self
             .slots()
             .filter(|&slot| {
                 let peer = self.peers[slot].as_ref();
-                peer.is_some_and(|p| p.unchoked && p.interested && !p.optimistic)
+                peer.is_some_and(|p| p.unchoked && p.interested)
             })
             .min_by_key(|&slot| {
                 let peer = self.peers[slot].as_ref().expect("just seen");
                 let gave = peer.down.received_now + peer.down.received_before;
-                (gave, std::cmp::Reverse(peer.choke_changed), slot)
+                let last = std::cmp::Reverse(peer.choke_changed);
+                (peer.optimistic, gave, last, slot)
             });
         if let Some(slot) = worst {
             self.choke(slot, now);
@@ -203,7 +224,7 @@ impl Torrent {
 
     /// Gives free slots to interested peers between rounds: who gave most, then who waits longest.
     pub(super) fn fill_slots(&mut self, now: Now) {
-        if !self.config.unchoke_on_interest {
+        if !self.config.unchoke_on_interest || self.phase != Phase::Running {
             return;
         }
         while self.slots_used() < self.config.upload_slots {
@@ -218,7 +239,7 @@ impl Torrent {
                 .config
                 .upload_slots
                 .saturating_sub(self.config.optimistic_slots);
-            let optimistic = self.slots_used() >= regular && !self.complete();
+            let optimistic = self.regular_used() >= regular && !self.complete();
             self.unchoke(slot, optimistic, now);
         }
     }

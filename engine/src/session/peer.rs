@@ -46,6 +46,8 @@ pub(super) struct Peer {
     pub(super) down: Download,
 
     pub(super) interested: bool,
+    /// It has wanted nothing since then: it joined, it said so, or we told it of a new piece.
+    pub(super) content_from: Now,
     pub(super) unchoked: bool,
     pub(super) optimistic: bool,
     /// When it was last choked or unchoked, or connected.
@@ -125,6 +127,7 @@ impl Peer {
                 received_before: 0,
             },
             interested: false,
+            content_from: now,
             unchoked: false,
             optimistic: false,
             choke_changed: now,
@@ -144,8 +147,6 @@ impl Download {
     /// Payload that was asked for arrived: counts for reciprocation and sets the pipeline's depth.
     pub(super) fn gained(&mut self, bytes: u32, now: Now, config: &EngineConfig) {
         self.received_now += u64::from(bytes);
-        self.snubbed = false;
-        self.waiting_from = now;
         let cap = config
             .request_queue_assumed
             .max(1)
@@ -172,6 +173,20 @@ impl Download {
     pub(super) fn room(&self) -> u32 {
         let depth = if self.snubbed { 1 } else { self.depth };
         depth.saturating_sub(u32::try_from(self.open.len()).unwrap_or(u32::MAX))
+    }
+
+    /// A block came that we had asked for, still of use or not: the peer does not snub us.
+    pub(super) fn heard(&mut self, now: Now) {
+        self.snubbed = false;
+        self.waiting_from = now;
+    }
+
+    /// Unchoked, or asked after a time without requests: that time counts for no rate.
+    pub(super) fn begin(&mut self, now: Now) {
+        if self.waiting_from != now {
+            self.meter.restart(now);
+        }
+        self.waiting_from = now;
     }
 
     /// A request made at `asked` was answered.
@@ -222,6 +237,12 @@ struct RateMeter {
 }
 
 impl RateMeter {
+    /// Begins a new window.
+    fn restart(&mut self, now: Now) {
+        self.bytes = 0;
+        self.window = Some(now);
+    }
+
     /// Adds bytes; at the end of a window, by how much the rate grew.
     fn add(&mut self, bytes: u64, now: Now) -> Option<i64> {
         let start = *self.window.get_or_insert(now);

@@ -28,7 +28,7 @@ impl Torrent {
         if !std::mem::replace(&mut peer.choking_us, false) {
             return;
         }
-        peer.down.waiting_from = now;
+        peer.down.begin(now);
         let addr = peer.addr;
         self.emit(Event::UnchokedBy {
             peer: addr,
@@ -64,6 +64,16 @@ impl Torrent {
             self.remember_released(slot, request.piece, request.block);
         }
         !open.is_empty()
+    }
+
+    /// Takes all open requests back, and says so: it is asked for one block at a time from now on.
+    fn cancel_requests(&mut self, slot: usize, now: Now) {
+        let open: Vec<_> = self.peer(slot).down.open.iter().copied().collect();
+        self.release_requests(slot);
+        for Request { piece, block, .. } in open {
+            let range = self.pieces.geometry.block(piece, block);
+            self.send(slot, Message::Cancel(range), now);
+        }
     }
 
     fn remember_released(&mut self, slot: usize, piece: PieceIndex, block: u32) {
@@ -113,7 +123,7 @@ impl Torrent {
         let config = &self.config;
         let peer = self.peers[slot].as_mut().expect("the caller found it");
         if peer.down.open.is_empty() {
-            peer.down.waiting_from = now;
+            peer.down.begin(now);
         }
         peer.down.open.push_back(Request {
             piece,
@@ -292,8 +302,10 @@ impl Torrent {
             self.waste(slot, len, Waste::Unrequested);
             return Ok(());
         }
+        down.heard(now);
         if let Some(request) = request {
             down.answered(request.at, now);
+            self.arm_requests(slot);
         }
         self.touch(piece);
         let sender = self.peer(slot).sender;
@@ -406,6 +418,15 @@ impl Torrent {
         self.announce_if_due(now);
     }
 
+    /// The time that answers may take follows the answers, so requests that are open already may
+    /// be due sooner than when they were made.
+    fn arm_requests(&mut self, slot: usize) {
+        let peer = self.peers[slot].as_ref().expect("the caller found it");
+        if let Some(oldest) = peer.down.open.iter().find(|r| !r.late) {
+            self.arm(oldest.at.after(peer.down.timeout(&self.config)));
+        }
+    }
+
     /// Requests that are late, and peers that owe us for too long.
     pub(super) fn request_timers(&mut self, slot: usize, now: Now) {
         let config = &self.config;
@@ -445,7 +466,7 @@ impl Torrent {
         self.arm(next);
         if snubs {
             self.emit(Event::Snubbed { peer: addr });
-            self.release_requests(slot);
+            self.cancel_requests(slot, now);
         }
         if snubs || !late.is_empty() {
             self.fill_all_requests(now);

@@ -41,6 +41,10 @@ impl Torrent {
         let up = &mut self.peer(slot).up;
         if let Some(at) = up.queue.iter().position(|r| *r == range) {
             up.queue.remove(at);
+        } else if let Some(at) = up.reading.iter().position(|r| *r == range) {
+            up.reading.remove(at);
+            up.reading_bytes -= u64::from(range.len);
+            self.serve(slot);
         }
     }
 
@@ -80,11 +84,11 @@ impl Torrent {
     ) {
         let data = match result {
             Ok(data) => data,
-            Err(failure) => return self.on_storage_failure(failure),
+            Err(failure) => return self.on_storage_failure(failure, now),
         };
         let Some(slot) = self.slot(conn) else { return };
         let peer = self.peer(slot);
-        // A choke in the meantime emptied the list.
+        // A choke or a cancel in the meantime took it out.
         let Some(at) = peer.up.reading.iter().position(|r| *r == range) else {
             return;
         };

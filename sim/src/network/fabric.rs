@@ -39,6 +39,8 @@ const BACKLOG_MAX: usize = 1024;
 const ROOM_NEWS_MIN: u64 = 1024;
 
 type HostIndex = u32;
+/// The host that was added first carries no content.
+const TRACKER: HostIndex = 0;
 
 /// One end of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,6 +107,8 @@ struct Host {
     /// The parcel that the downlink carries now: whose, how many bytes.
     down_carries: Option<End>,
     sent_wire: u64,
+    /// Bytes handed in for connections to anybody but the first host, the tracker.
+    sent_to_peers: u64,
 }
 
 #[derive(Debug)]
@@ -212,6 +216,7 @@ impl Fabric {
             down: FairQueue::default(),
             down_carries: None,
             sent_wire: 0,
+            sent_to_peers: 0,
         });
     }
 
@@ -291,6 +296,16 @@ impl Fabric {
             .map_or(0, |host| state.hosts[*host as usize].sent_wire)
     }
 
+    /// Bytes that a host's programs handed in for connections to peers.
+    #[must_use]
+    pub fn sent_to_peers(&self, ip: Ipv4Addr) -> u64 {
+        let state = self.0.borrow();
+        state
+            .by_ip
+            .get(&ip)
+            .map_or(0, |host| state.hosts[*host as usize].sent_to_peers)
+    }
+
     /// Bytes that are between a sender and a receiver now: the network's books balance when
     /// `sent = delivered + dropped + under way`.
     #[must_use]
@@ -298,12 +313,11 @@ impl Fabric {
         let state = self.0.borrow();
         let flows = state.conns.iter().filter(|c| c.live).flat_map(|c| &c.flows);
         let on_links: u64 = flows.map(Flow::held).sum();
-        let mailboxes = state.hosts.iter().flat_map(|h| &h.mailbox);
-        let unread: u64 = mailboxes
-            .map(|event| match event {
-                NetEvent::Data { data, .. } => data.len() as u64,
-                _ => 0,
-            })
+        let unread: u64 = state
+            .hosts
+            .iter()
+            .flat_map(|h| &h.mailbox)
+            .map(data_bytes)
             .sum();
         on_links + unread
     }
@@ -410,6 +424,8 @@ impl State {
             if let Some(waker) = host.waker.take() {
                 waker.wake();
             }
+        } else {
+            self.totals.dropped += data_bytes(&event);
         }
     }
 
@@ -892,7 +908,14 @@ impl Network for FabricNet {
         let Some(end) = state.end_of(host, conn) else {
             return;
         };
-        state.totals.sent += data.len() as u64;
+        let bytes = data.len() as u64;
+        state.totals.sent += bytes;
+        if state
+            .conn(end)
+            .is_some_and(|conn| !conn.hosts.contains(&TRACKER))
+        {
+            state.hosts[host as usize].sent_to_peers += bytes;
+        }
         if let Some(flow) = state.flow(end) {
             flow.push(data);
             state.offer(end);
@@ -905,9 +928,13 @@ impl Network for FabricNet {
         let Some(end) = state.end_of(host, conn) else {
             return state.forget_dial_to_nobody(host, conn);
         };
-        state.hosts[host as usize]
-            .mailbox
-            .retain(|event| event_conn(event) != Some(conn));
+        let mut unread = 0;
+        state.hosts[host as usize].mailbox.retain(|event| {
+            let gone = event_conn(event) == Some(conn);
+            unread += if gone { data_bytes(event) } else { 0 };
+            !gone
+        });
+        state.totals.dropped += unread;
         match how {
             CloseHow::Reset => state.reset_from(end),
             CloseHow::Finish => {
@@ -977,6 +1004,14 @@ impl Network for FabricNet {
     }
 }
 
+/// Payload bytes of an event.
+fn data_bytes(event: &NetEvent) -> u64 {
+    match event {
+        NetEvent::Data { data, .. } => data.len() as u64,
+        _ => 0,
+    }
+}
+
 fn event_conn(event: &NetEvent) -> Option<ConnId> {
     match event {
         NetEvent::Opened { conn, .. }
@@ -1000,6 +1035,12 @@ impl Drop for FabricNet {
         for end in ends {
             state.reset_from(end);
         }
+        let unread: u64 = state.hosts[host as usize]
+            .mailbox
+            .iter()
+            .map(data_bytes)
+            .sum();
+        state.totals.dropped += unread;
         let entry = &mut state.hosts[host as usize];
         entry.running = false;
         entry.listening = None;

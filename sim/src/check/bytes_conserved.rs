@@ -1,0 +1,124 @@
+//! Bytes are conserved: nobody receives what was not sent to it, and what a peer received is
+//! verified, failed its hash, or waits in a piece in progress.
+
+use std::collections::BTreeMap;
+
+use skep_engine::session::event::Event;
+use skep_engine::{Now, PieceIndex};
+
+use super::{Check, Log, Scene, Seen};
+use crate::scenario::Plan;
+use crate::trace::{Attack, WorldEvent};
+
+/// Keeps the books of every ordered pair of hosts, and of every host's pieces in progress.
+pub(super) struct BytesConserved {
+    /// Sent and not yet received, by (from, to).
+    under_way: BTreeMap<(usize, usize), u64>,
+    /// Received and not yet verified, by host.
+    in_progress: Vec<u64>,
+    complete: Vec<bool>,
+}
+
+impl BytesConserved {
+    pub(super) fn new(plan: &Plan) -> BytesConserved {
+        let hosts = plan.hosts.len();
+        BytesConserved {
+            under_way: BTreeMap::new(),
+            in_progress: vec![0; hosts],
+            complete: vec![false; hosts],
+        }
+    }
+
+    fn received(
+        &mut self,
+        from: Option<usize>,
+        to: usize,
+        len: u32,
+        seen: &Seen<'_>,
+        log: &mut Log,
+    ) {
+        let len = u64::from(len);
+        let open = from.and_then(|from| self.under_way.get_mut(&(from, to)));
+        let sent = open.as_ref().map_or(0, |open| **open);
+        log.require(sent >= len, seen.at, seen.host, || {
+            format!("received {len} bytes where {sent} were under way")
+        });
+        if let Some(open) = open {
+            *open = open.saturating_sub(len);
+        }
+    }
+
+    fn verified(
+        &mut self,
+        host: usize,
+        piece: PieceIndex,
+        seen: &Seen<'_>,
+        scene: &Scene<'_>,
+        log: &mut Log,
+    ) {
+        let len = u64::from(scene.content.geometry().piece_len(piece));
+        let held = self.in_progress[host];
+        log.require(held >= len, seen.at, seen.host, || {
+            format!("verified piece {piece} of {len} bytes having received {held}")
+        });
+        self.in_progress[host] = held.saturating_sub(len);
+    }
+}
+
+impl Check for BytesConserved {
+    fn name(&self) -> &'static str {
+        "bytes-conserved"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "what is received was sent, and what was received is verified, failed or in progress"
+    }
+
+    fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log) {
+        let Some(host) = seen.host else { return };
+        let at = |addr: &std::net::SocketAddr| scene.host_at(addr.ip());
+        match seen.event {
+            WorldEvent::Peer(Event::BlockSent { peer, len, .. })
+            | WorldEvent::Attack(Attack::Sent { to: peer, len }) => {
+                if let Some(to) = at(peer) {
+                    *self.under_way.entry((host, to)).or_default() += u64::from(*len);
+                }
+            }
+            WorldEvent::Peer(Event::BlockReceived { peer, len, .. }) => {
+                self.received(at(peer), host, *len, seen, log);
+                self.in_progress[host] += u64::from(*len);
+            }
+            WorldEvent::Peer(Event::BlockWasted { peer, len, .. })
+            | WorldEvent::Attack(Attack::Received { from: peer, len }) => {
+                self.received(at(peer), host, *len, seen, log);
+            }
+            WorldEvent::Peer(Event::PieceVerified { piece, .. }) => {
+                self.verified(host, *piece, seen, scene, log);
+            }
+            WorldEvent::Peer(Event::Completed) => {
+                self.complete[host] = true;
+                let rest = self.in_progress[host];
+                log.require(rest == 0, seen.at, seen.host, || {
+                    format!("complete with {rest} bytes in progress")
+                });
+            }
+            // A client's next life starts its unfinished pieces anew.
+            WorldEvent::Ended(_) => self.in_progress[host] = 0,
+            _ => {}
+        }
+    }
+
+    fn at_end(&mut self, at: Now, scene: &Scene<'_>, log: &mut Log) {
+        for (host, complete) in self.complete.iter().enumerate().filter(|(_, c)| **c) {
+            let disk = scene.disks[host].borrow();
+            let whole = scene
+                .content
+                .geometry()
+                .all_pieces()
+                .all(|p| disk.piece_is_true(p));
+            log.require(whole, at, Some(host), || {
+                format!("called itself complete ({complete}) without the whole content on disk")
+            });
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What must hold in every run: one file per invariant.
+//!
+//! Invariant: a check reads events and the disks, never a session; it counts how often it
+//! evaluated, so that one that never saw anything can be told from one that held.
+
+mod availability;
+mod block_states;
+mod bound_respected;
+mod bytes_conserved;
+mod false_bans;
+mod no_wrong_byte;
+mod time_advances;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde::Serialize;
+use skep_engine::Now;
+
+use crate::content::Content;
+use crate::disk::Disk;
+use crate::scenario::Plan;
+use crate::scenario::plan::Role;
+use crate::trace::WorldEvent;
+
+/// Something that did not hold.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Failure {
+    /// The check, expectation or rule.
+    pub check: String,
+    /// The peer at which it was seen, if at one.
+    pub peer: Option<String>,
+    /// When, simulated seconds.
+    pub at_s: f64,
+    /// What was seen.
+    pub message: String,
+}
+
+/// What checks may look at beside the event.
+pub struct Scene<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The content.
+    pub content: &'a Arc<Content>,
+    /// The disks, by host.
+    pub disks: &'a [Rc<RefCell<Disk>>],
+    /// Positions of hosts by address.
+    pub by_ip: &'a BTreeMap<IpAddr, usize>,
+}
+
+impl Scene<'_> {
+    /// The host at an address, by position in the plan.
+    #[must_use]
+    pub fn host_at(&self, ip: IpAddr) -> Option<usize> {
+        self.by_ip.get(&ip).copied()
+    }
+
+    /// Whether a host runs an honest peer.
+    #[must_use]
+    pub fn honest(&self, host: usize) -> bool {
+        self.plan.hosts[host].role != Role::Attacker
+    }
+}
+
+/// One event as a check sees it.
+pub struct Seen<'a> {
+    /// When.
+    pub at: Now,
+    /// Whose: a position in the plan's hosts; `None` for the tracker.
+    pub host: Option<usize>,
+    /// What.
+    pub event: &'a WorldEvent,
+}
+
+/// One invariant.
+pub trait Check {
+    /// Its name in output.
+    fn name(&self) -> &'static str;
+    /// What it promises, in one sentence.
+    fn sentence(&self) -> &'static str;
+    /// Looks at one event.
+    fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log);
+    /// Looks at the end of the run.
+    fn at_end(&mut self, _at: Now, _scene: &Scene<'_>, _log: &mut Log) {}
+}
+
+/// How often a check evaluated, and what it found.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// Evaluations.
+    pub evaluations: u64,
+    /// Findings; the first few are kept, all are counted.
+    pub failures: Vec<(Now, Option<usize>, String)>,
+    /// Findings in all.
+    pub failed: u64,
+}
+
+/// Findings kept per check.
+const FAILURES_KEPT: usize = 5;
+
+impl Log {
+    /// Evaluates once: `holds`, or a finding at this host.
+    pub fn require(
+        &mut self,
+        holds: bool,
+        at: Now,
+        host: Option<usize>,
+        message: impl FnOnce() -> String,
+    ) {
+        self.evaluations += 1;
+        if !holds {
+            self.failed += 1;
+            if self.failures.len() < FAILURES_KEPT {
+                self.failures.push((at, host, message()));
+            }
+        }
+    }
+}
+
+/// All invariants, fresh.
+#[must_use]
+pub fn all(plan: &Plan) -> Vec<Box<dyn Check>> {
+    vec![
+        Box::new(no_wrong_byte::NoWrongByte::new(plan)),
+        Box::new(bytes_conserved::BytesConserved::new(plan)),
+        Box::new(bound_respected::BoundRespected::new(plan)),
+        Box::new(availability::Availability),
+        Box::new(block_states::BlockStates),
+        Box::new(false_bans::FalseBans),
+        Box::new(time_advances::TimeAdvances::default()),
+    ]
+}

@@ -1,0 +1,70 @@
+//! No wrong byte is ever marked as verified, or served by an honest peer.
+
+use skep_engine::bits::BitSet;
+use skep_engine::session::event::Event;
+
+use super::{Check, Log, Scene, Seen};
+use crate::scenario::Plan;
+use crate::trace::WorldEvent;
+
+/// Compares what is on disk with the content whenever a session calls a piece good, and remembers
+/// which pieces a peer may serve.
+pub(super) struct NoWrongByte {
+    verified: Vec<BitSet>,
+}
+
+impl NoWrongByte {
+    pub(super) fn new(plan: &Plan) -> NoWrongByte {
+        NoWrongByte {
+            verified: vec![BitSet::default(); plan.hosts.len()],
+        }
+    }
+}
+
+impl Check for NoWrongByte {
+    fn name(&self) -> &'static str {
+        "no-wrong-byte"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "no wrong byte is ever marked or served as verified"
+    }
+
+    fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log) {
+        let (Some(host), WorldEvent::Peer(event)) = (seen.host, seen.event) else {
+            return;
+        };
+        let disk = scene.disks[host].borrow();
+        match event {
+            Event::Started { have } => {
+                let geometry = scene.content.geometry();
+                let mut held = BitSet::empty(geometry.pieces);
+                for piece in geometry.all_pieces().filter(|p| disk.piece_is_true(*p)) {
+                    held.insert(piece);
+                }
+                let count = held.count();
+                log.require(count == *have, seen.at, seen.host, || {
+                    format!("started with {have} verified pieces; the disk holds {count}")
+                });
+                self.verified[host] = held;
+            }
+            Event::PieceVerified { piece, good } => {
+                let truth = disk.piece_is_true(*piece);
+                log.require(truth == *good, seen.at, seen.host, || {
+                    let called = if *good { "good" } else { "bad" };
+                    format!("piece {piece} was called {called}, which it is not")
+                });
+                if *good {
+                    self.verified[host].insert(*piece);
+                }
+            }
+            Event::BlockSent { piece, begin, .. } => {
+                let fine = self.verified[host].contains(*piece) && disk.piece_is_true(*piece);
+                log.require(fine, seen.at, seen.host, || {
+                    format!("served piece {piece} at {begin}, which is not verified")
+                });
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Virtual time never goes back, and no instant holds more events than a swarm could make.
+
+use skep_engine::Now;
+
+use super::{Check, Log, Scene, Seen};
+
+/// Events of one host in one instant beyond which it is thought to spin. A host that joins a full
+/// swarm hears of every neighbour's bitfield at once; a million is far above any of that.
+const PER_INSTANT_MAX: u64 = 1_000_000;
+
+/// Looks at the time of every event.
+#[derive(Default)]
+pub(super) struct TimeAdvances {
+    last: Now,
+    in_instant: u64,
+}
+
+impl Check for TimeAdvances {
+    fn name(&self) -> &'static str {
+        "time-advances"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "virtual time advances and never goes back"
+    }
+
+    fn on_event(&mut self, seen: &Seen<'_>, _scene: &Scene<'_>, log: &mut Log) {
+        if seen.at != self.last {
+            self.in_instant = 0;
+        }
+        self.in_instant += 1;
+        let (last, many) = (self.last, self.in_instant > PER_INSTANT_MAX);
+        log.require(seen.at >= last && !many, seen.at, seen.host, || {
+            if many {
+                format!("more than {PER_INSTANT_MAX} events at one instant")
+            } else {
+                format!("time went back from {last}")
+            }
+        });
+        self.last = self.last.max(seen.at);
+    }
+}

@@ -1,0 +1,89 @@
+//! Owns the content of a run: generated from the seed, held once however many peers hold it.
+
+use bytes::Bytes;
+use rand::Rng;
+use skep_engine::metainfo::create::{self, CreateOptions, Layout, PieceHasher};
+use skep_engine::metainfo::{Geometry, Metainfo};
+use skep_engine::{BlockRange, PieceIndex};
+
+use crate::scenario::plan::TorrentPlan;
+use crate::seed;
+
+/// The content of a torrent and the metainfo file that describes it.
+#[derive(Debug)]
+pub struct Content {
+    /// The metainfo file, created and read like any other.
+    pub metainfo: Metainfo,
+    bytes: Bytes,
+}
+
+impl Content {
+    /// Generates the content that this seed gives, and hashes it.
+    ///
+    /// # Panics
+    /// When the plan's sizes make no torrent; a scenario with such sizes is refused earlier.
+    #[must_use]
+    pub fn generate(plan: &TorrentPlan, seed: u64, announce: &str) -> Content {
+        let total: u64 = plan.files.iter().map(|(_, len)| len).sum();
+        let mut bytes = vec![0; usize::try_from(total).expect("a scenario's content is bounded")];
+        seed::stream(seed, "content").fill_bytes(&mut bytes);
+        let mut hasher = PieceHasher::new(plan.piece_bytes);
+        hasher.update(&bytes);
+        let layout = match &plan.files[..] {
+            [(_, len)] => Layout::OneFile(*len),
+            files => {
+                let parts = |path: &str| path.split('/').map(str::to_owned).collect();
+                Layout::Folder(
+                    files
+                        .iter()
+                        .map(|(path, len)| (parts(path), *len))
+                        .collect(),
+                )
+            }
+        };
+        let name = match &plan.files[..] {
+            [(name, _)] => name.as_str(),
+            _ => "content",
+        };
+        let options = CreateOptions {
+            announce: vec![announce.to_owned()],
+            ..CreateOptions::default()
+        };
+        let file = create::encode(name, &layout, plan.piece_bytes, &hasher.finish(), &options);
+        let metainfo = Metainfo::parse(&file).expect("what we create can be read");
+        Content {
+            metainfo,
+            bytes: Bytes::from(bytes),
+        }
+    }
+
+    /// Its sizes.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        self.metainfo.geometry
+    }
+
+    /// The true bytes of a range inside a piece, uncopied.
+    ///
+    /// # Panics
+    /// When the range is not inside its piece.
+    #[must_use]
+    pub fn slice(&self, range: BlockRange) -> Bytes {
+        let from = usize::try_from(self.geometry().offset(range.piece)).expect("in memory")
+            + range.begin as usize;
+        self.bytes.slice(from..from + range.len as usize)
+    }
+
+    /// Whether these are the true bytes of a range: recognised by address, else by comparison.
+    #[must_use]
+    pub fn is_true(&self, range: BlockRange, data: &[u8]) -> bool {
+        let truth = self.slice(range);
+        truth.len() == data.len() && (truth.as_ptr() == data.as_ptr() || truth == data)
+    }
+
+    /// SHA-1 of a piece as the metainfo file says.
+    #[must_use]
+    pub fn piece_hash(&self, piece: PieceIndex) -> [u8; 20] {
+        self.metainfo.piece_hashes[piece.at()]
+    }
+}

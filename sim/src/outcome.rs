@@ -1,0 +1,179 @@
+//! Owns what a run gives: the verdict, what every peer did, and the numbers of the whole.
+//!
+//! Invariant: an outcome is a function of the plan, but for `cpu_seconds`, which the campaign
+//! measures around it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::bounds::Bound;
+use crate::check::Failure;
+use crate::scenario::plan::Role;
+
+/// How a run ended, in the order in which several runs' worst is told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Everything held.
+    Pass,
+    /// A piece has no copy left among the honest peers online; no failure unless completion was
+    /// expected.
+    Unfinishable,
+    /// Something that the scenario names never happened.
+    Vacuous,
+    /// A peer that could have finished did not.
+    Liveness,
+    /// An expectation of the scenario did not hold.
+    Expectation,
+    /// An invariant did not hold.
+    Invariant,
+}
+
+impl Verdict {
+    /// The word in output.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Pass => "pass",
+            Verdict::Unfinishable => "unfinishable",
+            Verdict::Vacuous => "vacuous",
+            Verdict::Liveness => "liveness",
+            Verdict::Expectation => "expectation",
+            Verdict::Invariant => "invariant",
+        }
+    }
+
+    /// The process's exit code for a run with this verdict.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Verdict::Pass | Verdict::Unfinishable => 0,
+            Verdict::Expectation | Verdict::Invariant => 1,
+            Verdict::Liveness => 2,
+            Verdict::Vacuous => 4,
+        }
+    }
+}
+
+/// What one host did.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PeerOutcome {
+    /// Its name.
+    pub name: String,
+    /// Its group.
+    pub group: String,
+    /// What it was when it joined.
+    pub role: Role,
+    /// When it first joined, seconds; planned if it never did.
+    pub joined_s: f64,
+    /// When it held everything, seconds; `None` for who joined complete or never finished.
+    pub completed_s: Option<f64>,
+    /// First block received, seconds.
+    pub first_block_s: Option<f64>,
+    /// First piece verified, seconds.
+    pub first_piece_s: Option<f64>,
+    /// Payload bytes received, of use or not.
+    pub downloaded: u64,
+    /// Payload bytes sent.
+    pub uploaded: u64,
+    /// Payload bytes received that brought nothing.
+    pub wasted: u64,
+    /// Of them: blocks that were there already.
+    pub duplicates: u64,
+    /// Of them: blocks of pieces that failed their hash.
+    pub hash_failed: u64,
+    /// Honest peers that banned it.
+    pub banned_by: u32,
+    /// Announces that the tracker answered.
+    pub announces: u32,
+    /// Seconds online.
+    pub online_s: f64,
+    /// Bytes sent to peers that are no payload.
+    pub control: u64,
+    /// Its uplink, bytes per second.
+    pub up: u64,
+    /// How often its attack acted.
+    pub acted: u64,
+}
+
+impl PeerOutcome {
+    /// Whether it ran the engine.
+    #[must_use]
+    pub fn honest(&self) -> bool {
+        self.role != Role::Attacker
+    }
+}
+
+/// One run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Outcome {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// The network it ran on.
+    pub network: &'static str,
+    /// The rolling hash of its trace.
+    pub trace_hash: String,
+    /// Events in its trace.
+    pub events: u64,
+    /// Simulated seconds.
+    pub sim_seconds: f64,
+    /// CPU seconds of the run's thread.
+    pub cpu_seconds: f64,
+    /// Blocks that honest peers received.
+    pub blocks: u64,
+    /// The physical limit of the last completion.
+    pub bound: Bound,
+    /// Bytes of the content.
+    pub content_bytes: u64,
+    /// Pieces of the content.
+    pub pieces: u32,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What did not hold.
+    pub failures: Vec<Failure>,
+    /// Every host.
+    pub peers: Vec<PeerOutcome>,
+    /// Evaluations by check.
+    pub checks: BTreeMap<&'static str, u64>,
+    /// Copies of the rarest piece among honest peers online: at its lowest, and at the end.
+    pub copies_min: u32,
+    /// The same at the end.
+    pub copies_end: u32,
+    /// Payload sent over what the uplinks could carry, between 10 % and 90 % of completions.
+    pub utilisation: Option<f64>,
+    /// How often each word of `sometimes` happened.
+    pub sometimes: BTreeMap<&'static str, u64>,
+    /// How often each random disturbance that the scenario asks for happened.
+    pub random: BTreeMap<String, u64>,
+}
+
+impl Outcome {
+    /// Payload bytes sent by those who joined as seeds.
+    #[must_use]
+    pub fn seed_uploaded(&self) -> u64 {
+        self.peers
+            .iter()
+            .filter(|p| p.role == Role::Seed)
+            .map(|p| p.uploaded)
+            .sum()
+    }
+
+    /// Completion times since the start of the run, seconds, of the honest leechers, sorted.
+    #[must_use]
+    pub fn completions(&self) -> Vec<f64> {
+        let honest = self.peers.iter().filter(|p| p.role == Role::Leecher);
+        let mut times: Vec<f64> = honest.filter_map(|p| p.completed_s).collect();
+        times.sort_by(f64::total_cmp);
+        times
+    }
+
+    /// The last completion over the bound, when everybody finished.
+    #[must_use]
+    pub fn times_bound(&self) -> Option<f64> {
+        let last = *self.completions().last()?;
+        (self.bound.seconds > 0.0).then(|| last / self.bound.seconds)
+    }
+}

@@ -1,0 +1,285 @@
+//! Owns the verdict: who is done, who should be, and what the numbers say.
+//!
+//! Invariant: an outcome's verdict is the worst of its findings: a broken invariant, an expectation
+//! that does not hold, a peer that could have finished and did not, something that never happened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skep_engine::Now;
+
+use crate::bounds::Bound;
+use crate::check::Failure;
+use crate::content::Content;
+use crate::evaluate;
+use crate::network::fabric::Fabric;
+use crate::outcome::{Outcome, PeerOutcome, Verdict};
+use crate::scenario::plan::{EndKind, Role};
+
+use super::Ended;
+use super::recorder::{Recorder, Tally};
+
+/// Whether nobody is left to wait for: every leecher has finished, or is gone for good.
+pub(super) fn done(recorder: &Recorder) -> bool {
+    let hosts = recorder.plan.hosts.iter().zip(&recorder.tallies);
+    let mut leechers = hosts.filter(|(h, _)| h.role == Role::Leecher);
+    leechers.all(|(_, t)| t.completed.is_some() || t.whole || t.gone_for_good)
+}
+
+/// The least time that what is missing at the honest peers online takes, were everything ideal.
+pub(super) fn missing_bound(recorder: &Recorder, content: &Arc<Content>) -> Duration {
+    let geometry = content.geometry();
+    let (mut up, mut missing, mut longest) = (0, 0, 0.0f64);
+    for ((host, tally), disk) in recorder
+        .plan
+        .hosts
+        .iter()
+        .zip(&recorder.tallies)
+        .zip(&recorder.disks)
+    {
+        if tally.online_since.is_none() || host.role == Role::Attacker {
+            continue;
+        }
+        up += host.link.up;
+        let disk = disk.borrow();
+        let lacks = geometry.all_pieces().filter(|p| !disk.piece_is_true(*p));
+        let lacks: u64 = lacks.map(|p| u64::from(geometry.piece_len(p))).sum();
+        missing += lacks;
+        longest = longest.max(lacks as f64 / host.link.down.max(1) as f64);
+    }
+    Duration::from_secs_f64(longest.max(missing as f64 / up.max(1) as f64))
+}
+
+fn peer(recorder: &Recorder, host: usize, end: Now, fabric: &Fabric) -> PeerOutcome {
+    let plan = &recorder.plan.hosts[host];
+    let tally: &Tally = &recorder.tallies[host];
+    let secs = |at: Option<Now>| at.map(Now::as_secs_f64);
+    let online = tally.online_ns + tally.online_since.map_or(0, |since| end.0 - since.0);
+    let wasted = tally.duplicates + tally.unrequested;
+    PeerOutcome {
+        name: plan.name.clone(),
+        group: plan.group.clone(),
+        role: plan.role,
+        joined_s: tally.joined.unwrap_or(plan.sessions[0].join).as_secs_f64(),
+        completed_s: secs(tally.completed),
+        first_block_s: secs(tally.first_block),
+        first_piece_s: secs(tally.first_piece),
+        downloaded: tally.gained + wasted,
+        uploaded: tally.uploaded,
+        wasted: wasted + tally.hash_failed,
+        duplicates: tally.duplicates,
+        hash_failed: tally.hash_failed,
+        banned_by: tally.banned_by,
+        announces: tally.announces,
+        online_s: Now(online).as_secs_f64(),
+        control: fabric.sent_to_peers(plan.ip).saturating_sub(tally.uploaded),
+        up: plan.link.up,
+        acted: tally.acted,
+    }
+}
+
+/// Payload sent over capacity between 10 % and 90 % of the completions.
+fn utilisation(recorder: &Recorder) -> Option<f64> {
+    let n = recorder.samples.len();
+    let (from, to) = (n / 10, (n * 9 / 10).checked_sub(usize::from(n >= 10))?);
+    let (first, last) = (recorder.samples.get(from)?, recorder.samples.get(to)?);
+    // With few completions, or all at once, the window is from the start to the last of them.
+    let (sent, capacity) = if last.capacity > first.capacity {
+        (last.sent - first.sent, last.capacity - first.capacity)
+    } else {
+        (last.sent, last.capacity)
+    };
+    (capacity > 0.0).then(|| sent as f64 / capacity)
+}
+
+/// Everything that a run gives.
+pub(super) fn outcome(
+    recorder: &mut Recorder,
+    content: &Arc<Content>,
+    fabric: &Fabric,
+    bound: Bound,
+    ended: Ended,
+    end: Now,
+) -> Outcome {
+    recorder.note_copies();
+    let (invariants, checks) = recorder.finish(end);
+    let (trace_hash, events) = recorder.trace.hash();
+    let resets = fabric.totals().resets;
+    let mut sometimes = recorder.sometimes.clone();
+    if resets > 0 {
+        sometimes.insert("connection-reset", resets);
+    }
+    let mut outcome = Outcome {
+        scenario: recorder.plan.scenario.clone(),
+        seed: recorder.plan.seed,
+        network: "fabric",
+        trace_hash: trace_hash.to_string(),
+        events,
+        sim_seconds: end.as_secs_f64(),
+        cpu_seconds: 0.0,
+        blocks: recorder.blocks,
+        bound,
+        content_bytes: content.geometry().total,
+        pieces: content.geometry().pieces,
+        verdict: Verdict::Pass,
+        failures: Vec::new(),
+        peers: (0..recorder.plan.hosts.len())
+            .map(|h| peer(recorder, h, end, fabric))
+            .collect(),
+        checks,
+        copies_min: recorder.copies_min.unwrap_or(0),
+        copies_end: recorder.rarest(),
+        utilisation: utilisation(recorder),
+        sometimes,
+        random: random(recorder, resets),
+    };
+    let mut findings = Vec::new();
+    findings.extend(invariants.into_iter().map(|f| (Verdict::Invariant, f)));
+    findings.extend(books(fabric, end).map(|f| (Verdict::Invariant, f)));
+    // What a broken run expected, finished or did is not worth telling.
+    if !matches!(ended, Ended::Broken(_)) {
+        let expected = evaluate::expectations(&recorder.plan, &outcome);
+        findings.extend(expected.into_iter().map(|f| (Verdict::Expectation, f)));
+        if let Ended::Deadline(at) = ended {
+            findings.extend(liveness(recorder, at));
+        }
+        findings.extend(
+            vacuous(recorder, end)
+                .into_iter()
+                .map(|f| (Verdict::Vacuous, f)),
+        );
+    }
+    outcome.verdict = findings
+        .iter()
+        .map(|(v, _)| *v)
+        .max()
+        .unwrap_or(Verdict::Pass);
+    outcome.failures = findings.into_iter().map(|(_, failure)| failure).collect();
+    outcome
+}
+
+/// The network's own books: what was handed in is delivered, dropped or under way.
+fn books(fabric: &Fabric, end: Now) -> Option<Failure> {
+    let totals = fabric.totals();
+    let under_way = fabric.under_way();
+    let accounted = totals.delivered + totals.dropped + under_way;
+    (totals.sent != accounted).then(|| Failure {
+        check: "network-books".into(),
+        peer: None,
+        at_s: end.as_secs_f64(),
+        message: format!(
+            "{} bytes were sent; {} delivered, {} dropped and {under_way} under way",
+            totals.sent, totals.delivered, totals.dropped
+        ),
+    })
+}
+
+/// Honest peers that are online at the deadline and not complete, and why.
+fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
+    let hosts = recorder.plan.hosts.iter().zip(&recorder.tallies);
+    let waiting: Vec<_> = hosts
+        .filter(|(h, t)| h.role != Role::Attacker && t.online_since.is_some() && !t.whole)
+        .collect();
+    let lost = recorder.rarest() == 0;
+    let verdict = if lost {
+        Verdict::Unfinishable
+    } else {
+        Verdict::Liveness
+    };
+    let failures = waiting.iter().map(|(host, tally)| {
+        let why = if lost {
+            "a piece has no copy left among the honest peers online"
+        } else {
+            "every piece has a copy among the honest peers online"
+        };
+        let message = format!(
+            "not complete when the settling time was over, with {} bytes received: {why}",
+            tally.gained
+        );
+        let peer = Some(host.name.clone());
+        (
+            verdict,
+            Failure {
+                check: verdict.word().into(),
+                peer,
+                at_s: at.as_secs_f64(),
+                message,
+            },
+        )
+    });
+    failures.collect()
+}
+
+/// What the plan schedules and never happened.
+fn vacuous(recorder: &Recorder, end: Now) -> Vec<Failure> {
+    let plan = &recorder.plan;
+    let mut failures = Vec::new();
+    let mut tell = |check: &str, message: String| {
+        let (peer, at_s) = (None, end.as_secs_f64());
+        failures.push(Failure {
+            check: check.to_owned(),
+            peer,
+            at_s,
+            message,
+        });
+    };
+    for fault in &plan.faults {
+        let hit = plan.hosts.iter().zip(&recorder.tallies);
+        let hit = hit
+            .filter(|(h, t)| fault.hosts.contains(&h.name) && t.crashes > 0)
+            .count();
+        if hit == 0 {
+            tell(
+                "vacuous",
+                format!("the fault {} never hit anybody", fault.name),
+            );
+        }
+    }
+    let mut groups: Vec<&str> = Vec::new();
+    for host in &plan.hosts {
+        let sure = host
+            .attack
+            .as_ref()
+            .is_some_and(|a| a.probability_ppm == 1_000_000);
+        if sure && !groups.contains(&host.group.as_str()) {
+            groups.push(&host.group);
+        }
+    }
+    for group in groups {
+        let members = plan
+            .hosts
+            .iter()
+            .zip(&recorder.tallies)
+            .filter(|(h, _)| h.group == group);
+        if members.map(|(_, t)| t.acted).sum::<u64>() == 0 {
+            tell("vacuous", format!("the attackers of {group} never acted"));
+        }
+    }
+    failures
+}
+
+/// Random disturbances that the plan asks for, and how often each happened in this run.
+fn random(recorder: &Recorder, resets: u64) -> std::collections::BTreeMap<String, u64> {
+    let mut happened = std::collections::BTreeMap::new();
+    for (host, tally) in recorder.plan.hosts.iter().zip(&recorder.tallies) {
+        if host.link.reset_every.is_some() {
+            happened.insert("connection resets".to_owned(), resets);
+        }
+        let churned = |s: &crate::scenario::plan::SessionPlan| {
+            s.end.is_some_and(|(_, kind)| kind == EndKind::Leave)
+        };
+        if host.sessions.iter().any(churned) {
+            let name = format!("churn of {}", host.group);
+            *happened.entry(name).or_default() += u64::from(tally.churned);
+        }
+        if host
+            .attack
+            .as_ref()
+            .is_some_and(|a| a.probability_ppm < 1_000_000)
+        {
+            let name = format!("attacks of {}", host.group);
+            *happened.entry(name).or_default() += tally.acted;
+        }
+    }
+    happened
+}

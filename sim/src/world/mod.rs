@@ -1,0 +1,339 @@
+//! One run: builds the hosts of a plan, lets them live until the end, and says what happened.
+//!
+//! Invariant: one thread, one paused runtime, one seed. Nothing here reads a clock, a file or the
+//! environment; a panic of any host's task ends the run.
+
+mod judge;
+mod recorder;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use skep_engine::node::spawn::Tasks;
+use skep_engine::node::tracker_server::TrackerHost;
+use skep_engine::tracker::http::{HttpTarget, announce_target};
+use skep_engine::tracker::swarm::SwarmConfig;
+use skep_engine::{Now, PeerId};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, Sleep};
+
+use crate::actor::engine_peer::{EnginePeer, PEER_PORT};
+use crate::actor::raw::{RawPeer, RawSetup};
+use crate::actor::{self};
+use crate::bounds;
+use crate::content::Content;
+use crate::disk::Disk;
+use crate::network::fabric::Fabric;
+use crate::outcome::Outcome;
+use crate::scenario::Plan;
+use crate::scenario::plan::{HostPlan, LinkPlan, Role};
+use crate::seed;
+use crate::trace::{Trace, WorldEvent};
+
+use recorder::Recorder;
+
+/// The tracker's address in every simulated network.
+const TRACKER_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+/// The tracker's port.
+const TRACKER_PORT: u16 = 6969;
+/// The tracker's links: never the bottleneck.
+const TRACKER_LINK: LinkPlan = LinkPlan {
+    up: 125_000_000,
+    down: 125_000_000,
+    latency: Duration::from_millis(20),
+    jitter: Duration::ZERO,
+    loss_ppm: 0,
+    reset_every: None,
+};
+
+/// Runs a plan to its end. `lines` takes the trace, one JSON object per event.
+///
+/// # Errors
+/// When the trace cannot be written.
+///
+/// # Panics
+/// When a host's task panics: a bug in Skep.
+pub fn run(plan: &Plan, lines: Option<Box<dyn Write>>) -> io::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let mut world = World::new(plan, Trace::new(lines));
+        let ended = world.live().await;
+        world.judge(ended)
+    })
+}
+
+/// A run that is going on.
+struct World {
+    plan: Rc<Plan>,
+    content: Arc<Content>,
+    fabric: Fabric,
+    recorder: Rc<RefCell<Recorder>>,
+    tasks: Tasks,
+    epoch: Instant,
+    /// The run ends here at the latest: the time limit, or earlier when the settling time is over.
+    deadline: Now,
+    settle_from: Option<Now>,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ended {
+    /// Everybody who could finish did.
+    Done(Now),
+    /// The settling time or the time limit is over.
+    Deadline(Now),
+    /// An invariant broke.
+    Broken(Now),
+}
+
+impl Ended {
+    fn at(self) -> Now {
+        match self {
+            Ended::Done(at) | Ended::Deadline(at) | Ended::Broken(at) => at,
+        }
+    }
+}
+
+impl World {
+    fn new(plan: &Plan, trace: Trace) -> World {
+        let plan = Rc::new(plan.clone());
+        let epoch = Instant::now();
+        let announce = format!("http://{TRACKER_IP}:{TRACKER_PORT}/announce");
+        let target = announce_target(&announce).expect("our own address");
+        let content = Arc::new(Content::generate(&plan.torrent, plan.seed, &announce));
+        let fabric = Fabric::new(plan.seed, epoch);
+        fabric.add_host(TRACKER_IP, TRACKER_LINK);
+        let mut disks = Vec::new();
+        for host in &plan.hosts {
+            fabric.add_host(host.ip, host.link.clone());
+            let mut disk = Disk::new(Arc::clone(&content));
+            let all = host.role == Role::Seed && host.have.is_empty();
+            let geometry = content.geometry();
+            disk.preload(
+                geometry
+                    .all_pieces()
+                    .filter(|p| all || host.have.contains(&p.0)),
+            );
+            disks.push(Rc::new(RefCell::new(disk)));
+        }
+        let recorder = Recorder::new(Rc::clone(&plan), Arc::clone(&content), disks, trace);
+        let recorder = Rc::new(RefCell::new(recorder));
+        let deadline = plan.time_limit;
+        let mut world = World {
+            plan,
+            content,
+            fabric,
+            recorder,
+            tasks: Tasks::new(),
+            epoch,
+            deadline,
+            settle_from: None,
+        };
+        world.start_tracker();
+        for host in 0..world.plan.hosts.len() {
+            match world.plan.hosts[host].role {
+                Role::Seed | Role::Leecher => world.start_peer(host, &target),
+                Role::Attacker => world.start_attacker(host, &target),
+            }
+        }
+        let fabric = world.fabric.clone();
+        world
+            .tasks
+            .spawn("network", async move { fabric.drive().await });
+        world
+    }
+
+    fn start_tracker(&mut self) {
+        let config = SwarmConfig {
+            interval: self.plan.tracker.interval,
+            interval_min: self.plan.tracker.interval_min,
+            answer_max: self.plan.tracker.peers_max,
+            ..SwarmConfig::default()
+        };
+        let recorder = Rc::clone(&self.recorder);
+        let tracker = TrackerHost::new(
+            self.fabric.attach(TRACKER_IP),
+            SocketAddr::from((TRACKER_IP, TRACKER_PORT)),
+            config,
+            seed::stream(self.plan.seed, "tracker"),
+            self.epoch,
+            move |at, event| recorder.borrow_mut().on_tracker(at, event),
+        );
+        let tracker = tracker.expect("the tracker's port is free");
+        self.tasks.spawn("tracker", async move {
+            let never = tracker.run().await;
+            match never {}
+        });
+    }
+
+    fn start_peer(&mut self, host: usize, tracker: &HttpTarget) {
+        let plan = self.plan.hosts[host].clone();
+        let sessions = plan.sessions.clone();
+        let peer = EnginePeer {
+            plan,
+            seed: self.plan.seed,
+            fabric: self.fabric.clone(),
+            content: Arc::clone(&self.content),
+            disk: Rc::clone(&self.recorder.borrow().disks[host]),
+            tracker: tracker.clone(),
+            epoch: self.epoch,
+        };
+        let recorder = Rc::clone(&self.recorder);
+        let epoch = self.epoch;
+        self.tasks.spawn("peer", async move {
+            for (life, stay) in sessions.iter().enumerate() {
+                sleep_until(epoch, stay.join).await;
+                recorder
+                    .borrow_mut()
+                    .on_host(now(epoch), host, &WorldEvent::Joined);
+                let hears = Rc::clone(&recorder);
+                let observer = Box::new(move |at: Now, event: &_| {
+                    let event = WorldEvent::Peer(Clone::clone(event));
+                    hears.borrow_mut().on_host(at, host, &event);
+                });
+                let ended = peer.stay(life, stay.end, observer).await;
+                let last = ended.is_none() || life + 1 == sessions.len();
+                let mut recorder = recorder.borrow_mut();
+                recorder.tallies[host].gone_for_good = last;
+                recorder.on_host(now(epoch), host, &WorldEvent::Ended(ended));
+                if last {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn start_attacker(&mut self, host: usize, tracker: &HttpTarget) {
+        let HostPlan {
+            name,
+            ip,
+            sessions,
+            attack,
+            ..
+        } = self.plan.hosts[host].clone();
+        let attack = attack.expect("validation gives every attacker an attack");
+        let stream =
+            |purpose: &str| seed::stream(self.plan.seed, &format!("peer/{name}/{purpose}"));
+        let attacker = actor::attacker(&attack, &self.content, stream("attack"));
+        let attacker = attacker.expect("validation refuses unknown attacks");
+        let (fabric, tracker, epoch) = (self.fabric.clone(), tracker.clone(), self.epoch);
+        let recorder = Rc::clone(&self.recorder);
+        let geometry = self.content.geometry();
+        let info_hash = self.content.metainfo.info_hash;
+        let peer_id = PeerId::random(&mut stream("id"));
+        self.tasks.spawn("attacker", async move {
+            let stay = sessions[0];
+            sleep_until(epoch, stay.join).await;
+            recorder
+                .borrow_mut()
+                .on_host(now(epoch), host, &WorldEvent::Joined);
+            let hears = Rc::clone(&recorder);
+            let raw = RawPeer::new(RawSetup {
+                net: fabric.attach(ip),
+                plan: attack,
+                attacker,
+                listen: SocketAddr::from((ip, PEER_PORT)),
+                info_hash,
+                peer_id,
+                total: geometry.total,
+                bitfield_bytes: geometry.bitfield_bytes(),
+                tracker,
+                epoch,
+                observer: Rc::new(move |attack| {
+                    let event = WorldEvent::Attack(attack);
+                    hears.borrow_mut().on_host(now(epoch), host, &event);
+                }),
+            });
+            let end = stay.end.map_or(Now::NEVER, |(at, _)| at);
+            if end == Now::NEVER {
+                return raw.run().await;
+            }
+            let end_at = epoch + Duration::from_nanos(end.0);
+            // Until its stay is over: an attacker never ends by itself.
+            let _ = tokio::time::timeout_at(end_at, raw.run()).await;
+            let event = WorldEvent::Ended(stay.end.map(|(_, kind)| kind));
+            recorder.borrow_mut().on_host(now(epoch), host, &event);
+        });
+    }
+
+    /// Lets the world live until there is nothing left to wait for.
+    async fn live(&mut self) -> Ended {
+        let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
+        poll_fn(|cx| self.poll_live(cx, timer.as_mut())).await
+    }
+
+    fn poll_live(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Ended> {
+        self.tasks.poll_panics(cx);
+        let at = now(self.epoch);
+        let mut recorder = self.recorder.borrow_mut();
+        recorder.waker = Some(cx.waker().clone());
+        if recorder.first_failure.is_some() {
+            return Poll::Ready(Ended::Broken(at));
+        }
+        if at > Now::START && recorder.copies_min.is_none() {
+            recorder.note_copies();
+        }
+        if self.plan.hosts.iter().any(|h| h.role == Role::Leecher) && judge::done(&recorder) {
+            return Poll::Ready(Ended::Done(at));
+        }
+        let last = self.plan.last_disturbance();
+        if self.settle_from.is_none() && at >= last {
+            self.settle_from = Some(at);
+            let rest = judge::missing_bound(&recorder, &self.content);
+            self.deadline = self
+                .deadline
+                .min(at.after(self.plan.settle).after(rest * 4));
+        }
+        if at >= self.deadline {
+            return Poll::Ready(Ended::Deadline(at));
+        }
+        drop(recorder);
+        let next = match (self.settle_from, at > Now::START) {
+            (_, false) => Now(1),
+            (None, _) => last.min(self.deadline),
+            (Some(_), _) => self.deadline,
+        };
+        timer
+            .as_mut()
+            .reset(self.epoch + Duration::from_nanos(next.0));
+        // A timer that is due already asks for another look.
+        if std::future::Future::poll(timer, cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn judge(&mut self, ended: Ended) -> io::Result<Outcome> {
+        let mut recorder = self.recorder.borrow_mut();
+        recorder.trace.finish()?;
+        let bound = bounds::last_completion(&self.plan);
+        let at = ended.at();
+        Ok(judge::outcome(
+            &mut recorder,
+            &self.content,
+            &self.fabric,
+            bound,
+            ended,
+            at,
+        ))
+    }
+}
+
+fn now(epoch: Instant) -> Now {
+    Now::START.after(Instant::now().duration_since(epoch))
+}
+
+async fn sleep_until(epoch: Instant, at: Now) {
+    tokio::time::sleep_until(epoch + Duration::from_nanos(at.0)).await;
+}

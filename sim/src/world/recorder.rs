@@ -1,0 +1,342 @@
+//! Owns what is seen of a run: every event passes through here once, in order, to the trace, the
+//! checks and the statistics.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use skep_engine::Now;
+use skep_engine::node::tracker_server::TrackerEvent;
+use skep_engine::session::event::{Event, Waste};
+
+use crate::check::{self, Check, Failure, Log, Scene, Seen};
+use crate::content::Content;
+use crate::disk::Disk;
+use crate::scenario::Plan;
+use crate::scenario::plan::{EndKind, Role};
+use crate::trace::{Attack, Trace, WorldEvent};
+
+/// What one host has done so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) online_since: Option<Now>,
+    pub(super) online_ns: u64,
+    pub(super) joined: Option<Now>,
+    pub(super) completed: Option<Now>,
+    pub(super) first_block: Option<Now>,
+    pub(super) first_piece: Option<Now>,
+    pub(super) gained: u64,
+    pub(super) duplicates: u64,
+    pub(super) unrequested: u64,
+    pub(super) hash_failed: u64,
+    pub(super) uploaded: u64,
+    pub(super) banned_by: u32,
+    pub(super) announces: u32,
+    pub(super) acted: u64,
+    pub(super) crashes: u32,
+    pub(super) churned: u32,
+    /// Its last planned stay is over, or its user left.
+    pub(super) gone_for_good: bool,
+    pub(super) whole: bool,
+}
+
+/// A sample for utilisation, taken at each completion.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    pub(super) sent: u64,
+    /// Bytes that the honest uplinks online could have carried.
+    pub(super) capacity: f64,
+}
+
+/// Everything that is seen of a run.
+pub(super) struct Recorder {
+    pub(super) plan: Rc<Plan>,
+    content: Arc<Content>,
+    pub(super) disks: Vec<Rc<RefCell<Disk>>>,
+    by_ip: BTreeMap<IpAddr, usize>,
+    pub(super) trace: Trace,
+    checks: Vec<(Box<dyn Check>, Log)>,
+    pub(super) tallies: Vec<Tally>,
+    pub(super) sometimes: BTreeMap<&'static str, u64>,
+    pub(super) blocks: u64,
+    /// Copies of each piece among the honest peers online.
+    copies: Vec<u32>,
+    pub(super) copies_min: Option<u32>,
+    sent: u64,
+    capacity: f64,
+    uplinks: u64,
+    capacity_at: Now,
+    pub(super) samples: Vec<Sample>,
+    pub(super) first_failure: Option<Now>,
+    /// Who waits for the state to change.
+    pub(super) waker: Option<Waker>,
+}
+
+impl Recorder {
+    pub(super) fn new(
+        plan: Rc<Plan>,
+        content: Arc<Content>,
+        disks: Vec<Rc<RefCell<Disk>>>,
+        trace: Trace,
+    ) -> Recorder {
+        let by_ip = plan
+            .hosts
+            .iter()
+            .enumerate()
+            .map(|(i, h)| (IpAddr::V4(h.ip), i))
+            .collect();
+        let checks = check::all(&plan)
+            .into_iter()
+            .map(|c| (c, Log::default()))
+            .collect();
+        Recorder {
+            tallies: vec![Tally::default(); plan.hosts.len()],
+            copies: vec![0; content.geometry().pieces as usize],
+            plan,
+            content,
+            disks,
+            by_ip,
+            trace,
+            checks,
+            sometimes: BTreeMap::new(),
+            blocks: 0,
+            copies_min: None,
+            sent: 0,
+            capacity: 0.0,
+            uplinks: 0,
+            capacity_at: Now::START,
+            samples: Vec::new(),
+            first_failure: None,
+            waker: None,
+        }
+    }
+
+    /// Takes the next event of a host.
+    pub(super) fn on_host(&mut self, at: Now, host: usize, event: &WorldEvent) {
+        let plan = Rc::clone(&self.plan);
+        let index = u32::try_from(host).expect("hosts are bounded");
+        self.trace.push(at, index, &plan.hosts[host].name, event);
+        self.count(at, host, event);
+        self.check(&Seen {
+            at,
+            host: Some(host),
+            event,
+        });
+    }
+
+    /// Takes the next event of the tracker.
+    pub(super) fn on_tracker(&mut self, at: Now, event: TrackerEvent) {
+        if let TrackerEvent::Announced { from, .. } = &event
+            && let Some(host) = self.by_ip.get(&from.ip())
+        {
+            self.tallies[*host].announces += 1;
+        }
+        let event = WorldEvent::Tracker(event);
+        self.trace.push(at, u32::MAX, "tracker", &event);
+        self.check(&Seen {
+            at,
+            host: None,
+            event: &event,
+        });
+    }
+
+    fn check(&mut self, seen: &Seen<'_>) {
+        let scene = Scene {
+            plan: &self.plan,
+            content: &self.content,
+            disks: &self.disks,
+            by_ip: &self.by_ip,
+        };
+        for (check, log) in &mut self.checks {
+            let before = log.failed;
+            check.on_event(seen, &scene, log);
+            if log.failed > before && self.first_failure.is_none() {
+                self.first_failure = Some(seen.at);
+                if let Some(waker) = self.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+
+    fn happened(&mut self, word: &'static str) {
+        *self.sometimes.entry(word).or_default() += 1;
+    }
+
+    fn count(&mut self, at: Now, host: usize, event: &WorldEvent) {
+        match event {
+            WorldEvent::Joined => self.on_joined(at, host),
+            WorldEvent::Ended(kind) => self.on_ended(at, host, *kind),
+            WorldEvent::Attack(attack) => {
+                let tally = &mut self.tallies[host];
+                match attack {
+                    Attack::Acted => tally.acted += 1,
+                    Attack::Sent { len, .. } => tally.uploaded += u64::from(*len),
+                    Attack::Received { len, .. } => tally.gained += u64::from(*len),
+                    Attack::Completed => tally.completed = Some(at),
+                }
+            }
+            WorldEvent::Peer(event) => self.count_peer(at, host, event),
+            WorldEvent::Tracker(_) => {}
+        }
+    }
+
+    fn count_peer(&mut self, at: Now, host: usize, event: &Event) {
+        let tally = &mut self.tallies[host];
+        match event {
+            Event::Started { have } => {
+                tally.whole = *have == self.content.geometry().pieces;
+                if *have > 0 && tally.crashes + tally.churned > 0 {
+                    self.happened("resumed");
+                }
+                self.wake();
+            }
+            Event::BlockReceived { len, .. } => {
+                tally.gained += u64::from(*len);
+                tally.first_block.get_or_insert(at);
+                self.blocks += 1;
+            }
+            Event::BlockWasted { len, why, .. } => match why {
+                Waste::Duplicate => tally.duplicates += u64::from(*len),
+                Waste::Unrequested => tally.unrequested += u64::from(*len),
+            },
+            Event::BlockSent { len, .. } => {
+                tally.uploaded += u64::from(*len);
+                self.sent += u64::from(*len);
+            }
+            Event::PieceVerified { piece, good: true } => {
+                tally.first_piece.get_or_insert(at);
+                self.copies[piece.at()] += 1;
+            }
+            Event::PieceVerified { piece, good: false } => {
+                tally.hash_failed += u64::from(self.content.geometry().piece_len(*piece));
+                self.happened("hash-failed");
+            }
+            Event::Completed => {
+                tally.completed.get_or_insert(at);
+                tally.whole = true;
+                self.sample(at);
+                self.wake();
+            }
+            Event::Banned { peer, .. } => {
+                if let Some(banned) = self.by_ip.get(&peer.ip()) {
+                    self.tallies[*banned].banned_by += 1;
+                }
+                self.happened("peer-banned");
+            }
+            Event::EndgameEntered => self.happened("endgame-entered"),
+            Event::AnnounceFailed { .. } => self.happened("tracker-retry"),
+            Event::Snubbed { .. } => self.happened("peer-snubbed"),
+            Event::RequestTimedOut { .. } => self.happened("request-timed-out"),
+            _ => {}
+        }
+    }
+
+    fn on_joined(&mut self, at: Now, host: usize) {
+        let tally = &mut self.tallies[host];
+        tally.joined.get_or_insert(at);
+        tally.online_since = Some(at);
+        if self.plan.hosts[host].role != Role::Attacker {
+            self.change_copies(host, true);
+            self.integrate(at);
+            self.uplinks += self.plan.hosts[host].link.up;
+        }
+    }
+
+    fn on_ended(&mut self, at: Now, host: usize, kind: Option<EndKind>) {
+        let tally = &mut self.tallies[host];
+        match kind {
+            Some(EndKind::Crash) => tally.crashes += 1,
+            Some(EndKind::Leave) => tally.churned += 1,
+            None => {}
+        }
+        if let Some(since) = tally.online_since.take() {
+            tally.online_ns += at.0 - since.0;
+        }
+        if self.plan.hosts[host].role != Role::Attacker {
+            self.change_copies(host, false);
+            self.note_copies();
+            self.integrate(at);
+            self.uplinks -= self.plan.hosts[host].link.up;
+        }
+        self.wake();
+    }
+
+    fn change_copies(&mut self, host: usize, up: bool) {
+        let disk = self.disks[host].borrow();
+        for piece in self.content.geometry().all_pieces() {
+            if disk.piece_is_true(piece) {
+                let copies = &mut self.copies[piece.at()];
+                *copies = if up {
+                    *copies + 1
+                } else {
+                    copies.saturating_sub(1)
+                };
+            }
+        }
+    }
+
+    /// Copies of the rarest piece among the honest peers online.
+    pub(super) fn rarest(&self) -> u32 {
+        self.copies.iter().copied().min().unwrap_or(0)
+    }
+
+    /// Takes the rarest piece's copies into account for the lowest moment.
+    pub(super) fn note_copies(&mut self) {
+        let rarest = self.rarest();
+        self.copies_min = Some(self.copies_min.map_or(rarest, |low| low.min(rarest)));
+    }
+
+    fn integrate(&mut self, at: Now) {
+        self.capacity += at.since(self.capacity_at).as_secs_f64() * self.uplinks as f64;
+        self.capacity_at = at;
+    }
+
+    fn sample(&mut self, at: Now) {
+        self.integrate(at);
+        self.samples.push(Sample {
+            sent: self.sent,
+            capacity: self.capacity,
+        });
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Ends the checks; returns what failed and how often each evaluated.
+    pub(super) fn finish(&mut self, at: Now) -> (Vec<Failure>, BTreeMap<&'static str, u64>) {
+        let scene = Scene {
+            plan: &self.plan,
+            content: &self.content,
+            disks: &self.disks,
+            by_ip: &self.by_ip,
+        };
+        let mut failures = Vec::new();
+        let mut evaluations = BTreeMap::new();
+        for (check, log) in &mut self.checks {
+            check.at_end(at, &scene, log);
+            evaluations.insert(check.name(), log.evaluations);
+            for (at, host, message) in &log.failures {
+                let more = log.failed - log.failures.len() as u64;
+                let tail = if more > 0 {
+                    format!(" (and {more} more)")
+                } else {
+                    String::new()
+                };
+                failures.push(Failure {
+                    check: check.name().to_owned(),
+                    peer: host.map(|h| self.plan.hosts[h].name.clone()),
+                    at_s: at.as_secs_f64(),
+                    message: format!("{message}{tail}; promised: {}", check.sentence()),
+                });
+            }
+        }
+        (failures, evaluations)
+    }
+}
