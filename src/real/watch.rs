@@ -111,9 +111,11 @@ impl Watch {
             Event::PieceVerified { piece, good: false } => {
                 let lost = u64::from(self.geometry.piece_len(*piece));
                 seen.here = seen.here.saturating_sub(lost);
-                seen.notes.push(format!(
-                    "piece {piece} failed its hash; it is fetched again"
-                ));
+                // After a failure of the disk it is the disk's fault, which was told already.
+                if seen.failure.is_none() {
+                    let text = format!("piece {piece} failed its hash; it is fetched again");
+                    seen.notes.push(text);
+                }
             }
             Event::Banned { peer, .. } => {
                 seen.notes

@@ -379,6 +379,10 @@ impl Torrent {
             self.blame.good_piece(piece, digests.as_deref())
         } else {
             self.totals.hash_failed += u64::from(self.pieces.geometry.piece_len(piece));
+            if self.phase != Phase::Running {
+                // A disk that failed has not written everything that it was given: no proof.
+                return;
+            }
             let digests = digests.expect("a storage gives digests of a bad piece");
             self.blame
                 .bad_piece(piece, &senders, &digests, self.config.strikes_max)

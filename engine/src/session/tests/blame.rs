@@ -222,3 +222,19 @@ fn a_disk_that_fails_pauses_the_torrent_and_blames_nobody() {
     });
     nothing_more(&mut rig, source, conn);
 }
+
+#[test]
+fn what_a_failed_disk_did_not_write_is_nobodys_fault() {
+    let mut rig = Plan::new(4, 2).start();
+    let source = rig.source(1);
+    rig.give(source, at(0, 0));
+    rig.disk.written.fill(0);
+    rig.feed(Input::StorageFailed(StorageFailure("no space".to_owned())));
+    // On its way already when the disk failed; the hash of the piece follows.
+    rig.give(source, at(0, 1));
+    assert_eq!(rig.torrent.totals().hash_failed, 2 * 16384);
+    assert_eq!(banned(&rig), []);
+    let senders = rig.torrent.senders();
+    assert!(senders.iter().all(|s| s.strikes == 0 && !s.banned));
+    assert_eq!(rig.closed, []);
+}
