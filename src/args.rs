@@ -172,14 +172,15 @@ Examples:
 pub struct CreateArgs {
     /// The file or folder to share.
     pub path: PathBuf,
-    /// A tracker; more than one are tried in this order.
+    /// A tracker. Given more than once, clients try them in this order; Skep itself asks the first
+    /// `http://` one.
     #[arg(long, value_name = "URL", required = true, value_parser = announce_url)]
     pub announce: Vec<String>,
     /// Size of a piece, a power of two; by default at most 2,000 pieces.
     #[arg(long, value_name = "SIZE", value_parser = piece)]
     pub piece: Option<u32>,
     /// The metainfo file to make.
-    #[arg(short, long, value_name = "FILE.torrent")]
+    #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// A text for people.
     #[arg(long, value_name = "TEXT")]
@@ -249,11 +250,11 @@ pub struct SeedArgs {
 /// Get a torrent's content from its swarm, giving to others meanwhile.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-Files are called NAME.part until every piece is verified. No file is ever replaced.
-A command that was interrupted goes on where it was when it is given again.
-It ends with 0 when the content is complete and verified, and was seeded for as
-long as asked or until Ctrl-C; before that Ctrl-C leaves the swarm and ends with 1.
-A second Ctrl-C ends at once.
+Files are called NAME.part until every piece is verified; no file is ever
+replaced. After an interruption the same command goes on where it was. It ends
+with 0 when the content is complete and verified, and was seeded for as long as
+asked or until Ctrl-C. Before that Ctrl-C leaves the swarm and ends with 1; a
+second one ends at once.
 
 Examples:
   skep get film.torrent --dir downloads

@@ -38,6 +38,7 @@ fn listing() -> String {
     for metric in METRICS {
         let stats = match metric.stats {
             [] => String::new(),
+            [only] => format!(".{only}"),
             stats => format!(".{{{}}}", stats.join(",")),
         };
         let group = if metric.per_group { "[.GROUP]" } else { "" };
