@@ -10,7 +10,7 @@ use skep_sim::evaluate;
 use skep_sim::outcome::{Outcome, Verdict};
 use skep_sim::scenario::metrics::{MetricName, Unit};
 
-use crate::table::{bytes, lines, percent, seconds, table};
+use crate::table::{bytes, cell, lines, percent, seconds, table};
 
 /// What is compared.
 const METRICS: &[&str] = &[
@@ -195,7 +195,7 @@ pub fn text(comparison: &Comparison) -> String {
                     d.pairs.to_string(),
                 ),
             };
-            table.add_row([
+            let cells = [
                 if at == 0 {
                     row.metric.clone()
                 } else {
@@ -206,7 +206,8 @@ pub fn text(comparison: &Comparison) -> String {
                 mean_of,
                 range,
                 pairs,
-            ]);
+            ];
+            table.add_row(cells.iter().map(cell));
         }
     }
     out.push_str(&lines(&table));

@@ -8,9 +8,9 @@ use skep_sim::outcome::{Outcome, PeerOutcome, Verdict};
 use skep_sim::scenario::metrics::MetricName;
 use skep_sim::scenario::plan::Role;
 
-use crate::table::{bytes, count, lines, percent, seconds, table};
+use crate::table::{bytes, cell, count, lines, percent, seconds, table};
 
-/// One run in full. `real_seconds`: wall-clock time that it took.
+/// One run in full.
 #[must_use]
 pub fn run(outcome: &Outcome) -> String {
     let mut out = String::new();
@@ -90,7 +90,7 @@ fn header(out: &mut String, outcome: &Outcome) {
 fn groups(out: &mut String, outcome: &Outcome) {
     let mut table = table(
         &[
-            "group", "peers", "done", "min", "p50", "p95", "max", "x bound", "up", "down", "share",
+            "group", "done", "min", "p50", "p95", "max", "x bound", "up", "down", "share",
         ],
         1,
     );
@@ -116,10 +116,9 @@ fn groups(out: &mut String, outcome: &Outcome) {
             peers.iter().map(|p| p.uploaded).sum(),
             peers.iter().map(|p| p.downloaded).sum(),
         );
-        table.add_row([
-            clipped(group, 16),
-            peers.len().to_string(),
-            times_s.len().to_string(),
+        let cells = [
+            clipped(group, 14),
+            format!("{}/{}", times_s.len(), peers.len()),
             seconds(times_s.first().copied()),
             seconds(evaluate::quantile(&times_s, 0.5)),
             seconds(evaluate::quantile(&times_s, 0.95)),
@@ -132,7 +131,8 @@ fn groups(out: &mut String, outcome: &Outcome) {
             } else {
                 "-".to_owned()
             },
-        ]);
+        ];
+        table.add_row(cells.iter().map(cell));
     }
     out.push_str(&lines(&table));
 }

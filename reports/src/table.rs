@@ -5,15 +5,23 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 /// Widest line of any table.
 pub(crate) const COLUMNS: u16 = 80;
 
+/// A blank at which no line is broken.
+const FIXED: char = '\u{a0}';
+
+/// A cell that stays on one line.
+pub(crate) fn cell(text: impl AsRef<str>) -> String {
+    text.as_ref().replace(' ', &FIXED.to_string())
+}
+
 /// A table of these columns; all but the first `left` are numbers.
 pub(crate) fn table(header: &[&str], left: usize) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(COLUMNS);
-    table.set_header(header);
+    table.set_header(header.iter().map(cell));
     for (at, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
+        column.set_padding((0, 1));
         if at >= left {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -23,7 +31,9 @@ pub(crate) fn table(header: &[&str], left: usize) -> Table {
 
 /// The table's lines, indented, without trailing blanks.
 pub(crate) fn lines(table: &Table) -> String {
-    let lines = table.lines().map(|line| format!("  {}\n", line.trim_end()));
+    let lines = table
+        .lines()
+        .map(|line| format!("  {}\n", line.trim_end().replace(FIXED, " ")));
     lines.collect()
 }
 
