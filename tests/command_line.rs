@@ -58,6 +58,9 @@ fn help() {
     let dir = dir();
     let at = dir.path();
     assert_snapshot!("help", shown(at, &["--help"]));
+    // Their options are not this file's matter, their width is.
+    assert!(shown(at, &["run", "--help"]).ends_with("[0]"));
+    assert!(shown(at, &["compare", "--help"]).ends_with("[0]"));
     assert_snapshot!("help_check", shown(at, &["check", "--help"]));
     assert_snapshot!(
         "help_torrent_create",
