@@ -35,7 +35,7 @@ const EPHEMERAL_FROM: u16 = 32_768;
 /// Connections that wait to be accepted, per host (the backlog); more are refused.
 const BACKLOG_MAX: usize = 1024;
 
-/// Drained bytes below which a sender is not woken.
+/// Drained bytes below which a sender is not woken; it hears of them at its next wake-up.
 const ROOM_NEWS_MIN: u64 = 1024;
 
 type HostIndex = u32;
@@ -306,6 +306,19 @@ impl Fabric {
             .map_or(0, |host| state.hosts[*host as usize].sent_to_peers)
     }
 
+    /// Connections that still hold something: an id at a host, or bytes under way.
+    #[must_use]
+    pub fn live_connections(&self) -> usize {
+        let state = self.0.borrow();
+        state.conns.iter().filter(|c| c.live).count()
+    }
+
+    /// Places for connections that were ever in use at once.
+    #[must_use]
+    pub fn connection_slots(&self) -> usize {
+        self.0.borrow().conns.len()
+    }
+
     /// Bytes that are between a sender and a receiver now: the network's books balance when
     /// `sent = delivered + dropped + under way`.
     #[must_use]
@@ -389,13 +402,7 @@ impl State {
             Fact::Answer(end, accepted) => self.on_answer(end, accepted),
             Fact::Accepted(end, host) => self.on_accepted(end, host),
             Fact::ResetArrives(end) => self.end_at(end.other(), Closed::Reset),
-            Fact::Breaks(end) => {
-                if self.conn(end).is_some() {
-                    self.totals.resets += 1;
-                    self.end_at(end, Closed::Reset);
-                    self.end_at(end.other(), Closed::Reset);
-                }
-            }
+            Fact::Breaks(end) => self.on_breaks(end),
             Fact::Datagram(number) => {
                 if let Some((host, from, data)) = self.datagrams.remove(&number)
                     && self.hosts[host as usize].listening.is_some()
@@ -429,10 +436,18 @@ impl State {
         }
     }
 
-    /// Tells a sender that its queue drained. News of a few bytes waits for the next wake-up.
-    fn tell_room(&mut self, host: HostIndex, conn: ConnId, queued: u64, drained: u64) {
+    /// Tells a sender that its queue drained. News of a few bytes waits for the next wake-up, or
+    /// until they are more: a writer of small messages that waits for room is woken too.
+    fn tell_room(&mut self, host: HostIndex, conn: ConnId, end: End, drained: u64) {
+        let flow = self.flow(end).expect("it had a turn");
+        flow.untold += drained;
+        let news = flow.untold >= ROOM_NEWS_MIN;
+        if news {
+            flow.untold = 0;
+        }
+        let queued = flow.unsent_bytes;
         let event = NetEvent::Room { conn, queued };
-        if drained >= ROOM_NEWS_MIN {
+        if news {
             self.deliver(host, event);
         } else {
             self.hosts[host as usize].mailbox.push_back(event);
@@ -564,6 +579,18 @@ impl State {
         }
     }
 
+    fn on_breaks(&mut self, end: End) {
+        let Some(conn) = self.conn(end) else { return };
+        let stands = conn.flows[usize::from(end.side)].open;
+        self.totals.resets += 1;
+        if stands {
+            self.end_at(end, Closed::Reset);
+            self.end_at(end.other(), Closed::Reset);
+        } else {
+            self.fail_dial(end, ConnectError::Unreachable);
+        }
+    }
+
     fn on_knock(&mut self, end: End) {
         let Some(conn) = self.conn(end) else { return };
         let (index, port, back) = (
@@ -583,28 +610,36 @@ impl State {
     }
 
     fn on_answer(&mut self, end: End, accepted: bool) {
+        if !accepted {
+            return self.fail_dial(end, ConnectError::Refused);
+        }
         let Some(conn) = self.conn(end) else { return };
         let (host, from, id) = (conn.hosts[0], conn.addrs[1], conn.ids[0]);
-        let Some(id) = id else { return };
-        if accepted {
+        conn.flows[0].open = true;
+        // Without an id the dialler finished already: what it wrote still goes out.
+        if let Some(conn) = id {
+            let inbound = false;
             self.deliver(
                 host,
                 NetEvent::Opened {
-                    conn: id,
+                    conn,
                     from,
-                    inbound: false,
+                    inbound,
                 },
             );
-        } else {
-            self.unassign(end);
-            self.free_if_over(end);
-            self.deliver(
-                host,
-                NetEvent::Failed {
-                    conn: id,
-                    why: ConnectError::Refused,
-                },
-            );
+        }
+        self.offer(end);
+    }
+
+    /// A dial comes to nothing: what was written for it is dropped.
+    fn fail_dial(&mut self, end: End, why: ConnectError) {
+        let Some(conn) = self.conn(end) else { return };
+        let (host, gone) = (conn.hosts[0], conn.flows[0].clear());
+        self.totals.dropped += gone;
+        let id = self.unassign(end);
+        self.free_if_over(end);
+        if let Some(conn) = id {
+            self.deliver(host, NetEvent::Failed { conn, why });
         }
     }
 
@@ -619,7 +654,9 @@ impl State {
             return;
         }
         let id = self.assign(host, far);
-        self.conns[end.conn as usize].ids[1] = Some(id);
+        let conn = &mut self.conns[end.conn as usize];
+        conn.ids[1] = Some(id);
+        conn.flows[1].open = true;
         self.deliver(
             host,
             NetEvent::Opened {
@@ -649,7 +686,7 @@ impl State {
                 flow.waking = true;
                 self.plan(at, Fact::Wake(end));
             }
-            Turn::At(_) | Turn::AfterRead => {}
+            Turn::At(_) | Turn::Later => {}
             Turn::Nothing => self.finish_if_asked(end),
         }
     }
@@ -688,7 +725,6 @@ impl State {
             let bytes = parcel.bytes();
             let more = flow.turn(now) == Turn::Now;
             flow.in_ring = more;
-            let queued = flow.unsent_bytes;
             let entry = &mut self.hosts[host as usize];
             let wire = wire_bytes(bytes) + std::mem::take(&mut entry.up_debt);
             entry.sent_wire += wire;
@@ -705,7 +741,7 @@ impl State {
             flow.in_transit.push_back(Cargo::Data(parcel));
             self.plan(at, Fact::Arrive(end));
             if let Some(id) = id {
-                self.tell_room(host, id, queued, bytes);
+                self.tell_room(host, id, end, bytes);
             }
             if !more {
                 self.offer(end);
@@ -874,10 +910,12 @@ pub struct FabricNet {
 }
 
 impl FabricNet {
+    /// The network as it is now: what is due before a host's command has happened. Else a host that
+    /// wakes before the driver would move the moment of those facts up to the timer's millisecond,
+    /// and a link would idle in between.
     fn state(&self) -> std::cell::RefMut<'_, State> {
         let mut state = self.fabric.0.borrow_mut();
-        let clock = state.clock();
-        state.now = state.now.max(clock);
+        state.handle_due();
         state
     }
 }
@@ -986,8 +1024,7 @@ impl Network for FabricNet {
         if let NetEvent::Data { conn, data } = &event {
             let bytes = data.len() as u64;
             state.totals.delivered += bytes;
-            let clock = state.clock();
-            state.now = state.now.max(clock);
+            state.handle_due();
             let now = state.now;
             if let Some(end) = state.end_of(host, *conn)
                 && let Some(flow) = state.flow(end.other())
@@ -1046,5 +1083,12 @@ impl Drop for FabricNet {
         entry.listening = None;
         entry.mailbox.clear();
         entry.waker = None;
+        // Dials to nobody hold a slot and no connection.
+        entry.free_slots.clear();
+        for (slot, (generation, _)) in entry.slots.iter_mut().enumerate().rev() {
+            *generation += 1;
+            let slot = u32::try_from(slot).expect("fewer connections than 2^32");
+            entry.free_slots.push(slot);
+        }
     }
 }
