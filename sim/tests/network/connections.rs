@@ -408,7 +408,7 @@ fn many_opens_and_closes_leak_nothing() {
                     net.connect(lab::at(0));
                 }
             };
-            let mut first = next.clone();
+            let mut first = next;
             let client = Does {
                 start: move |net: &mut FabricNet| first(net),
                 event: move |net: &mut FabricNet, event, _| match event {
