@@ -119,7 +119,7 @@ fn summary(scenario: &Scenario) -> String {
         _ => humane::count(seeds.len() as u64, "seed"),
     };
     let plan = scenario.expand(first);
-    let total: u64 = plan.torrent.files.iter().map(|(_, bytes)| bytes).sum();
+    let total = plan.torrent.total();
     let pieces = total.div_ceil(u64::from(plan.torrent.piece_bytes));
     let mut parts = vec![
         humane::count(plan.hosts.len() as u64, "peer"),
