@@ -10,6 +10,7 @@ use skep_engine::Now;
 use skep_engine::bits::BitSet;
 use skep_engine::metainfo::Geometry;
 use skep_engine::session::event::Event;
+use skep_engine::tracker::announce::AnnounceEvent;
 use tokio::sync::Notify;
 
 use crate::humane::{count, plain};
@@ -122,9 +123,13 @@ impl Watch {
                 let told = count(u64::from(*peers), "peer");
                 seen.notes.push(format!("{} told of {told}", self.tracker));
             }
-            Event::AnnounceFailed { why, .. } => {
+            Event::AnnounceFailed { what, why } => {
                 let (tracker, why) = (&self.tracker, plain(why));
-                seen.notes.push(format!("{tracker}: {why}"));
+                let next = match what {
+                    AnnounceEvent::Stopped => "",
+                    _ => "; it is tried again",
+                };
+                seen.notes.push(format!("{tracker}: {why}{next}"));
             }
             Event::Completed => {
                 seen.completed = Some(at);

@@ -35,7 +35,7 @@ pub enum CloseReason {
     Duplicate,
     /// Connections are at their maximum.
     Full,
-    /// Both ends are seeds.
+    /// Both ends are seeds, as far as we can tell.
     SeedToSeed,
     /// It sent wrong blocks.
     Banned,

@@ -46,6 +46,8 @@ pub(super) struct Peer {
     pub(super) down: Download,
 
     pub(super) interested: bool,
+    /// It has wanted nothing since then: it joined, it said so, or we told it of a new piece.
+    pub(super) content_from: Now,
     pub(super) unchoked: bool,
     pub(super) optimistic: bool,
     /// When it was last choked or unchoked, or connected.
@@ -125,6 +127,7 @@ impl Peer {
                 received_before: 0,
             },
             interested: false,
+            content_from: now,
             unchoked: false,
             optimistic: false,
             choke_changed: now,
