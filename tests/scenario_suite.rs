@@ -36,9 +36,9 @@ fn trials(path: &Path, shown: &str, name: &str) -> Vec<Trial> {
     let text = fs::read_to_string(path).expect("a readable scenario");
     let scenario = match Scenario::parse(shown, &text) {
         Ok(scenario) => scenario,
-        // The words that `skep check` draws; here they are a failing test.
+        // What `skep check` draws is a failing test here.
         Err(errors) => {
-            let words = format!("{errors:?}");
+            let words = format!("{:?}", miette::Report::new(errors));
             return vec![Trial::test(name, move || Err(Failed::from(words)))];
         }
     };
