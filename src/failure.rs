@@ -30,16 +30,23 @@ pub enum Exit {
     Bug,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(match exit {
+impl Exit {
+    /// What the system is told.
+    pub fn code(self) -> u8 {
+        match self {
             Exit::Ok => 0,
             Exit::Failed => 1,
             Exit::Liveness => 2,
             Exit::Vacuous => 4,
             Exit::Wrong => 64,
             Exit::Bug => 70,
-        })
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
     }
 }
 
