@@ -288,7 +288,8 @@ impl World {
             return Poll::Ready(Ended::Done(at));
         }
         let last = self.plan.last_disturbance();
-        if self.settle_from.is_none() && at >= last {
+        // Only after that instant: what happens in it is not all done when it begins.
+        if self.settle_from.is_none() && at > last {
             self.settle_from = Some(at);
             let rest = judge::missing_bound(&recorder, &self.content);
             self.deadline = self
@@ -299,10 +300,9 @@ impl World {
             return Poll::Ready(Ended::Deadline(at));
         }
         drop(recorder);
-        let next = match (self.settle_from, at > Now::START) {
-            (_, false) => Now(1),
-            (None, _) => last.min(self.deadline),
-            (Some(_), _) => self.deadline,
+        let next = match self.settle_from {
+            None => Now(last.0 + 1).min(self.deadline),
+            Some(_) => self.deadline,
         };
         timer
             .as_mut()
