@@ -3,7 +3,7 @@
 //! Invariant: only true lower bounds of the *last* completion. A run that beats one is a bug in the
 //! simulator.
 
-use crate::scenario::plan::{HostPlan, Plan, Role};
+use crate::scenario::plan::{EndKind, HostPlan, Plan, Role};
 
 /// A lower bound of the last completion.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -101,14 +101,18 @@ fn flash_crowd(plan: &Plan) -> bool {
     plan.hosts.iter().all(|h| whole(h) && at_start(h))
 }
 
-/// The moment until which the planned online uplinks could carry so many bytes.
+/// The moment by which the uplinks that may be online could have carried so many bytes.
 fn time_to_carry(plan: &Plan, bytes: f64) -> Option<f64> {
     let mut changes: Vec<(u64, f64)> = Vec::new();
     for host in &plan.hosts {
         for stay in &host.sessions {
             changes.push((stay.join.0, host.link.up as f64));
-            if let Some((end, _)) = stay.end {
-                changes.push((end.0, -(host.link.up as f64)));
+            match stay.end {
+                Some((end, EndKind::Crash)) => changes.push((end.0, -(host.link.up as f64))),
+                // Who is complete by then does not leave, and who leaves sends out its queue: from
+                // here on only being online all the time is a limit.
+                Some((_, EndKind::Leave)) => break,
+                None => {}
             }
         }
     }
@@ -124,4 +128,61 @@ fn time_to_carry(plan: &Plan, bytes: f64) -> Option<f64> {
         now = at;
     }
     (rate > 0.0).then(|| now + (bytes - carried).max(0.0) / rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    /// 16 MiB; a seed with 1 MiB/s up, two leechers with 1 MiB/s up and 4 MiB/s down.
+    fn bound(churn: &str, crash: &str) -> Bound {
+        let text = format!(
+            r#"
+name = "bound"
+about = "A swarm whose limit can be worked out by hand."
+run = {{ time_limit = "100 s", settle = "10 s" }}
+torrent = {{ size = "16 MiB", piece = "1 MiB" }}
+[[group]]
+name = "seed"
+role = "seed"
+up = "1 MiB/s"
+down = "1 MiB/s"
+[[group]]
+name = "home"
+role = "leecher"
+count = 2
+up = "1 MiB/s"
+down = "4 MiB/s"
+{churn}
+{crash}
+"#
+        );
+        let scenario = Scenario::parse("bound.toml", &text).expect("a good file");
+        last_completion(&scenario.expand(1))
+    }
+
+    #[test]
+    fn a_flash_crowd_waits_for_its_first_piece() {
+        let bound = bound("", "");
+        assert_eq!(bound.term, "the sources' uplinks");
+        assert_eq!(bound.seconds, 16.0, "and 34 MiB at 3 MiB/s take less");
+    }
+
+    #[test]
+    fn a_crashed_uplink_carries_nothing() {
+        let crash = "[[fault.crash]]\nat = \"4 s\"\nwho = \"home\"\ndown = \"20 s\"";
+        let bound = bound("", crash);
+        // 12 MiB by 4 s, then the seed alone: 20 MiB more until 24 s.
+        assert_eq!((bound.seconds, bound.term), (24.0, "the sum of uplinks"));
+    }
+
+    #[test]
+    fn a_planned_leave_takes_no_uplink_away() {
+        // Who has everything stays in spite of it: 32 MiB at 3 MiB/s stay possible.
+        let churn =
+            r#"churn = { session = { fixed = "5 s" }, rejoin = "100%", away = "20 s .. 21 s" }"#;
+        let bound = bound(churn, "");
+        assert_eq!((bound.seconds, bound.term), (16.0, "the sources' uplinks"));
+    }
 }
