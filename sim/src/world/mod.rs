@@ -287,8 +287,9 @@ impl World {
         if self.plan.hosts.iter().any(|h| h.role == Role::Leecher) && judge::done(&recorder) {
             return Poll::Ready(Ended::Done(at));
         }
+        // Strictly behind it: who joins at that very moment has joined, and what it lacks counts.
         let last = self.plan.last_disturbance();
-        if self.settle_from.is_none() && at >= last {
+        if self.settle_from.is_none() && at > last {
             self.settle_from = Some(at);
             let rest = judge::missing_bound(&recorder, &self.content);
             self.deadline = self
@@ -301,7 +302,7 @@ impl World {
         drop(recorder);
         let next = match (self.settle_from, at > Now::START) {
             (_, false) => Now(1),
-            (None, _) => last.min(self.deadline),
+            (None, _) => Now(last.0 + 1).min(self.deadline),
             (Some(_), _) => self.deadline,
         };
         timer
