@@ -117,7 +117,7 @@ the first. DIR gets compare.json.
 Example:
   skep compare scenarios/compare/pickers.toml --seeds 0..20 --out pickers")]
 pub struct CompareArgs {
-    /// A scenario file with [vary].
+    /// A scenario file with `[vary]`.
     pub file: PathBuf,
     /// Run these seeds instead of the file's: A..B, without B.
     #[arg(long, value_name = "A..B", value_parser = seed_range)]
@@ -153,7 +153,7 @@ pub struct CheckArgs {
     /// Scenario files, or folders of them.
     #[arg(value_name = "FILE", required_unless_present_any = ["metrics", "schema"])]
     pub files: Vec<PathBuf>,
-    /// List the metrics that [expect] may name.
+    /// List the metrics that `[expect]` may name.
     #[arg(long, conflicts_with_all = ["files", "schema"])]
     pub metrics: bool,
     /// Print the JSON schema of scenario files, for editors.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use textwrap::{Options, WordSplitter};
 
 const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
 
@@ -89,29 +89,9 @@ pub fn plain(text: &str) -> String {
 
 /// A text cut in lines of at most so many columns, at spaces where there are any.
 pub fn lines(text: &str, columns: usize) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut rest = text;
-    while rest.width() > columns {
-        let mut width = 0;
-        let fits = rest.char_indices().find(|(_, c)| {
-            width += c.width().unwrap_or(0);
-            width > columns
-        });
-        // One character is put on a line even where it does not fit.
-        let first = rest.chars().next().map_or(0, char::len_utf8);
-        let end = fits.map_or(rest.len(), |(at, _)| at).max(first);
-        let cut = rest[..end]
-            .rfind(' ')
-            .map_or(end, |space| space + 1)
-            .max(first);
-        let (line, later) = rest.split_at(cut);
-        all.push(line.trim_end().to_owned());
-        rest = later;
-    }
-    if !rest.is_empty() || all.is_empty() {
-        all.push(rest.to_owned());
-    }
-    all
+    let whole = Options::new(columns).word_splitter(WordSplitter::NoHyphenation);
+    let lines = textwrap::wrap(text, whole).into_iter();
+    lines.map(std::borrow::Cow::into_owned).collect()
 }
 
 #[cfg(test)]

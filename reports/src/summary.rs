@@ -7,8 +7,9 @@ use skep_sim::evaluate;
 use skep_sim::outcome::{Outcome, PeerOutcome, Verdict};
 use skep_sim::scenario::metrics::MetricName;
 use skep_sim::scenario::plan::Role;
+use textwrap::Options;
 
-use crate::table::{bytes, cell, count, lines, percent, seconds, table};
+use crate::table::{COLUMNS, bytes, cell, count, lines, percent, seconds, table};
 
 /// One run in full.
 #[must_use]
@@ -54,9 +55,14 @@ pub fn failures(failures: &[Failure], reproduce: &str) -> String {
             .as_ref()
             .map_or(String::new(), |peer| format!(" at {peer}"));
         let when = seconds(Some(failure.at_s));
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "  {}{at}, {when}: {}", failure.check, failure.message);
+        let text = format!("{}{at}, {when}: {}", failure.check, failure.message);
+        let shape = Options::new(usize::from(COLUMNS))
+            .initial_indent("  ")
+            .subsequent_indent("    ");
+        out.push_str(&textwrap::fill(&text, shape));
+        out.push('\n');
     }
+    // Not wrapped, so that it can be copied. Writing to a string cannot fail.
     let _ = writeln!(out, "  again: {reproduce}");
     out
 }

@@ -29,12 +29,13 @@ pub fn last_completion(plan: &Plan) -> Bound {
             .map(|p| piece.min(content - u64::from(*p) * piece));
         content - held.sum::<u64>()
     };
-    // A leecher whose last stay has a planned end may leave unfinished: it need not be served.
+    // A leecher whose last stay has a planned end may leave unfinished: it need not be served. One
+    // that holds everything already (a share of few pieces, rounded) completes nothing.
     let stays = |host: &HostPlan| host.sessions.last().is_some_and(|s| s.end.is_none());
     let leechers: Vec<&HostPlan> = plan
         .hosts
         .iter()
-        .filter(|h| h.role == Role::Leecher && stays(h))
+        .filter(|h| h.role == Role::Leecher && stays(h) && missing(h) > 0)
         .collect();
     let mut best = Bound {
         seconds: 0.0,

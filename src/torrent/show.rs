@@ -128,7 +128,6 @@ fn entry(name: &str, value: &str) -> String {
 mod tests {
     use super::*;
     use skep_engine::metainfo::create::{CreateOptions, Layout, encode};
-    use unicode_width::UnicodeWidthStr;
 
     #[test]
     fn hostile_texts_fit_and_do_not_steer() {
@@ -145,7 +144,7 @@ mod tests {
         let bytes = encode("n", &layout, 16384, &[[0; 20]], &options);
         let text = for_people(&Metainfo::parse(&bytes).expect("a torrent"));
         for line in text.lines() {
-            assert!(line.width() <= COLUMNS, "{line}");
+            assert!(textwrap::core::display_width(line) <= COLUMNS, "{line}");
             assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}'));
         }
     }

@@ -46,6 +46,8 @@ pub(super) struct Partial {
     pub(super) received: u32,
     /// Handed to the storage for hashing.
     pub(super) verifying: bool,
+    /// On parole: only this sender is asked for it.
+    pub(super) parole: Option<SenderId>,
 }
 
 /// All pieces of the torrent.
@@ -129,12 +131,19 @@ impl Pieces {
         &self.started
     }
 
+    /// Another sender helps with a piece on parole, alone if nothing of it has arrived yet.
+    pub(super) fn take_over(&mut self, piece: PieceIndex, sender: SenderId) {
+        if let Some(partial) = self.partial[piece.at()].as_deref_mut() {
+            partial.parole = (partial.received == 0).then_some(sender);
+        }
+    }
+
     pub(super) fn partial(&self, piece: PieceIndex) -> Option<&Partial> {
         self.partial.get(piece.at())?.as_deref()
     }
 
-    /// Moves a queued piece to in progress.
-    pub(super) fn start(&mut self, piece: PieceIndex) {
+    /// Moves a queued piece to in progress; on parole when only one sender is to be asked for it.
+    pub(super) fn start(&mut self, piece: PieceIndex, parole: Option<SenderId>) {
         assert!(self.queued.remove(piece), "only a queued piece is started");
         let blocks = self.geometry.blocks_in(piece);
         self.partial[piece.at()] = Some(Box::new(Partial {
@@ -142,6 +151,7 @@ impl Pieces {
             free: blocks,
             received: 0,
             verifying: false,
+            parole,
         }));
         self.started.push(piece);
         self.free_blocks += blocks;
@@ -304,7 +314,7 @@ mod tests {
     fn a_block_goes_from_missing_to_received_and_its_piece_to_have() {
         let mut p = pieces();
         let piece = PieceIndex(1);
-        p.start(piece);
+        p.start(piece, None);
         assert_eq!(p.first_free(piece, |_| true), Some(0));
         p.requested(piece, 0);
         assert_eq!(p.first_free(piece, |_| true), Some(1));
@@ -319,7 +329,7 @@ mod tests {
     fn a_late_request_frees_the_block_and_may_still_be_released() {
         let mut p = pieces();
         let piece = PieceIndex(0);
-        p.start(piece);
+        p.start(piece, None);
         p.requested(piece, 0);
         p.timed_out(piece, 0);
         assert_eq!(p.first_free(piece, |_| true), Some(0));
@@ -337,7 +347,7 @@ mod tests {
     fn a_bad_piece_goes_back_to_the_queue() {
         let mut p = pieces();
         let piece = PieceIndex(2);
-        p.start(piece);
+        p.start(piece, None);
         p.received(piece, 0, SenderId(1));
         p.received(piece, 1, SenderId(1));
         p.verified(piece, false);

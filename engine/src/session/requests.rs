@@ -2,7 +2,9 @@
 //!
 //! Invariants: a block is asked for once while somebody may still send it in time, but for bounded
 //! end-game; a choke or the end of a connection returns its blocks to the pool at once; only
-//! payload that was asked for counts for reciprocation.
+//! payload that was asked for counts for reciprocation; a piece that failed its hash is asked of
+//! one sender alone (parole, as libtorrent does), while that sender serves us: the next copy then
+//! proves who lied, good or bad.
 
 use bytes::Bytes;
 
@@ -13,7 +15,7 @@ use crate::storage::Verified;
 use crate::time::Now;
 use crate::wire::Message;
 
-use super::blame::Sentence;
+use super::blame::{SenderId, Sentence};
 use super::event::{CloseReason, Event, Waste};
 use super::peer::{Peer, Request};
 use super::torrent::{Output, Phase, Torrent};
@@ -48,9 +50,43 @@ impl Torrent {
             peer: addr,
             on: false,
         });
-        if self.release_requests(slot) {
+        let sender = self.peer(slot).sender;
+        if self.release_requests(slot) || self.has_parole(sender) {
             self.fill_all_requests(now);
         }
+    }
+
+    /// Whether some piece is asked of this sender alone.
+    fn has_parole(&self, sender: SenderId) -> bool {
+        let mut started = self.pieces.started().iter();
+        started.any(|piece| self.parole(*piece) == Some(sender))
+    }
+
+    /// The sender who alone is asked for a piece in progress.
+    fn parole(&self, piece: PieceIndex) -> Option<SenderId> {
+        self.pieces.partial(piece)?.parole
+    }
+
+    /// Whether this peer may be asked for a piece in progress while its sender on parole serves us.
+    fn may_ask(&self, slot: usize, piece: PieceIndex) -> bool {
+        let sender = self.peers[slot].as_ref().map(|p| p.sender);
+        self.parole(piece).is_none_or(|only| Some(only) == sender)
+    }
+
+    /// Whether a sender is there and gives us what we ask for.
+    fn serves(&self, sender: SenderId) -> bool {
+        let mut peers = self.peers.iter().flatten();
+        peers.any(|p| p.active() && p.sender == sender && !p.choking_us && !p.down.snubbed)
+    }
+
+    /// A piece on parole whose sender is away, for a peer that has nothing else to be asked for.
+    fn left_on_parole(&self, slot: usize) -> Option<(PieceIndex, u32)> {
+        let started = self.pieces.started().iter().copied();
+        let mut left = started.filter(|piece| {
+            let away = self.parole(*piece).is_some_and(|only| !self.serves(only));
+            away && self.bitfields[slot].contains(*piece)
+        });
+        left.find_map(|piece| Some((piece, self.free_block(slot, piece)?)))
     }
 
     /// Returns a peer's open requests to the pool; true when there were any.
@@ -159,7 +195,9 @@ impl Torrent {
             let rarer = |p: PieceIndex| copies < self.pieces.availability[p.at()];
             let exception = self.config.partial_first == PartialFirst::UnlessRarer;
             if !exception || partial.is_none_or(rarer) {
-                self.pieces.start(piece);
+                let sender = self.peer(slot).sender;
+                let parole = self.blame.wants_digests(piece).then_some(sender);
+                self.pieces.start(piece, parole);
                 self.emit(Event::PieceStarted { piece, copies });
                 return Some((piece, 0));
             }
@@ -168,6 +206,11 @@ impl Torrent {
             let block = self
                 .free_block(slot, piece)
                 .expect("chosen for its free blocks");
+            return Some((piece, block));
+        }
+        if let Some((piece, block)) = self.left_on_parole(slot) {
+            let sender = self.peer(slot).sender;
+            self.pieces.take_over(piece, sender);
             return Some((piece, block));
         }
         self.endgame_block(slot)
@@ -185,7 +228,7 @@ impl Torrent {
             .started()
             .iter()
             .copied()
-            .filter(|piece| has.contains(*piece))
+            .filter(|piece| has.contains(*piece) && self.may_ask(slot, *piece))
             .filter_map(|piece| Some((piece, self.pieces.partial(piece)?.free)))
             .filter(|(piece, free)| *free > 0 && !(late && self.free_block(slot, *piece).is_none()))
             .min_by_key(|(piece, free)| {
@@ -262,6 +305,7 @@ impl Torrent {
             };
             (1..requesters).contains(&u32::from(live))
                 && has.contains(request.piece)
+                && self.may_ask(slot, request.piece)
                 && !peer.down.asks(request.piece, request.block)
         };
         let hindmost = |other: &Peer| {

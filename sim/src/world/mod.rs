@@ -287,8 +287,8 @@ impl World {
         if self.plan.hosts.iter().any(|h| h.role == Role::Leecher) && judge::done(&recorder) {
             return Poll::Ready(Ended::Done(at));
         }
-        // Strictly behind it: who joins at that very moment has joined, and what it lacks counts.
         let last = self.plan.last_disturbance();
+        // Only after that instant: what happens in it is not all done when it begins.
         if self.settle_from.is_none() && at > last {
             self.settle_from = Some(at);
             let rest = judge::missing_bound(&recorder, &self.content);
@@ -300,10 +300,9 @@ impl World {
             return Poll::Ready(Ended::Deadline(at));
         }
         drop(recorder);
-        let next = match (self.settle_from, at > Now::START) {
-            (_, false) => Now(1),
-            (None, _) => Now(last.0 + 1).min(self.deadline),
-            (Some(_), _) => self.deadline,
+        let next = match self.settle_from {
+            None => Now(last.0 + 1).min(self.deadline),
+            Some(_) => self.deadline,
         };
         timer
             .as_mut()

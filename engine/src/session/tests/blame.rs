@@ -2,7 +2,7 @@
 
 use super::*;
 
-use crate::config::Endgame;
+use crate::config::{Endgame, PartialFirst};
 
 fn banned(rig: &Rig) -> Vec<SocketAddr> {
     let events = rig.events.iter();
@@ -69,6 +69,7 @@ fn a_banned_peer_is_never_dialled_again() {
 fn mixed(wrong: u32) -> (Rig, ConnId, ConnId) {
     let mut rig = Plan::new(1, 4)
         .config(|c| (c.pipeline_start, c.close_seed_to_seed) = (2, false))
+        .config(|c| c.endgame = Endgame::Off)
         .start();
     let (honest, liar) = (rig.source(1), rig.source(2));
     assert_eq!(rig.asked(honest), [at(0, 0), at(0, 1)]);
@@ -117,35 +118,61 @@ fn the_liar_is_named_even_when_it_left_before_the_good_copy() {
     assert_eq!(rig.closed, [again]);
 }
 
-/// Lets two peers share piece after piece, the second always lying, until `end`.
-fn share(rig: &mut Rig, honest: ConnId, liar: ConnId, end: impl Fn(&Rig) -> bool) {
-    for _ in 0..100 {
-        for (conn, lies) in [(honest, false), (liar, true)] {
-            for range in rig.asked(conn) {
-                match (end(rig), lies) {
-                    (true, _) => return,
-                    (_, true) => rig.give_wrong(conn, range),
-                    (_, false) => rig.give(conn, range),
-                }
-            }
-        }
+/// `mixed-over-and-over`: with two sources, of whom one lies, no copy would ever prove anything.
+#[test]
+fn a_piece_that_failed_is_asked_of_one_sender_alone() {
+    let (mut rig, honest, liar) = mixed(1);
+    assert_eq!(rig.asked(liar), []);
+    assert_eq!(rig.asked(honest).len(), 4);
+    // It gave nothing of it yet: somebody else takes its place, alone too.
+    rig.say(honest, Message::Choke);
+    assert_eq!(rig.asked(liar).len(), 4);
+    rig.say(honest, Message::Unchoke);
+    assert_eq!(rig.asked(honest), []);
+    for block in 0..4 {
+        rig.give_wrong(liar, at(0, block));
     }
+    assert_eq!(banned(&rig), [addr(2)]);
+    rig.serve_all(honest);
+    assert!(rig.torrent.complete());
+}
+
+#[test]
+fn a_piece_on_parole_goes_on_elsewhere_when_its_sender_stops_halfway() {
+    let (mut rig, honest, other) = mixed(1);
+    rig.heard(honest);
+    rig.give(honest, at(0, 0));
+    rig.give(honest, at(0, 1));
+    rig.gone(honest);
+    assert_eq!(rig.asked(other), [at(0, 2), at(0, 3)]);
+    rig.give(other, at(0, 2));
+    rig.give(other, at(0, 3));
+    assert!(rig.torrent.complete());
+    assert_eq!(banned(&rig), [addr(2)]);
 }
 
 #[test]
 fn five_strikes_disconnect_and_one_more_after_the_return() {
-    let mut rig = Plan::new(1, 4)
-        .config(|c| (c.pipeline_start, c.pipeline_cap) = (2, 2))
-        .config(|c| c.endgame = Endgame::Off)
+    let mut rig = Plan::new(6, 2)
+        .config(|c| (c.pipeline_start, c.pipeline_cap) = (6, 6))
+        .config(|c| (c.endgame, c.partial_first) = (Endgame::Off, PartialFirst::Never))
         .start();
+    // One is asked for the first half of every piece, the other for the second.
     let (a, b) = (rig.source(1), rig.source(2));
-    share(&mut rig, a, b, |rig| !rig.closed.is_empty());
+    let (halves, lies) = (rig.asked(a), rig.asked(b));
+    halves.into_iter().for_each(|range| rig.give(a, range));
+    for range in &lies[..5] {
+        assert_eq!(rig.closed, []);
+        rig.give_wrong(b, *range);
+    }
     let bad = |e: &Event| matches!(e, Event::PieceVerified { good: false, .. });
     assert_eq!(rig.count(bad), 5);
+    assert_eq!(rig.parted(1), [CloseReason::Strikes]);
     assert_eq!(rig.parted(2), [CloseReason::Strikes]);
     assert_eq!(banned(&rig), [], "nothing was ever proven");
-    let (a, b) = (rig.source(1), rig.source(2));
-    share(&mut rig, a, b, |rig| rig.closed.len() > 2);
+    let b = rig.source(2);
+    rig.heard(b);
+    rig.give_wrong(b, lies[5]);
     assert_eq!(rig.count(bad), 6);
     assert_eq!(rig.parted(2), [CloseReason::Strikes; 2]);
 }
