@@ -1,5 +1,6 @@
 //! Owns the text that a run prints: header, a table per group, waste, copies, checks, hash, time.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use skep_sim::check::Failure;
@@ -49,22 +50,41 @@ pub fn line(outcome: &Outcome) -> String {
 #[must_use]
 pub fn failures(failures: &[Failure], reproduce: &str) -> String {
     let mut out = String::new();
+    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
     for failure in failures {
-        let at = failure
-            .peer
-            .as_ref()
-            .map_or(String::new(), |peer| format!(" at {peer}"));
-        let when = seconds(Some(failure.at_s));
-        let text = format!("{}{at}, {when}: {}", failure.check, failure.message);
-        let shape = Options::new(usize::from(COLUMNS))
-            .initial_indent("  ")
-            .subsequent_indent("    ");
-        out.push_str(&textwrap::fill(&text, shape));
-        out.push('\n');
+        let count = told.entry(&failure.check).or_default();
+        *count += 1;
+        if *count <= ALIKE_MAX {
+            let at = failure
+                .peer
+                .as_ref()
+                .map_or(String::new(), |peer| format!(" at {peer}"));
+            let when = seconds(Some(failure.at_s));
+            out.push_str(&filled(&format!(
+                "{}{at}, {when}: {}",
+                failure.check, failure.message
+            )));
+        }
+    }
+    for (check, count) in told.into_iter().filter(|(_, count)| *count > ALIKE_MAX) {
+        out.push_str(&filled(&format!(
+            "{check}: {} more like these",
+            count - ALIKE_MAX
+        )));
     }
     // Not wrapped, so that it can be copied. Writing to a string cannot fail.
     let _ = writeln!(out, "  again: {reproduce}");
     out
+}
+
+/// Findings of one check that are shown.
+const ALIKE_MAX: usize = 3;
+
+fn filled(text: &str) -> String {
+    let shape = Options::new(usize::from(COLUMNS))
+        .initial_indent("  ")
+        .subsequent_indent("    ");
+    format!("{}\n", textwrap::fill(text, shape))
 }
 
 fn header(out: &mut String, outcome: &Outcome) {
