@@ -179,12 +179,13 @@ fn totals(out: &mut String, outcome: &Outcome) {
                 seconds(Some(*last)),
                 times(outcome.times_bound())
             ),
-            _ => "none".to_owned(),
+            (Some(last), None) => seconds(Some(*last)),
+            (None, _) => "none".to_owned(),
         }
     );
     let _ = writeln!(
         out,
-        "  waste   {} of what was downloaded ({} duplicates, {} failed hashes)",
+        "  waste   {} of the content of all that received ({} duplicates, {} failed hashes)",
         share("wasted"),
         share("duplicates"),
         share("hash_failed"),

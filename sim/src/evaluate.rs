@@ -55,7 +55,7 @@ pub fn metric(outcome: &Outcome, name: &MetricName) -> Option<f64> {
     let share_of_content = |of: fn(&PeerOutcome) -> u64| {
         let sum: u64 = honest().map(of).sum();
         let whole = received() * outcome.content_bytes as f64;
-        Some(if whole > 0.0 { sum as f64 / whole } else { 0.0 })
+        (whole > 0.0).then(|| sum as f64 / whole)
     };
     match name.metric.name {
         "completion" => times(|p| p.completed_s),
@@ -85,7 +85,7 @@ pub fn metric(outcome: &Outcome, name: &MetricName) -> Option<f64> {
         "duplicates" => share_of_content(|p| p.duplicates),
         "hash_failed" => share_of_content(|p| p.hash_failed),
         "banned" => Some(peers().filter(|p| !p.honest() && p.banned_by > 0).count() as f64),
-        "false_bans" => Some(honest().map(|p| f64::from(p.banned_by)).sum()),
+        "false_bans" => Some(honest().filter(|p| p.banned_by > 0).count() as f64),
         "announces" => {
             let hours: f64 = honest().map(|p| p.online_s / 3600.0).sum();
             let count: f64 = honest().map(|p| f64::from(p.announces)).sum();

@@ -83,7 +83,7 @@ pub struct PeerOutcome {
     pub duplicates: u64,
     /// Of them: blocks of pieces that failed their hash.
     pub hash_failed: u64,
-    /// Honest peers that banned it.
+    /// Bans of it by honest peers; one that starts again may ban it again.
     pub banned_by: u32,
     /// Announces that the tracker answered.
     pub announces: u32,
@@ -173,7 +173,12 @@ impl Outcome {
     /// The last completion over the bound, when everybody finished.
     #[must_use]
     pub fn times_bound(&self) -> Option<f64> {
-        let last = *self.completions().last()?;
+        let completions = self.completions();
+        let leechers = self.peers.iter().filter(|p| p.role == Role::Leecher);
+        if completions.len() < leechers.count() {
+            return None;
+        }
+        let last = *completions.last()?;
         (self.bound.seconds > 0.0).then(|| last / self.bound.seconds)
     }
 }

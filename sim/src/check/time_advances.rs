@@ -4,8 +4,8 @@ use skep_engine::Now;
 
 use super::{Check, Log, Scene, Seen};
 
-/// Events of one host in one instant beyond which it is thought to spin. A host that joins a full
-/// swarm hears of every neighbour's bitfield at once; a million is far above any of that.
+/// Events of all hosts in one instant beyond which one of them is thought to spin. Thousands of peers
+/// that join and dial at once stay far below a million.
 const PER_INSTANT_MAX: u64 = 1_000_000;
 
 /// Looks at the time of every event.

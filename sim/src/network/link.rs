@@ -21,6 +21,10 @@ const INITIAL_SEGMENTS: u64 = 10;
 const WINDOW_MIN: u64 = 64 * 1024;
 /// First retransmission timeout when a retransmission is lost too.
 const RTO: Duration = Duration::from_millis(200);
+/// Longest retransmission timeout (Linux).
+const RTO_MAX: Duration = Duration::from_secs(120);
+/// Retransmissions of one segment at most (Linux): then it counts as arrived, even on a dead path.
+const RETRANSMISSIONS_MAX: u32 = 15;
 /// Bytes a flow may send per turn.
 const QUANTUM: i64 = 16 * 1024;
 /// Segments of the longest parcel: a block and its head.
@@ -104,10 +108,13 @@ impl Path {
         let mut delay = self.delay_ns + self.jitter(rng);
         if self.loses(segments(bytes), rng) {
             delay += self.rtt_ns;
-            let mut rto = u64::try_from(RTO.as_nanos()).expect("200 ms");
-            while self.loses(1, rng) {
-                delay = delay.saturating_add(rto);
-                rto = rto.saturating_mul(2);
+            let mut rto = RTO;
+            for _ in 0..RETRANSMISSIONS_MAX {
+                if !self.loses(1, rng) {
+                    break;
+                }
+                delay += u64::try_from(rto.as_nanos()).expect("at most 120 s");
+                rto = (2 * rto).min(RTO_MAX);
             }
         }
         delay
@@ -222,6 +229,14 @@ mod tests {
         // 12 segments at 1 %: 11.4 %.
         let late = late.count();
         assert!((1000..1280).contains(&late), "{late}");
+    }
+
+    #[test]
+    fn a_path_that_loses_everything_is_slow_and_not_endless() {
+        let path = Path::new(&link(1_000_000), &link(1_000_000));
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let delay = Duration::from_nanos(path.parcel_delay(1, &mut rng));
+        assert!(Duration::from_secs(600) < delay && delay < Duration::from_secs(1800));
     }
 
     #[test]

@@ -134,6 +134,7 @@ fn host(
             model.run.churn_end(),
             &mut stream(seed, &name, "churn"),
         ),
+        churn: churn.is_some(),
         on_complete: group
             .on_complete
             .as_ref()

@@ -307,7 +307,7 @@ pub const GROUP: Keys = Keys {
         may(
             "churn",
             Form::Table(&CHURN),
-            "Leaving and coming back. Default: none.",
+            "A leecher's leaving and coming back until it is complete. Default: none.",
         ),
         may(
             "on_complete",

@@ -86,7 +86,8 @@ pub const METRICS: &[Metric] = &[
         per_group: true,
         unit: Unit::Fraction,
         max: Some(1.0),
-        doc: "payload sent over what the honest uplinks could carry, between 10% and 90% of the completions",
+        doc: "payload sent over what the honest uplinks could carry, between 10% and 90% of the completions; \
+              of a group: over all the time that its peers are online",
     },
     Metric {
         name: "copies",

@@ -112,10 +112,12 @@ pub struct HostPlan {
     pub ip: Ipv4Addr,
     /// Its links.
     pub link: LinkPlan,
-    /// Pieces it holds at the start, as indices. Seeds: empty means all.
+    /// Pieces a leecher holds at the start, as indices. A seed has all, and none are listed.
     pub have: Vec<u32>,
     /// When it is online, in order and disjoint. At least one.
     pub sessions: Vec<SessionPlan>,
+    /// Its group has churn, even if no stay of this host ends by it.
+    pub churn: bool,
     /// What its user does when the content is complete.
     pub on_complete: OnComplete,
     /// Its engine's numbers and switches.

@@ -14,7 +14,7 @@ use crate::content::Content;
 use crate::evaluate;
 use crate::network::fabric::Fabric;
 use crate::outcome::{Outcome, PeerOutcome, Verdict};
-use crate::scenario::plan::{EndKind, Role};
+use crate::scenario::plan::Role;
 
 use super::Ended;
 use super::recorder::{Recorder, Tally};
@@ -226,7 +226,7 @@ fn vacuous(recorder: &Recorder, end: Now) -> Vec<Failure> {
     for fault in &plan.faults {
         let hit = plan.hosts.iter().zip(&recorder.tallies);
         let hit = hit
-            .filter(|(h, t)| fault.hosts.contains(&h.name) && t.crashes > 0)
+            .filter(|(h, t)| fault.hosts.contains(&h.name) && t.crashed >= Some(fault.at))
             .count();
         if hit == 0 {
             tell(
@@ -265,10 +265,7 @@ fn random(recorder: &Recorder, resets: u64) -> std::collections::BTreeMap<String
         if host.link.reset_every.is_some() {
             happened.insert("connection resets".to_owned(), resets);
         }
-        let churned = |s: &crate::scenario::plan::SessionPlan| {
-            s.end.is_some_and(|(_, kind)| kind == EndKind::Leave)
-        };
-        if host.sessions.iter().any(churned) {
+        if host.churn {
             let name = format!("churn of {}", host.group);
             *happened.entry(name).or_default() += u64::from(tally.churned);
         }

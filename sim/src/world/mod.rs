@@ -20,7 +20,7 @@ use skep_engine::node::spawn::Tasks;
 use skep_engine::node::tracker_server::TrackerHost;
 use skep_engine::tracker::http::{HttpTarget, announce_target};
 use skep_engine::tracker::swarm::SwarmConfig;
-use skep_engine::{Now, PeerId};
+use skep_engine::{Now, PeerId, PieceIndex};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, Sleep};
 
@@ -118,13 +118,10 @@ impl World {
         for host in &plan.hosts {
             fabric.add_host(host.ip, host.link.clone());
             let mut disk = Disk::new(Arc::clone(&content));
-            let all = host.role == Role::Seed && host.have.is_empty();
-            let geometry = content.geometry();
-            disk.preload(
-                geometry
-                    .all_pieces()
-                    .filter(|p| all || host.have.contains(&p.0)),
-            );
+            match host.role {
+                Role::Seed => disk.preload(content.geometry().all_pieces()),
+                _ => disk.preload(host.have.iter().copied().map(PieceIndex)),
+            }
             disks.push(Rc::new(RefCell::new(disk)));
         }
         let recorder = Recorder::new(Rc::clone(&plan), Arc::clone(&content), disks, trace);
@@ -223,47 +220,46 @@ impl World {
             ..
         } = self.plan.hosts[host].clone();
         let attack = attack.expect("validation gives every attacker an attack");
-        let stream =
-            |purpose: &str| seed::stream(self.plan.seed, &format!("peer/{name}/{purpose}"));
-        let attacker = actor::attacker(&attack, &self.content, stream("attack"));
-        let attacker = attacker.expect("validation refuses unknown attacks");
+        let seed = self.plan.seed;
         let (fabric, tracker, epoch) = (self.fabric.clone(), tracker.clone(), self.epoch);
         let recorder = Rc::clone(&self.recorder);
-        let geometry = self.content.geometry();
-        let info_hash = self.content.metainfo.info_hash;
-        let peer_id = PeerId::random(&mut stream("id"));
+        let content = Arc::clone(&self.content);
         self.tasks.spawn("attacker", async move {
-            let stay = sessions[0];
-            sleep_until(epoch, stay.join).await;
-            recorder
-                .borrow_mut()
-                .on_host(now(epoch), host, &WorldEvent::Joined);
-            let hears = Rc::clone(&recorder);
-            let raw = RawPeer::new(RawSetup {
-                net: fabric.attach(ip),
-                plan: attack,
-                attacker,
-                listen: SocketAddr::from((ip, PEER_PORT)),
-                info_hash,
-                peer_id,
-                total: geometry.total,
-                bitfield_bytes: geometry.bitfield_bytes(),
-                tracker,
-                epoch,
-                observer: Rc::new(move |attack| {
-                    let event = WorldEvent::Attack(attack);
-                    hears.borrow_mut().on_host(now(epoch), host, &event);
-                }),
-            });
-            let end = stay.end.map_or(Now::NEVER, |(at, _)| at);
-            if end == Now::NEVER {
-                return raw.run().await;
+            let geometry = content.geometry();
+            for (life, stay) in sessions.iter().enumerate() {
+                sleep_until(epoch, stay.join).await;
+                recorder
+                    .borrow_mut()
+                    .on_host(now(epoch), host, &WorldEvent::Joined);
+                let stream =
+                    |purpose: &str| seed::stream(seed, &format!("peer/{name}#{life}/{purpose}"));
+                let attacker = actor::attacker(&attack, &content, stream("attack"));
+                let hears = Rc::clone(&recorder);
+                let raw = RawPeer::new(RawSetup {
+                    net: fabric.attach(ip),
+                    plan: attack.clone(),
+                    attacker: attacker.expect("validation refuses unknown attacks"),
+                    listen: SocketAddr::from((ip, PEER_PORT)),
+                    info_hash: content.metainfo.info_hash,
+                    peer_id: PeerId::random(&mut stream("id")),
+                    total: geometry.total,
+                    bitfield_bytes: geometry.bitfield_bytes(),
+                    tracker: tracker.clone(),
+                    epoch,
+                    observer: Rc::new(move |attack| {
+                        let event = WorldEvent::Attack(attack);
+                        hears.borrow_mut().on_host(now(epoch), host, &event);
+                    }),
+                });
+                let Some((end, kind)) = stay.end else {
+                    return raw.run().await;
+                };
+                let end_at = epoch + Duration::from_nanos(end.0);
+                // Until its stay is over: an attacker never ends by itself.
+                let _ = tokio::time::timeout_at(end_at, raw.run()).await;
+                let event = WorldEvent::Ended(Some(kind));
+                recorder.borrow_mut().on_host(now(epoch), host, &event);
             }
-            let end_at = epoch + Duration::from_nanos(end.0);
-            // Until its stay is over: an attacker never ends by itself.
-            let _ = tokio::time::timeout_at(end_at, raw.run()).await;
-            let event = WorldEvent::Ended(stay.end.map(|(_, kind)| kind));
-            recorder.borrow_mut().on_host(now(epoch), host, &event);
         });
     }
 
@@ -288,7 +284,7 @@ impl World {
             return Poll::Ready(Ended::Done(at));
         }
         let last = self.plan.last_disturbance();
-        // Only after that instant: what happens in it is not all done when it begins.
+        // Not at that moment itself: who joins in it has to be seen first.
         if self.settle_from.is_none() && at > last {
             self.settle_from = Some(at);
             let rest = judge::missing_bound(&recorder, &self.content);
@@ -300,9 +296,10 @@ impl World {
             return Poll::Ready(Ended::Deadline(at));
         }
         drop(recorder);
-        let next = match self.settle_from {
-            None => Now(last.0 + 1).min(self.deadline),
-            Some(_) => self.deadline,
+        let next = match (self.settle_from, at > Now::START) {
+            (_, false) => Now(1),
+            (None, _) => last.after(Duration::from_nanos(1)).min(self.deadline),
+            (Some(_), _) => self.deadline,
         };
         timer
             .as_mut()
@@ -336,4 +333,72 @@ fn now(epoch: Instant) -> Now {
 
 async fn sleep_until(epoch: Instant, at: Now) {
     tokio::time::sleep_until(epoch + Duration::from_nanos(at.0)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Verdict;
+    use crate::scenario::Scenario;
+
+    /// One seed gives 1 MiB to two leechers; the limit is 8 s.
+    fn outcome(run: &str, more: &str) -> Outcome {
+        let text = format!(
+            r#"
+name = "tiny"
+about = "A swarm that needs some seconds."
+run = {{ {run} }}
+torrent = {{ size = "1 MiB", piece = "128 KiB" }}
+[[group]]
+name = "seed"
+role = "seed"
+up = "128 KiB/s"
+down = "128 KiB/s"
+[[group]]
+name = "home"
+role = "leecher"
+count = 2
+up = "128 KiB/s"
+down = "1 MiB/s"
+{more}
+"#
+        );
+        let scenario = Scenario::parse("tiny.toml", &text).expect("a good file");
+        run_plan(&scenario)
+    }
+
+    fn run_plan(scenario: &Scenario) -> Outcome {
+        super::run(&scenario.expand(1), None).expect("no trace to write")
+    }
+
+    #[test]
+    fn four_times_the_bound_is_added_to_the_settling_time() {
+        let outcome = outcome(r#"time_limit = "10 min", settle = "1 s""#, "");
+        assert_eq!(outcome.verdict, Verdict::Pass, "{:?}", outcome.failures);
+        assert!(outcome.sim_seconds > 8.0, "{}", outcome.sim_seconds);
+    }
+
+    #[test]
+    fn a_crashed_attacker_comes_back() {
+        let mute = "[[group]]\nname = \"mute\"\nrole = \"attacker\"\nattack = \"never-deliver\"\n\
+            up = \"1 MiB/s\"\ndown = \"1 MiB/s\"\n\
+            [[fault.crash]]\nat = \"1 s\"\nwho = \"mute\"\ndown = \"1 s\"\n";
+        let outcome = outcome(r#"time_limit = "10 min", settle = "1 min""#, mute);
+        let mute = outcome.peers.last().expect("the attacker");
+        assert_eq!(mute.announces, 2, "one in each life");
+        assert!(mute.online_s > 5.0, "{}", mute.online_s);
+    }
+
+    #[test]
+    fn a_crash_after_the_end_never_hit_whoever_else_did() {
+        let crash = |at: &str, who: &str| {
+            format!("[[fault.crash]]\nat = \"{at}\"\nwho = \"{who}\"\ndown = \"1 s\"\n")
+        };
+        let run = r#"time_limit = "10 min", settle = "1 min""#;
+        let early = outcome(run, &crash("2 s", "home[0]"));
+        assert_eq!(early.verdict, Verdict::Pass, "{:?}", early.failures);
+        let late = crash("2 s", "home[0]") + &crash("5 min", "home[0]");
+        let late = outcome(run, &late);
+        assert_eq!(late.verdict, Verdict::Vacuous, "{:?}", late.failures);
+    }
 }

@@ -36,7 +36,8 @@ pub(super) struct Tally {
     pub(super) banned_by: u32,
     pub(super) announces: u32,
     pub(super) acted: u64,
-    pub(super) crashes: u32,
+    /// Its last crash: stays follow each other, so all crashes planned before it happened too.
+    pub(super) crashed: Option<Now>,
     pub(super) churned: u32,
     /// Its last planned stay is over, or its user left.
     pub(super) gone_for_good: bool,
@@ -189,7 +190,7 @@ impl Recorder {
         match event {
             Event::Started { have } => {
                 tally.whole = *have == self.content.geometry().pieces;
-                if *have > 0 && tally.crashes + tally.churned > 0 {
+                if *have > 0 && (tally.crashed.is_some() || tally.churned > 0) {
                     self.happened("resumed");
                 }
                 self.wake();
@@ -249,7 +250,7 @@ impl Recorder {
     fn on_ended(&mut self, at: Now, host: usize, kind: Option<EndKind>) {
         let tally = &mut self.tallies[host];
         match kind {
-            Some(EndKind::Crash) => tally.crashes += 1,
+            Some(EndKind::Crash) => tally.crashed = Some(at),
             Some(EndKind::Leave) => tally.churned += 1,
             None => {}
         }
