@@ -182,6 +182,7 @@ impl Torrent {
             return;
         }
         peer.interested = on;
+        peer.interest_changed = now;
         let (addr, unchoked) = (peer.addr, peer.unchoked);
         self.emit(Event::InterestedBy { peer: addr, on });
         match (on, unchoked) {

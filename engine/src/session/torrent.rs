@@ -244,6 +244,8 @@ pub struct Torrent {
     pub(super) touched: Vec<PieceIndex>,
     pub(super) audited: u32,
     pub(super) candidates: Vec<PieceIndex>,
+    /// No connection is given up for a dial before this.
+    pub(super) next_turnover: Now,
     next_due: Now,
     out: VecDeque<Output>,
 }
@@ -295,6 +297,7 @@ impl Torrent {
             touched: Vec::new(),
             audited: 0,
             candidates: Vec::new(),
+            next_turnover: Now::START,
             next_due: Now::NEVER,
             out: VecDeque::new(),
             config,
@@ -445,8 +448,11 @@ impl Torrent {
         if !inbound {
             self.dial.connected(addr);
         }
-        let full =
-            inbound && self.connections + self.dial.dialling() >= self.config.connections_max;
+        let taken = self.connections + self.dial.dialling();
+        let crowded = inbound && taken >= self.config.connections_max;
+        // Who is of no use gives way.
+        let idle = self.longest_idle(now).filter(|_| crowded);
+        let full = crowded && idle.is_none();
         let banned = self.blame.banned_addr(addr);
         if self.phase != Phase::Running || full || banned {
             if banned {
@@ -466,6 +472,9 @@ impl Torrent {
         );
         self.peers[slot] = Some(Box::new(Peer::new(conn, addr, inbound, now, &self.config)));
         self.connections += 1;
+        if let Some(idle) = idle {
+            self.close(idle, CloseReason::Idle, now);
+        }
         self.arm(now.after(self.config.handshake_timeout));
         if !inbound {
             self.push_handshake(conn);
