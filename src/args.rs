@@ -4,19 +4,25 @@
 //! command that begins has arguments that make sense.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use skep_engine::tracker::http::announce_target;
+use skep_sim::scenario::split_override;
 use skep_sim::scenario::units::{self, UnitError};
 
 const EXAMPLES: &str = "\
 Exit codes:
   0   all is well           64  the command or a file it names is wrong
   1   it did not work out   70  a bug in Skep
+(`skep run` has more: see its help.)
 
-Examples, a swarm on this machine, one command per terminal:
+A simulated swarm:
+  skep run scenarios/first-swarm.toml
+
+A swarm on this machine, one command per terminal:
   skep track
   skep torrent create film.mkv --announce http://127.0.0.1:6969/announce \\
       -o film.torrent
@@ -33,6 +39,10 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Run scenarios: swarms in a seeded, simulated network.
+    Run(RunArgs),
+    /// Run the variants of a scenario on the same seeds and compare them.
+    Compare(CompareArgs),
     /// Check scenario files without running them.
     Check(CheckArgs),
     /// Make and show metainfo files (`.torrent`).
@@ -54,6 +64,84 @@ pub enum TorrentCommand {
     Show(ShowArgs),
 }
 
+/// Run scenarios: swarms in a seeded, simulated network.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Without --seed or --seeds the file's own seeds run, on all cores. Of a key in
+[vary] the first value is taken. Over several runs the exit code is the worst:
+  0   all held              2   a peer that could have finished did not
+  1   an invariant or an    4   something that the scenario names never happened
+      expectation failed    64  the scenario or the command is wrong
+                            70  a bug in Skep
+
+Examples:
+  skep run scenarios/first-swarm.toml
+  skep run scenarios --json > runs.jsonl
+  skep run scenarios/flash-crowd.toml --seeds 0..20 --set group.home.up='4 Mbit/s'
+  skep run scenarios/first-swarm.toml --seed 3 --trace trace.jsonl")]
+pub struct RunArgs {
+    /// Scenario files, or folders of them.
+    #[arg(value_name = "FILE|DIR", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Run this seed only.
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    pub seed: Option<u64>,
+    /// Run these seeds: A..B, without B.
+    #[arg(long, value_name = "A..B", value_parser = seed_range)]
+    pub seeds: Option<Range<u64>>,
+    /// Set a key of the scenario; may be given more than once.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = split_override)]
+    pub set: Vec<(String, String)>,
+    /// Print one JSON object per run and nothing else.
+    #[arg(long)]
+    pub json: bool,
+    /// Write every event of the run to this file, one JSON object per line.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// The seeds that were asked for, if any were.
+    pub fn seeds(&self) -> Option<Vec<u64>> {
+        let one = self.seed.map(|seed| vec![seed]);
+        one.or_else(|| self.seeds.clone().map(Iterator::collect))
+    }
+}
+
+/// Run the variants of a scenario on the same seeds and compare them.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+The variants are the combinations of the values in [vary]; all are compared with
+the first. DIR gets compare.json.
+
+Example:
+  skep compare scenarios/compare/pickers.toml --seeds 0..20 --out pickers")]
+pub struct CompareArgs {
+    /// A scenario file with `[vary]`.
+    pub file: PathBuf,
+    /// Run these seeds instead of the file's: A..B, without B.
+    #[arg(long, value_name = "A..B", value_parser = seed_range)]
+    pub seeds: Option<Range<u64>>,
+    /// Set a key of the scenario; may be given more than once.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = split_override)]
+    pub set: Vec<(String, String)>,
+    /// Where the results go; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Seeds from A to B, without B.
+fn seed_range(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(low, high)| {
+        let range = low.trim().parse().ok()?..high.trim().parse().ok()?;
+        (range.start < range.end && range.end - range.start <= SEEDS_MAX).then_some(range)
+    });
+    range.ok_or_else(|| format!("write A..B with A below B, at most {SEEDS_MAX} seeds: 0..20"))
+}
+
+/// Most seeds of one command.
+const SEEDS_MAX: u64 = 1_000_000;
+
 /// Check scenario files without running them.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -65,7 +153,7 @@ pub struct CheckArgs {
     /// Scenario files, or folders of them.
     #[arg(value_name = "FILE", required_unless_present_any = ["metrics", "schema"])]
     pub files: Vec<PathBuf>,
-    /// List the metrics that [expect] may name.
+    /// List the metrics that `[expect]` may name.
     #[arg(long, conflicts_with_all = ["files", "schema"])]
     pub metrics: bool,
     /// Print the JSON schema of scenario files, for editors.
@@ -84,14 +172,15 @@ Examples:
 pub struct CreateArgs {
     /// The file or folder to share.
     pub path: PathBuf,
-    /// A tracker; more than one are tried in this order.
+    /// A tracker. Given more than once, clients try them in this order; Skep itself asks the first
+    /// `http://` one.
     #[arg(long, value_name = "URL", required = true, value_parser = announce_url)]
     pub announce: Vec<String>,
     /// Size of a piece, a power of two; by default at most 2,000 pieces.
     #[arg(long, value_name = "SIZE", value_parser = piece)]
     pub piece: Option<u32>,
     /// The metainfo file to make.
-    #[arg(short, long, value_name = "FILE.torrent")]
+    #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// A text for people.
     #[arg(long, value_name = "TEXT")]
@@ -161,11 +250,11 @@ pub struct SeedArgs {
 /// Get a torrent's content from its swarm, giving to others meanwhile.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-Files are called NAME.part until every piece is verified. No file is ever replaced.
-A command that was interrupted goes on where it was when it is given again.
-It ends with 0 when the content is complete and verified, and was seeded for as
-long as asked or until Ctrl-C; before that Ctrl-C leaves the swarm and ends with 1.
-A second Ctrl-C ends at once.
+Files are called NAME.part until every piece is verified; no file is ever
+replaced. After an interruption the same command goes on where it was. It ends
+with 0 when the content is complete and verified, and was seeded for as long as
+asked or until Ctrl-C. Before that Ctrl-C leaves the swarm and ends with 1; a
+second one ends at once.
 
 Examples:
   skep get film.torrent --dir downloads

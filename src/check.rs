@@ -38,6 +38,7 @@ fn listing() -> String {
     for metric in METRICS {
         let stats = match metric.stats {
             [] => String::new(),
+            [only] => format!(".{only}"),
             stats => format!(".{{{}}}", stats.join(",")),
         };
         let group = if metric.per_group { "[.GROUP]" } else { "" };
@@ -95,11 +96,16 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
 }
 
 /// Reads and checks one scenario file.
-pub fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
+fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
+    read_scenario_with(path, &[])
+}
+
+/// Reads and checks one scenario file with keys set from the command line.
+pub fn read_scenario_with(path: &Path, set: &[(String, String)]) -> Result<Scenario, Failure> {
     let name = path.display().to_string();
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::new(Exit::Wrong, format!("cannot read {name}: {error}")))?;
-    Scenario::parse(&name, &text).map_err(|errors| Failure::drawn(Exit::Wrong, errors))
+    Scenario::parse_with(&name, &text, set).map_err(|errors| Failure::drawn(Exit::Wrong, errors))
 }
 
 /// One line about a scenario that is right.
@@ -113,7 +119,7 @@ fn summary(scenario: &Scenario) -> String {
         _ => humane::count(seeds.len() as u64, "seed"),
     };
     let plan = scenario.expand(first);
-    let total: u64 = plan.torrent.files.iter().map(|(_, bytes)| bytes).sum();
+    let total = plan.torrent.total();
     let pieces = total.div_ceil(u64::from(plan.torrent.piece_bytes));
     let mut parts = vec![
         humane::count(plan.hosts.len() as u64, "peer"),

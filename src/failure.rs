@@ -13,21 +13,40 @@ use miette::{Diagnostic, GraphicalReportHandler, MietteDiagnostic};
 pub const COLUMNS: usize = 80;
 
 /// How a command ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The order is that in which the worst of several is told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Exit {
     /// Everything held, everything is done.
-    Ok = 0,
-    /// It did not work out: the content, the disk or the network.
-    Failed = 1,
+    Ok,
+    /// Something that a scenario names never happened.
+    Vacuous,
+    /// A peer that could have finished did not.
+    Liveness,
+    /// It did not work out: the content, the disk or the network; an invariant or an expectation.
+    Failed,
     /// The command or a file it names is wrong.
-    Wrong = 64,
+    Wrong,
     /// A bug in Skep.
-    Bug = 70,
+    Bug,
+}
+
+impl Exit {
+    /// What the system is told.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Ok => 0,
+            Exit::Failed => 1,
+            Exit::Liveness => 2,
+            Exit::Vacuous => 4,
+            Exit::Wrong => 64,
+            Exit::Bug => 70,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 

@@ -5,9 +5,11 @@
 
 mod args;
 mod check;
+mod compare;
 mod failure;
 mod humane;
 mod real;
+mod run;
 mod torrent;
 
 use std::io::Write;
@@ -40,6 +42,8 @@ fn main() -> ExitCode {
 
 fn dispatch(command: &Command) -> Result<Exit, Failure> {
     match command {
+        Command::Run(args) => run::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Check(args) => check::run(args),
         Command::Torrent(args::TorrentCommand::Create(args)) => torrent::create::run(args),
         Command::Torrent(args::TorrentCommand::Show(args)) => torrent::show::run(args),

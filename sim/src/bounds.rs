@@ -20,7 +20,7 @@ const SOURCES_AMONG_ATTACKERS: &[&str] = &["corrupt-blocks"];
 /// The bound of the last completion of the leechers that stay until they finish.
 #[must_use]
 pub fn last_completion(plan: &Plan) -> Bound {
-    let content: u64 = plan.torrent.files.iter().map(|(_, len)| len).sum();
+    let content = plan.torrent.total();
     let piece = u64::from(plan.torrent.piece_bytes);
     let missing = |host: &HostPlan| {
         let held = host

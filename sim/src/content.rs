@@ -24,7 +24,7 @@ impl Content {
     /// When the plan's sizes make no torrent; a scenario with such sizes is refused earlier.
     #[must_use]
     pub fn generate(plan: &TorrentPlan, seed: u64, announce: &str) -> Content {
-        let total: u64 = plan.files.iter().map(|(_, len)| len).sum();
+        let total = plan.total();
         let mut bytes = vec![0; usize::try_from(total).expect("a scenario's content is bounded")];
         seed::stream(seed, "content").fill_bytes(&mut bytes);
         let mut hasher = PieceHasher::new(plan.piece_bytes);

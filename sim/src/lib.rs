@@ -5,6 +5,7 @@
 
 pub mod actor;
 pub mod bounds;
+pub mod campaign;
 pub mod check;
 pub mod content;
 pub mod disk;

@@ -229,6 +229,6 @@ mod tests {
         let mut hash = TraceHash::default();
         hash.write_u64(7);
         hash.write(b"skep and more");
-        assert_eq!(hash.to_string(), "0000000000000000");
+        assert_eq!(hash.to_string(), "317923a42756d3e8");
     }
 }

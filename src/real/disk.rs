@@ -1,7 +1,7 @@
 //! Owns [`Told`]: a disk that also says when the content is durable under its final names.
 //!
 //! Invariant: it changes nothing about the disk behind it. A peer that leaves before the disk has
-//! finished would never hear whether that worked; who waits for [`Watch::durable`] does.
+//! finished would never hear whether that worked; who waits for `Watch::durable` does.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};

@@ -37,7 +37,7 @@ impl Screen {
         let bar = stderr().is_terminal().then(|| {
             let target = ProgressDrawTarget::stderr_with_hz(REDRAWS);
             let template = "{prefix} [{bar:20}] {percent}% {binary_bytes}/{binary_total_bytes} \
-                            {binary_bytes_per_sec} {msg} {eta}";
+                            {binary_bytes_per_sec} {msg}, {eta} left";
             ProgressBar::with_draw_target(None, target)
                 .with_style(style(template))
                 .with_prefix(what)

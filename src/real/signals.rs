@@ -57,7 +57,7 @@ impl Signals {
         }
         if self.asked {
             tell("\nended at once\n");
-            std::process::exit(Exit::Failed as i32);
+            std::process::exit(Exit::Failed.code().into());
         }
         self.asked = true;
     }

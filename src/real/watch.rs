@@ -10,6 +10,7 @@ use skep_engine::Now;
 use skep_engine::bits::BitSet;
 use skep_engine::metainfo::Geometry;
 use skep_engine::session::event::Event;
+use skep_engine::tracker::announce::AnnounceEvent;
 use tokio::sync::Notify;
 
 use crate::humane::{count, plain};
@@ -110,9 +111,11 @@ impl Watch {
             Event::PieceVerified { piece, good: false } => {
                 let lost = u64::from(self.geometry.piece_len(*piece));
                 seen.here = seen.here.saturating_sub(lost);
-                seen.notes.push(format!(
-                    "piece {piece} failed its hash; it is fetched again"
-                ));
+                // After a failure of the disk it is the disk's fault, which was told already.
+                if seen.failure.is_none() {
+                    let text = format!("piece {piece} failed its hash; it is fetched again");
+                    seen.notes.push(text);
+                }
             }
             Event::Banned { peer, .. } => {
                 seen.notes
@@ -122,9 +125,13 @@ impl Watch {
                 let told = count(u64::from(*peers), "peer");
                 seen.notes.push(format!("{} told of {told}", self.tracker));
             }
-            Event::AnnounceFailed { why, .. } => {
+            Event::AnnounceFailed { what, why } => {
                 let (tracker, why) = (&self.tracker, plain(why));
-                seen.notes.push(format!("{tracker}: {why}"));
+                let next = match what {
+                    AnnounceEvent::Stopped => "",
+                    _ => "; it is tried again",
+                };
+                seen.notes.push(format!("{tracker}: {why}{next}"));
             }
             Event::Completed => {
                 seen.completed = Some(at);

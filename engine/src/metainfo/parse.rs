@@ -119,7 +119,7 @@ pub enum MetainfoError {
     #[error("the torrent has no content: all of its files are empty")]
     NoContent,
     /// Nothing of a name is left when what is unsafe has been removed.
-    #[error("file {file} has no name that is safe to write to disk")]
+    #[error("{} has no name that is safe to write to disk", if *.file == 0 { "the torrent".to_owned() } else { format!("file {file}") })]
     NoSafeName {
         /// The file, counted from 1; 0 is the torrent's own name.
         file: usize,

@@ -37,6 +37,9 @@ pub enum Command {
     Leave,
 }
 
+/// Who hears of every event of a host: traces, checks and reports hang on here, and nowhere else.
+pub type Observer = Box<dyn FnMut(Now, &Event)>;
+
 /// What a host needs beside its session.
 pub struct PeerHostSetup<N, S> {
     /// The network.
@@ -58,7 +61,7 @@ pub struct PeerHostSetup<N, S> {
     /// What the user says.
     pub commands: UnboundedReceiver<Command>,
     /// Who hears of every event.
-    pub observer: Box<dyn FnMut(Now, &Event)>,
+    pub observer: Observer,
 }
 
 /// One host with one peer.
@@ -81,7 +84,7 @@ pub struct PeerHost<N, S> {
     seed_for: Option<Duration>,
     leave_at: Now,
     commands: Option<UnboundedReceiver<Command>>,
-    observer: Box<dyn FnMut(Now, &Event)>,
+    observer: Observer,
     left: bool,
 }
 

@@ -95,7 +95,7 @@ impl Torrent {
                 left,
                 event,
                 wanted,
-                key: u32::from_be_bytes(self.peer_id.0[16..].try_into().expect("four bytes")),
+                key: self.key,
                 tracker_id,
                 compact: true,
             };

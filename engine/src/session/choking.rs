@@ -96,6 +96,7 @@ impl Torrent {
             let down = &mut self.peer(slot).down;
             down.received_before = std::mem::take(&mut down.received_now);
         }
+        self.part_from_content(now);
         self.emit_audit();
     }
 
@@ -183,6 +184,7 @@ impl Torrent {
         }
         peer.interested = on;
         peer.interest_changed = now;
+        peer.content_from = now;
         let (addr, unchoked) = (peer.addr, peer.unchoked);
         self.emit(Event::InterestedBy { peer: addr, on });
         match (on, unchoked) {

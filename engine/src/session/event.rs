@@ -37,7 +37,7 @@ pub enum CloseReason {
     Full,
     /// No interest on either side for long, while others want the place.
     Idle,
-    /// Both ends are seeds.
+    /// Both ends are seeds, as far as we can tell.
     SeedToSeed,
     /// It sent wrong blocks.
     Banned,

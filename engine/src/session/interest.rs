@@ -82,10 +82,31 @@ impl Torrent {
             let has = self.bitfields[slot].contains(piece);
             if !has || self.config.redundant_have {
                 self.send(slot, Message::Have(piece), now);
+                self.peer(slot).content_from = now;
             }
             if has {
                 self.peer(slot).useful -= 1;
                 self.update_interest(slot, now);
+            }
+        }
+    }
+
+    /// Two leechers that became seeds do not know it of each other: without redundant haves each
+    /// left out what the other had. But who wants nothing of a seed for as long as a keep-alive
+    /// takes is a seed, or of no use.
+    pub(super) fn part_from_content(&mut self, now: Now) {
+        if !(self.complete() && self.config.close_seed_to_seed) {
+            return;
+        }
+        for slot in self.slots() {
+            let Some(peer) = self.peers[slot].as_ref().filter(|p| p.active()) else {
+                continue;
+            };
+            let content = now.since(peer.content_from) >= self.config.keepalive_interval;
+            if content && !peer.interested {
+                let (conn, addr) = (peer.conn, peer.addr);
+                self.dial.seen_seed(addr);
+                self.close(conn, CloseReason::SeedToSeed, now);
             }
         }
     }

@@ -48,6 +48,8 @@ pub(super) struct Peer {
     /// When interest on either side last changed, or it connected.
     pub(super) interest_changed: Now,
     pub(super) interested: bool,
+    /// It has wanted nothing since then: it joined, it said so, or we told it of a new piece.
+    pub(super) content_from: Now,
     pub(super) unchoked: bool,
     pub(super) optimistic: bool,
     /// When it was last choked or unchoked, or connected.
@@ -128,6 +130,7 @@ impl Peer {
             },
             interest_changed: now,
             interested: false,
+            content_from: now,
             unchoked: false,
             optimistic: false,
             choke_changed: now,

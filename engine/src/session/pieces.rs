@@ -22,6 +22,14 @@ pub(super) enum Block {
 }
 
 impl Block {
+    /// Requests that may still be answered in time.
+    pub(super) fn live(self) -> u16 {
+        match self {
+            Block::Requested { live, .. } => live,
+            _ => 0,
+        }
+    }
+
     /// Whether it should be asked for.
     pub(super) fn is_free(self) -> bool {
         matches!(self, Block::Missing | Block::Requested { live: 0, .. })

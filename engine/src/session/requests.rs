@@ -17,8 +17,7 @@ use crate::wire::Message;
 
 use super::blame::{SenderId, Sentence};
 use super::event::{CloseReason, Event, Waste};
-use super::peer::Request;
-use super::pieces::Block;
+use super::peer::{Peer, Request};
 use super::torrent::{Output, Phase, Torrent};
 
 /// A peer with this many requests open takes no part in end-game: it is busy enough.
@@ -296,26 +295,32 @@ impl Torrent {
         if peer.down.snubbed || peer.down.open.len() >= ENDGAME_OPEN_MAX {
             return None;
         }
-        let found = self.pieces.started().iter().find_map(|&piece| {
-            let partial = self.pieces.partial(piece)?;
-            if !self.bitfields[slot].contains(piece) || !self.may_ask(slot, piece) {
-                return None;
-            }
-            let block = partial
-                .blocks
-                .iter()
-                .enumerate()
-                .find_map(|(block, state)| {
-                    let block = u32::try_from(block).expect("few blocks in a piece");
-                    match state {
-                        Block::Requested { live, .. } if u32::from(*live) < requesters => {
-                            (!peer.down.asks(piece, block)).then_some(block)
-                        }
-                        _ => None,
-                    }
-                })?;
-            Some((piece, block))
-        });
+        // The block that would come last: the hindmost in the longest queue of somebody else.
+        // Those in front are about to come anyway, and asking for them again is waste.
+        let has = &self.bitfields[slot];
+        let eligible = |request: &Request| {
+            let live = match self.pieces.partial(request.piece) {
+                Some(partial) => partial.blocks[request.block as usize].live(),
+                None => 0,
+            };
+            (1..requesters).contains(&u32::from(live))
+                && has.contains(request.piece)
+                && self.may_ask(slot, request.piece)
+                && !peer.down.asks(request.piece, request.block)
+        };
+        let hindmost = |other: &Peer| {
+            let at = other.down.open.iter().rposition(eligible)?;
+            Some((at, other.down.open[at]))
+        };
+        let others = self
+            .peers
+            .iter()
+            .flatten()
+            .filter(|other| other.conn != peer.conn);
+        let found = others
+            .filter_map(|other| hindmost(other))
+            .max_by_key(|(at, _)| *at)
+            .map(|(_, request)| (request.piece, request.block));
         if found.is_some() && !std::mem::replace(&mut self.endgame, true) {
             self.emit(Event::EndgameEntered);
         }
@@ -422,6 +427,10 @@ impl Torrent {
             self.blame.good_piece(piece, digests.as_deref())
         } else {
             self.totals.hash_failed += u64::from(self.pieces.geometry.piece_len(piece));
+            if self.phase != Phase::Running {
+                // A disk that failed has not written everything that it was given: no proof.
+                return;
+            }
             let digests = digests.expect("a storage gives digests of a bad piece");
             self.blame
                 .bad_piece(piece, &senders, &digests, self.config.strikes_max)

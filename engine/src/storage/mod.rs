@@ -1,4 +1,4 @@
-//! Owns the seam between a host and its disk. Real: [`file`]. In memory: [`memory`].
+//! Owns the seam between a host and its disk. Real: [`mod@file`]. In memory: [`memory`].
 //!
 //! Invariant: a storage never decides what is true. It writes what it is told, and `verify` hashes
 //! what is there *now*; the session marks pieces. A storage error is never a peer's fault.

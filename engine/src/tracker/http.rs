@@ -1,5 +1,5 @@
 //! Owns how announce and scrape travel over HTTP (BEP 3, 7, 21, 23, 31, 48), both sides, as pure
-//! functions: the URL here, queries in [`query`], bencoded answers in [`reply`].
+//! functions: the URL here, queries in `query`, bencoded answers in `reply`.
 //!
 //! Invariant: info-hashes, peer ids and tracker ids are bytes from end to end, never text; and
 //! bytes from outside give an error, never a panic.

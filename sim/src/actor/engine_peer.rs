@@ -13,9 +13,8 @@ use std::time::Duration;
 
 use skep_engine::choker;
 use skep_engine::node::network::Network;
-use skep_engine::node::peer_host::{Command, PeerHost, PeerHostSetup, check_content};
+use skep_engine::node::peer_host::{Command, Observer, PeerHost, PeerHostSetup, check_content};
 use skep_engine::picker;
-use skep_engine::session::event::Event;
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
 use skep_engine::tracker::http::HttpTarget;
 use skep_engine::{Now, PeerId};
@@ -25,7 +24,7 @@ use tokio::time::Instant;
 use crate::content::Content;
 use crate::disk::{Disk, DiskStorage};
 use crate::network::fabric::Fabric;
-use crate::scenario::plan::{EndKind, HostPlan, OnComplete};
+use crate::scenario::plan::{EndKind, HostPlan, OnComplete, Role};
 use crate::seed;
 
 /// Port on which every simulated peer listens.
@@ -56,7 +55,7 @@ impl EnginePeer {
         &self,
         life: usize,
         end: Option<(Now, EndKind)>,
-        observer: Box<dyn FnMut(Now, &Event)>,
+        observer: Observer,
     ) -> Option<EndKind> {
         let (say, commands) = mpsc::unbounded_channel();
         let host = self.start(life, observer, commands).await;
@@ -88,7 +87,7 @@ impl EnginePeer {
     async fn start(
         &self,
         life: usize,
-        observer: Box<dyn FnMut(Now, &Event)>,
+        observer: Observer,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> impl Future<Output = Torrent> {
         let plan = &self.plan;
@@ -134,7 +133,7 @@ impl EnginePeer {
             announce_timeout: plan.engine.announce_timeout,
             epoch: self.epoch,
             // What a seed does when complete is for those who come to download.
-            seed_for: if plan.role == crate::scenario::plan::Role::Seed {
+            seed_for: if plan.role == Role::Seed {
                 None
             } else {
                 seed_for

@@ -15,8 +15,9 @@ pub(super) struct NoWrongByte {
 
 impl NoWrongByte {
     pub(super) fn new(plan: &Plan) -> NoWrongByte {
+        let none = BitSet::empty(plan.torrent.pieces());
         NoWrongByte {
-            verified: vec![BitSet::default(); plan.hosts.len()],
+            verified: vec![none; plan.hosts.len()],
         }
     }
 }

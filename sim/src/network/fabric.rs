@@ -10,32 +10,35 @@ use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use skep_engine::ConnId;
-use skep_engine::node::network::{CloseHow, Closed, ConnectError, NetEvent, Network};
+use skep_engine::node::network::{Closed, NetEvent};
 use tokio::time::{Instant, Sleep};
 
 use crate::scenario::plan::LinkPlan;
-use crate::seed;
 
-use super::flow::{Cargo, Flow, Turn};
-use super::link::{FairQueue, Path, SEGMENT_OVERHEAD, transmit_ns, wire_bytes};
+use super::flow::Flow;
+use super::link::FairQueue;
+
+mod carrying;
+mod connections;
+mod host_net;
+
+pub use host_net::FabricNet;
 
 /// First port given to outgoing connections.
 const EPHEMERAL_FROM: u16 = 32_768;
 /// Connections that wait to be accepted, per host (the backlog); more are refused.
 const BACKLOG_MAX: usize = 1024;
 
-/// Drained bytes below which a sender is not woken.
+/// Drained bytes below which a sender is not woken; it hears of them at its next wake-up.
 const ROOM_NEWS_MIN: u64 = 1024;
 
 type HostIndex = u32;
@@ -306,6 +309,19 @@ impl Fabric {
             .map_or(0, |host| state.hosts[*host as usize].sent_to_peers)
     }
 
+    /// Connections that still hold something: an id at a host, or bytes under way.
+    #[must_use]
+    pub fn live_connections(&self) -> usize {
+        let state = self.0.borrow();
+        state.conns.iter().filter(|c| c.live).count()
+    }
+
+    /// Places for connections that were ever in use at once.
+    #[must_use]
+    pub fn connection_slots(&self) -> usize {
+        self.0.borrow().conns.len()
+    }
+
     /// Bytes that are between a sender and a receiver now: the network's books balance when
     /// `sent = delivered + dropped + under way`.
     #[must_use]
@@ -313,7 +329,12 @@ impl Fabric {
         let state = self.0.borrow();
         let flows = state.conns.iter().filter(|c| c.live).flat_map(|c| &c.flows);
         let on_links: u64 = flows.map(Flow::held).sum();
-        let unread: u64 = state.hosts.iter().flat_map(|h| &h.mailbox).map(data_bytes).sum();
+        let unread: u64 = state
+            .hosts
+            .iter()
+            .flat_map(|h| &h.mailbox)
+            .map(data_bytes)
+            .sum();
         on_links + unread
     }
 }
@@ -384,13 +405,7 @@ impl State {
             Fact::Answer(end, accepted) => self.on_answer(end, accepted),
             Fact::Accepted(end, host) => self.on_accepted(end, host),
             Fact::ResetArrives(end) => self.end_at(end.other(), Closed::Reset),
-            Fact::Breaks(end) => {
-                if self.conn(end).is_some() {
-                    self.totals.resets += 1;
-                    self.end_at(end, Closed::Reset);
-                    self.end_at(end.other(), Closed::Reset);
-                }
-            }
+            Fact::Breaks(end) => self.on_breaks(end),
             Fact::Datagram(number) => {
                 if let Some((host, from, data)) = self.datagrams.remove(&number)
                     && self.hosts[host as usize].listening.is_some()
@@ -424,578 +439,22 @@ impl State {
         }
     }
 
-    /// Tells a sender that its queue drained. News of a few bytes waits for the next wake-up.
-    fn tell_room(&mut self, host: HostIndex, conn: ConnId, queued: u64, drained: u64) {
+    /// Tells a sender that its queue drained. News of a few bytes waits for the next wake-up, or
+    /// until they are more: a writer of small messages that waits for room is woken too.
+    fn tell_room(&mut self, host: HostIndex, conn: ConnId, end: End, drained: u64) {
+        let flow = self.flow(end).expect("it had a turn");
+        flow.untold += drained;
+        let news = flow.untold >= ROOM_NEWS_MIN;
+        if news {
+            flow.untold = 0;
+        }
+        let queued = flow.unsent_bytes;
         let event = NetEvent::Room { conn, queued };
-        if drained >= ROOM_NEWS_MIN {
+        if news {
             self.deliver(host, event);
         } else {
             self.hosts[host as usize].mailbox.push_back(event);
         }
-    }
-
-    /// Gives a host's end of a connection an id there.
-    fn assign(&mut self, host: HostIndex, end: End) -> ConnId {
-        let host = &mut self.hosts[host as usize];
-        let slot = host.free_slots.pop().unwrap_or_else(|| {
-            host.slots.push((0, None));
-            u32::try_from(host.slots.len() - 1).expect("fewer connections than 2^32")
-        });
-        let entry = &mut host.slots[slot as usize];
-        entry.1 = Some(end);
-        ConnId {
-            slot,
-            generation: entry.0,
-        }
-    }
-
-    /// The end behind a host's id, while it stands.
-    fn end_of(&self, host: HostIndex, id: ConnId) -> Option<End> {
-        let (generation, end) = self.hosts[host as usize].slots.get(id.slot as usize)?;
-        if *generation == id.generation {
-            *end
-        } else {
-            None
-        }
-    }
-
-    /// Takes an end's id away from its host; true when it had one.
-    fn unassign(&mut self, end: End) -> Option<ConnId> {
-        let conn = self.conn(end)?;
-        let host = conn.hosts[usize::from(end.side)];
-        let id = conn.ids[usize::from(end.side)].take()?;
-        let host = &mut self.hosts[host as usize];
-        let entry = &mut host.slots[id.slot as usize];
-        *entry = (entry.0 + 1, None);
-        host.free_slots.push(id.slot);
-        Some(id)
-    }
-
-    fn dial(&mut self, host: HostIndex, to: SocketAddr) -> ConnId {
-        let IpAddr::V4(ip) = to.ip() else {
-            return self.dial_nobody(host);
-        };
-        let Some(&other) = self.by_ip.get(&ip) else {
-            return self.dial_nobody(host);
-        };
-        let from = &mut self.hosts[host as usize];
-        let port = from.next_port;
-        from.next_port = port.checked_add(1).unwrap_or(EPHEMERAL_FROM);
-        from.up_debt += 2 * SEGMENT_OVERHEAD;
-        let from_addr = SocketAddr::from((from.ip, port));
-        let (near, far) = (
-            &self.hosts[host as usize].link,
-            &self.hosts[other as usize].link,
-        );
-        let flows = [
-            Flow::new(Path::new(near, far)),
-            Flow::new(Path::new(far, near)),
-        ];
-        let delay = flows[0].path.delay_ns;
-        let breaks = match (near.reset_every, far.reset_every) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        self.opened += 1;
-        let name = format!("conn/{}/{}/{}", from_addr.ip(), ip, self.opened);
-        let mut rng = seed::stream(self.seed, &name);
-        let breaks = breaks.map(|mean| exponential_ns(mean, &mut rng));
-        let index = self.free_conns.pop();
-        let generation = index.map_or(0, |i| self.conns[i as usize].generation + 1);
-        let conn = Conn {
-            generation,
-            hosts: [host, other],
-            addrs: [from_addr, to],
-            ids: [None; 2],
-            flows,
-            rng,
-            live: true,
-        };
-        let index = match index {
-            Some(index) => {
-                self.conns[index as usize] = conn;
-                index
-            }
-            None => {
-                self.conns.push(conn);
-                u32::try_from(self.conns.len() - 1).expect("fewer connections than 2^32")
-            }
-        };
-        let end = End {
-            conn: index,
-            generation,
-            side: 0,
-        };
-        let id = self.assign(host, end);
-        self.conns[index as usize].ids[0] = Some(id);
-        self.plan(self.now + delay, Fact::Knock(end));
-        if let Some(after) = breaks {
-            self.plan(self.now.saturating_add(after), Fact::Breaks(end));
-        }
-        id
-    }
-
-    /// A dial to an address where no machine is: no answer ever comes.
-    fn dial_nobody(&mut self, host: HostIndex) -> ConnId {
-        let host = &mut self.hosts[host as usize];
-        let slot = host.free_slots.pop().unwrap_or_else(|| {
-            host.slots.push((0, None));
-            u32::try_from(host.slots.len() - 1).expect("fewer connections than 2^32")
-        });
-        ConnId {
-            slot,
-            generation: host.slots[slot as usize].0,
-        }
-    }
-
-    /// A dial that was never answered is given up.
-    fn forget_dial_to_nobody(&mut self, host: HostIndex, id: ConnId) {
-        let host = &mut self.hosts[host as usize];
-        if let Some(entry) = host.slots.get_mut(id.slot as usize)
-            && *entry == (id.generation, None)
-        {
-            entry.0 += 1;
-            host.free_slots.push(id.slot);
-        }
-    }
-
-    fn on_knock(&mut self, end: End) {
-        let Some(conn) = self.conn(end) else { return };
-        let (index, port, back) = (
-            conn.hosts[1],
-            conn.addrs[1].port(),
-            conn.flows[1].path.delay_ns,
-        );
-        let there = conn.flows[0].path.delay_ns;
-        let host = &mut self.hosts[index as usize];
-        let accepts = host.running && host.listening == Some(port) && host.accepting < BACKLOG_MAX;
-        host.up_debt += SEGMENT_OVERHEAD;
-        if accepts {
-            host.accepting += 1;
-            self.plan(self.now + back + there, Fact::Accepted(end, index));
-        }
-        self.plan(self.now + back, Fact::Answer(end, accepts));
-    }
-
-    fn on_answer(&mut self, end: End, accepted: bool) {
-        let Some(conn) = self.conn(end) else { return };
-        let (host, from, id) = (conn.hosts[0], conn.addrs[1], conn.ids[0]);
-        let Some(id) = id else { return };
-        if accepted {
-            self.deliver(
-                host,
-                NetEvent::Opened {
-                    conn: id,
-                    from,
-                    inbound: false,
-                },
-            );
-        } else {
-            self.unassign(end);
-            self.free_if_over(end);
-            self.deliver(
-                host,
-                NetEvent::Failed {
-                    conn: id,
-                    why: ConnectError::Refused,
-                },
-            );
-        }
-    }
-
-    fn on_accepted(&mut self, end: End, host: HostIndex) {
-        self.hosts[host as usize].accepting -= 1;
-        let Some(conn) = self.conn(end) else { return };
-        let (from, far) = (conn.addrs[0], end.other());
-        let entry = &self.hosts[host as usize];
-        if !entry.running || entry.listening.is_none() {
-            // The program ended in between.
-            self.reset_from(far);
-            return;
-        }
-        let id = self.assign(host, far);
-        self.conns[end.conn as usize].ids[1] = Some(id);
-        self.deliver(
-            host,
-            NetEvent::Opened {
-                conn: id,
-                from,
-                inbound: true,
-            },
-        );
-    }
-
-    /// The flow from `end` may have something to send: puts it into its uplink's queue.
-    fn offer(&mut self, end: End) {
-        let now = self.now;
-        let Some(conn) = self.conn(end) else { return };
-        let host = conn.hosts[usize::from(end.side)];
-        let flow = &mut conn.flows[usize::from(end.side)];
-        if flow.in_ring {
-            return;
-        }
-        match flow.turn(now) {
-            Turn::Now => {
-                flow.in_ring = true;
-                self.hosts[host as usize].up.join(end);
-                self.kick_uplink(host);
-            }
-            Turn::At(at) if !flow.waking => {
-                flow.waking = true;
-                self.plan(at, Fact::Wake(end));
-            }
-            Turn::At(_) | Turn::AfterRead => {}
-            Turn::Nothing => self.finish_if_asked(end),
-        }
-    }
-
-    /// Everything is sent: FIN follows if the sender finished.
-    fn finish_if_asked(&mut self, end: End) {
-        let now = self.now;
-        let Some(flow) = self.flow(end) else { return };
-        if flow.finishing && !flow.fin_sent {
-            flow.fin_sent = true;
-            let at = (now + flow.path.delay_ns).max(flow.last_arrival);
-            flow.last_arrival = at;
-            flow.in_transit.push_back(Cargo::Fin);
-            self.plan(at, Fact::Arrive(end));
-        }
-    }
-
-    /// Starts the next parcel on an idle uplink.
-    fn kick_uplink(&mut self, host: HostIndex) {
-        let now = self.now;
-        while !self.hosts[host as usize].up_busy {
-            let Some(end) = self.hosts[host as usize].up.turn() else {
-                return;
-            };
-            let Some(flow) = self.flow(end) else {
-                self.hosts[host as usize].up.sent(0, false);
-                continue;
-            };
-            if flow.turn(now) != Turn::Now {
-                flow.in_ring = false;
-                self.hosts[host as usize].up.sent(0, false);
-                self.offer(end);
-                continue;
-            }
-            let parcel = flow.take(now);
-            let bytes = parcel.bytes();
-            let more = flow.turn(now) == Turn::Now;
-            flow.in_ring = more;
-            let queued = flow.unsent_bytes;
-            let entry = &mut self.hosts[host as usize];
-            let wire = wire_bytes(bytes) + std::mem::take(&mut entry.up_debt);
-            entry.sent_wire += wire;
-            entry.up.sent(wire, more);
-            entry.up_busy = true;
-            let done = now + transmit_ns(wire, entry.link.up);
-            self.plan(done, Fact::UplinkFree(host));
-            let conn = self.conn(end).expect("it had a turn");
-            let id = conn.ids[usize::from(end.side)];
-            let flow = &mut conn.flows[usize::from(end.side)];
-            let delay = flow.path.parcel_delay(bytes, &mut conn.rng);
-            let at = (done + delay).max(flow.last_arrival);
-            flow.last_arrival = at;
-            flow.in_transit.push_back(Cargo::Data(parcel));
-            self.plan(at, Fact::Arrive(end));
-            if let Some(id) = id {
-                self.tell_room(host, id, queued, bytes);
-            }
-            if !more {
-                self.offer(end);
-            }
-        }
-    }
-
-    fn on_arrive(&mut self, end: End) {
-        let Some(conn) = self.conn(end) else { return };
-        let host = conn.hosts[usize::from(1 - end.side)];
-        let flow = &mut conn.flows[usize::from(end.side)];
-        match flow.in_transit.pop_front() {
-            Some(Cargo::Data(parcel)) => {
-                let first = flow.arrived.is_empty();
-                flow.arrived.push_back(parcel);
-                // While its front is carried, the flow stands in the queue or will rejoin.
-                if first && self.hosts[host as usize].down_carries != Some(end) {
-                    self.hosts[host as usize].down.join(end);
-                }
-                self.kick_downlink(host);
-            }
-            Some(Cargo::Fin) => self.fin_after_data(end),
-            None => {}
-        }
-    }
-
-    /// FIN takes effect behind the last byte.
-    fn fin_after_data(&mut self, end: End) {
-        let Some(flow) = self.flow(end) else { return };
-        if flow.arrived.is_empty() {
-            self.end_at(end.other(), Closed::ByPeer);
-        } else {
-            flow.in_transit.push_front(Cargo::Fin);
-        }
-    }
-
-    /// Starts the next parcel on an idle downlink.
-    fn kick_downlink(&mut self, host: HostIndex) {
-        while self.hosts[host as usize].down_carries.is_none() {
-            let Some(end) = self.hosts[host as usize].down.turn() else {
-                return;
-            };
-            let bytes = self
-                .flow(end)
-                .and_then(|f| f.arrived.front())
-                .map(|p| p.bytes());
-            let entry = &mut self.hosts[host as usize];
-            let Some(bytes) = bytes else {
-                entry.down.sent(0, false);
-                continue;
-            };
-            entry.down_carries = Some(end);
-            let done = self.now + transmit_ns(wire_bytes(bytes), entry.link.down);
-            self.plan(done, Fact::DownlinkFree(host));
-        }
-    }
-
-    fn on_downlink_free(&mut self, host: HostIndex) {
-        let Some(end) = self.hosts[host as usize].down_carries.take() else {
-            return;
-        };
-        let parcel = self.flow(end).and_then(|flow| flow.arrived.pop_front());
-        match parcel {
-            None => self.hosts[host as usize].down.sent(0, false),
-            Some(parcel) => {
-                let bytes = parcel.bytes();
-                let now = self.now;
-                let (more, fin, id) = {
-                    let conn = self.conn(end).expect("it had a parcel");
-                    let flow = &conn.flows[usize::from(end.side)];
-                    let fin = matches!(flow.in_transit.front(), Some(Cargo::Fin));
-                    let more = !flow.arrived.is_empty();
-                    // A FIN still on its way does not count: only one that waits behind data does.
-                    let waits = fin && flow.fin_sent && flow.last_arrival <= now;
-                    (more, waits && !more, conn.ids[usize::from(1 - end.side)])
-                };
-                self.hosts[host as usize].down.sent(wire_bytes(bytes), more);
-                match id {
-                    Some(conn) => {
-                        let second = parcel.second.map(|data| NetEvent::Data { conn, data });
-                        self.deliver(
-                            host,
-                            NetEvent::Data {
-                                conn,
-                                data: parcel.first,
-                            },
-                        );
-                        if let Some(second) = second {
-                            self.deliver(host, second);
-                        }
-                    }
-                    None => {
-                        // Its receiver closed; the sender hears of it when the reset arrives.
-                        self.totals.dropped += bytes;
-                        self.free_if_over(end);
-                    }
-                }
-                if fin {
-                    if let Some(flow) = self.flow(end) {
-                        flow.in_transit.pop_front();
-                    }
-                    self.end_at(end.other(), Closed::ByPeer);
-                }
-            }
-        }
-        self.kick_downlink(host);
-    }
-
-    /// The connection is over at this end: its host hears of it.
-    fn end_at(&mut self, end: End, how: Closed) {
-        let Some(conn) = self.conn(end) else { return };
-        let host = conn.hosts[usize::from(end.side)];
-        let flow = &mut conn.flows[usize::from(end.side)];
-        flow.finishing = true;
-        let gone = flow.clear();
-        self.totals.dropped += gone;
-        if let Some(id) = self.unassign(end) {
-            self.deliver(host, NetEvent::Closed { conn: id, how });
-        }
-        self.free_if_over(end);
-    }
-
-    /// A reset leaves from this end.
-    fn reset_from(&mut self, end: End) {
-        self.unassign(end);
-        let now = self.now;
-        let Some(flow) = self.flow(end) else { return };
-        flow.finishing = true;
-        let (at, gone) = (now + flow.path.delay_ns, flow.clear());
-        self.totals.dropped += gone;
-        self.plan(at, Fact::ResetArrives(end));
-        self.free_if_over(end);
-    }
-
-    /// Frees a connection that neither host knows any more and that has nothing under way.
-    fn free_if_over(&mut self, end: End) {
-        let Some(conn) = self.conn(end) else { return };
-        let idle = |flow: &Flow| flow.held() == 0 && flow.in_transit.is_empty();
-        if conn.ids == [None; 2] && conn.flows.iter().all(idle) {
-            conn.live = false;
-            let hosts = conn.hosts;
-            for side in [0, 1] {
-                let end = End { side, ..end };
-                self.hosts[hosts[usize::from(side)] as usize].up.leave(end);
-                self.hosts[hosts[usize::from(1 - side)] as usize]
-                    .down
-                    .leave(end);
-            }
-            self.free_conns.push(end.conn);
-        }
-    }
-}
-
-/// A draw from the exponential distribution, ns.
-fn exponential_ns(mean: Duration, rng: &mut ChaCha8Rng) -> u64 {
-    // In (0, 1]: the logarithm is finite.
-    let unit = ((rng.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
-    (-libm::log(unit) * mean.as_nanos() as f64) as u64
-}
-
-/// The network as one program on one host sees it.
-#[derive(Debug)]
-pub struct FabricNet {
-    fabric: Fabric,
-    host: HostIndex,
-}
-
-impl FabricNet {
-    fn state(&self) -> std::cell::RefMut<'_, State> {
-        let mut state = self.fabric.0.borrow_mut();
-        let clock = state.clock();
-        state.now = state.now.max(clock);
-        state
-    }
-}
-
-impl Network for FabricNet {
-    fn listen(&mut self, at: SocketAddr) -> io::Result<SocketAddr> {
-        let mut state = self.state();
-        let host = &mut state.hosts[self.host as usize];
-        if at.ip() != IpAddr::V4(host.ip) && !at.ip().is_unspecified() {
-            return Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
-        }
-        let port = if at.port() == 0 { 6881 } else { at.port() };
-        if host.listening.is_some() {
-            return Err(io::Error::from(io::ErrorKind::AddrInUse));
-        }
-        host.listening = Some(port);
-        Ok(SocketAddr::from((host.ip, port)))
-    }
-
-    fn connect(&mut self, to: SocketAddr) -> ConnId {
-        let host = self.host;
-        self.state().dial(host, to)
-    }
-
-    fn send(&mut self, conn: ConnId, data: Bytes) {
-        let host = self.host;
-        let mut state = self.state();
-        let Some(end) = state.end_of(host, conn) else {
-            return;
-        };
-        let bytes = data.len() as u64;
-        state.totals.sent += bytes;
-        if state
-            .conn(end)
-            .is_some_and(|conn| !conn.hosts.contains(&TRACKER))
-        {
-            state.hosts[host as usize].sent_to_peers += bytes;
-        }
-        if let Some(flow) = state.flow(end) {
-            flow.push(data);
-            state.offer(end);
-        }
-    }
-
-    fn close(&mut self, conn: ConnId, how: CloseHow) {
-        let host = self.host;
-        let mut state = self.state();
-        let Some(end) = state.end_of(host, conn) else {
-            return state.forget_dial_to_nobody(host, conn);
-        };
-        let mut unread = 0;
-        state.hosts[host as usize].mailbox.retain(|event| {
-            let gone = event_conn(event) == Some(conn);
-            unread += if gone { data_bytes(event) } else { 0 };
-            !gone
-        });
-        state.totals.dropped += unread;
-        match how {
-            CloseHow::Reset => state.reset_from(end),
-            CloseHow::Finish => {
-                state.unassign(end);
-                if let Some(flow) = state.flow(end) {
-                    flow.finishing = true;
-                    state.offer(end);
-                }
-            }
-        }
-    }
-
-    fn send_to(&mut self, to: SocketAddr, datagram: Bytes) {
-        let host = self.host;
-        let mut state = self.state();
-        let IpAddr::V4(ip) = to.ip() else { return };
-        let Some(&other) = state.by_ip.get(&ip) else {
-            return;
-        };
-        let near = &state.hosts[host as usize];
-        let from = SocketAddr::from((near.ip, near.listening.unwrap_or(EPHEMERAL_FROM)));
-        let path = Path::new(&near.link, &state.hosts[other as usize].link);
-        let number = state.next_datagram;
-        state.next_datagram = number.wrapping_add(1);
-        let mut rng = seed::stream(state.seed, &format!("datagram/{number}"));
-        let wire = wire_bytes(datagram.len() as u64);
-        state.hosts[host as usize].up_debt += wire;
-        if let Some(delay) = path.datagram_delay(datagram.len() as u64, &mut rng) {
-            let at = state.now + transmit_ns(wire, state.hosts[host as usize].link.up) + delay;
-            state.datagrams.insert(number, (other, from, datagram));
-            state.plan(at, Fact::Datagram(number));
-        }
-    }
-
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent> {
-        let host = self.host;
-        let mut state = self.fabric.0.borrow_mut();
-        let entry = &mut state.hosts[host as usize];
-        let Some(event) = entry.mailbox.pop_front() else {
-            if !entry
-                .waker
-                .as_ref()
-                .is_some_and(|w| w.will_wake(cx.waker()))
-            {
-                entry.waker = Some(cx.waker().clone());
-            }
-            return Poll::Pending;
-        };
-        if let NetEvent::Data { conn, data } = &event {
-            let bytes = data.len() as u64;
-            state.totals.delivered += bytes;
-            let clock = state.clock();
-            state.now = state.now.max(clock);
-            let now = state.now;
-            if let Some(end) = state.end_of(host, *conn)
-                && let Some(flow) = state.flow(end.other())
-            {
-                // The receiver read: room for the sender one delay later.
-                let at = flow.read(bytes, now);
-                if !flow.in_ring && !flow.waking && flow.unsent_bytes > 0 {
-                    flow.waking = true;
-                    state.plan(at, Fact::Wake(end.other()));
-                }
-            }
-        }
-        Poll::Ready(event)
     }
 }
 
@@ -1004,38 +463,5 @@ fn data_bytes(event: &NetEvent) -> u64 {
     match event {
         NetEvent::Data { data, .. } => data.len() as u64,
         _ => 0,
-    }
-}
-
-fn event_conn(event: &NetEvent) -> Option<ConnId> {
-    match event {
-        NetEvent::Opened { conn, .. }
-        | NetEvent::Failed { conn, .. }
-        | NetEvent::Data { conn, .. }
-        | NetEvent::Room { conn, .. }
-        | NetEvent::Closed { conn, .. } => Some(*conn),
-        NetEvent::Datagram { .. } => None,
-    }
-}
-
-impl Drop for FabricNet {
-    fn drop(&mut self) {
-        let host = self.host;
-        let mut state = self.state();
-        let ends: Vec<End> = state.hosts[host as usize]
-            .slots
-            .iter()
-            .filter_map(|s| s.1)
-            .collect();
-        for end in ends {
-            state.reset_from(end);
-        }
-        let unread: u64 = state.hosts[host as usize].mailbox.iter().map(data_bytes).sum();
-        state.totals.dropped += unread;
-        let entry = &mut state.hosts[host as usize];
-        entry.running = false;
-        entry.listening = None;
-        entry.mailbox.clear();
-        entry.waker = None;
     }
 }

@@ -42,8 +42,8 @@ pub(super) enum Turn {
     Now,
     /// Not before this, ns.
     At(u64),
-    /// When the receiver has read something.
-    AfterRead,
+    /// When something happens: the connection stands, the receiver has read.
+    Later,
     /// It has nothing to send.
     Nothing,
 }
@@ -65,6 +65,10 @@ pub(super) struct Flow {
     pub(super) paced_until: u64,
     /// Nothing arrives before what was sent before it, ns.
     pub(super) last_arrival: u64,
+    /// The connection stands at the sending end; before that nothing leaves.
+    pub(super) open: bool,
+    /// Bytes that left without waking the sender.
+    pub(super) untold: u64,
     /// It waits in the uplink's queue.
     pub(super) in_ring: bool,
     /// A wake-up is scheduled.
@@ -87,6 +91,8 @@ impl Flow {
             acks: VecDeque::new(),
             paced_until: 0,
             last_arrival: 0,
+            open: false,
+            untold: 0,
             in_ring: false,
             waking: false,
             finishing: false,
@@ -118,6 +124,9 @@ impl Flow {
 
     /// Whether the next parcel may leave at `now`.
     pub(super) fn turn(&mut self, now: u64) -> Turn {
+        if !self.open {
+            return Turn::Later;
+        }
         if self.unsent.is_empty() {
             return Turn::Nothing;
         }
@@ -129,7 +138,7 @@ impl Flow {
             return self
                 .acks
                 .front()
-                .map_or(Turn::AfterRead, |(at, _)| Turn::At(*at));
+                .map_or(Turn::Later, |(at, _)| Turn::At(*at));
         }
         if self.paced_until > now {
             return Turn::At(self.paced_until);

@@ -45,6 +45,24 @@ pub struct TorrentPlan {
     pub piece_bytes: u32,
 }
 
+impl TorrentPlan {
+    /// Bytes of the content.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.files.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Pieces of the content.
+    ///
+    /// # Panics
+    /// When there are 2^32 or more; validation refuses far fewer.
+    #[must_use]
+    pub fn pieces(&self) -> u32 {
+        let pieces = self.total().div_ceil(u64::from(self.piece_bytes));
+        u32::try_from(pieces).expect("validation bounds the pieces")
+    }
+}
+
 /// The tracker's host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrackerPlan {

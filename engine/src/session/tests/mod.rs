@@ -6,7 +6,9 @@
 
 mod blame;
 mod choking;
+mod disk;
 mod download;
+mod pair;
 mod peers;
 mod random;
 mod upload;
@@ -18,7 +20,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use sha1::{Digest, Sha1};
 
 use crate::bits::BitSet;
 use crate::choker::TitForTat;
@@ -26,10 +27,11 @@ use crate::config::{Audit, EngineConfig};
 use crate::ids::{BLOCK_BYTES, BlockRange, ConnId, InfoHash, PeerId, PieceIndex};
 use crate::metainfo::Geometry;
 use crate::picker::Sequential;
-use crate::storage::Verified;
 use crate::time::Now;
 use crate::tracker::announce::{AnnounceEvent, AnnounceReply, AnnounceRequest, PeerAddr};
 use crate::wire::{Handshake, Message};
+
+use self::disk::Disk;
 
 use super::event::{CloseReason, Event};
 use super::torrent::{Input, Output, Rngs, StorageFailure, Torrent, TorrentSetup};
@@ -44,65 +46,6 @@ fn secs(s: u64) -> Duration {
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
-}
-
-/// Content that tells its bytes apart, and what a host has written of it.
-struct Disk {
-    geometry: Geometry,
-    content: Bytes,
-    written: Vec<u8>,
-}
-
-impl Disk {
-    fn new(geometry: Geometry, have: &BitSet) -> Disk {
-        let bytes = (0..geometry.total).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 13) as u8);
-        let mut disk = Disk {
-            geometry,
-            content: bytes.collect(),
-            written: vec![0; geometry.total as usize],
-        };
-        for piece in have.iter() {
-            let range = disk.piece(piece);
-            disk.written[range.clone()].copy_from_slice(&disk.content[range]);
-        }
-        disk
-    }
-
-    fn piece(&self, piece: PieceIndex) -> std::ops::Range<usize> {
-        let from = self.geometry.offset(piece) as usize;
-        from..from + self.geometry.piece_len(piece) as usize
-    }
-
-    fn bytes(&self, range: BlockRange) -> std::ops::Range<usize> {
-        let from = self.geometry.offset(range.piece) as usize + range.begin as usize;
-        from..from + range.len as usize
-    }
-
-    fn good_block(&self, range: BlockRange) -> Bytes {
-        self.content.slice(self.bytes(range))
-    }
-
-    fn read(&self, range: BlockRange) -> Bytes {
-        Bytes::copy_from_slice(&self.written[self.bytes(range)])
-    }
-
-    fn write(&mut self, range: BlockRange, data: &[u8]) {
-        let at = self.bytes(range);
-        self.written[at].copy_from_slice(data);
-    }
-
-    fn verify(&self, piece: PieceIndex, digests: bool) -> Verified {
-        let at = self.piece(piece);
-        let is = &self.written[at.clone()];
-        let good = is == &self.content[at];
-        let blocks = is.chunks(BLOCK_BYTES as usize);
-        let digests = (digests || !good).then(|| blocks.map(|b| Sha1::digest(b).into()).collect());
-        Verified {
-            piece,
-            good,
-            digests,
-        }
-    }
 }
 
 /// One session under test and everything it said.

@@ -380,7 +380,20 @@ fn seeds_part() {
         .config(|c| c.close_seed_to_seed = false)
         .start();
     rig.holder(1, &[0, 1]);
+    rig.wait(secs(600));
     assert_eq!(rig.closed, []);
+}
+
+#[test]
+fn a_seed_parts_from_who_wants_nothing_of_it_for_two_minutes() {
+    let mut rig = Plan::new(2, 1).seed().start();
+    let (content, taker) = (rig.holder(1, &[0]), rig.taker(2));
+    rig.wait(secs(119));
+    assert_eq!(rig.closed, []);
+    rig.wait(secs(12));
+    assert_eq!(rig.closed, [content]);
+    rig.wait(secs(600));
+    assert!(rig.torrent.slot(taker).is_some());
 }
 
 fn said(rig: &Rig) -> Vec<AnnounceEvent> {

@@ -1,0 +1,217 @@
+//! Owns the text that a run prints: header, a table per group, waste, copies, checks, hash, time.
+
+use std::fmt::Write;
+
+use skep_sim::check::Failure;
+use skep_sim::evaluate;
+use skep_sim::outcome::{Outcome, PeerOutcome, Verdict};
+use skep_sim::scenario::metrics::MetricName;
+use skep_sim::scenario::plan::Role;
+
+use crate::table::{bytes, cell, count, lines, percent, seconds, table};
+
+/// One run in full.
+#[must_use]
+pub fn run(outcome: &Outcome) -> String {
+    let mut out = String::new();
+    header(&mut out, outcome);
+    out.push('\n');
+    groups(&mut out, outcome);
+    out.push('\n');
+    totals(&mut out, outcome);
+    out
+}
+
+/// One run in a line, for campaigns of many.
+#[must_use]
+pub fn line(outcome: &Outcome) -> String {
+    let done = outcome.completions();
+    let leechers = outcome
+        .peers
+        .iter()
+        .filter(|p| p.role == Role::Leecher)
+        .count();
+    format!(
+        "{:<24} seed {:<4} {:<12} {:>4}/{:<4} last {:>7} {:>7}  {}",
+        clipped(&outcome.scenario, 24),
+        outcome.seed,
+        outcome.verdict.word(),
+        done.len(),
+        leechers,
+        seconds(done.last().copied()),
+        times(outcome.times_bound()),
+        outcome.trace_hash,
+    )
+}
+
+/// What did not hold, and the line that makes it happen again.
+#[must_use]
+pub fn failures(failures: &[Failure], reproduce: &str) -> String {
+    let mut out = String::new();
+    for failure in failures {
+        let at = failure
+            .peer
+            .as_ref()
+            .map_or(String::new(), |peer| format!(" at {peer}"));
+        let when = seconds(Some(failure.at_s));
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "  {}{at}, {when}: {}", failure.check, failure.message);
+    }
+    let _ = writeln!(out, "  again: {reproduce}");
+    out
+}
+
+fn header(out: &mut String, outcome: &Outcome) {
+    let number = |role: Role| outcome.peers.iter().filter(|p| p.role == role).count();
+    let mut who = vec![
+        plural(number(Role::Seed), "seed"),
+        plural(number(Role::Leecher), "leecher"),
+    ];
+    if number(Role::Attacker) > 0 {
+        who.push(plural(number(Role::Attacker), "attacker"));
+    }
+    let _ = writeln!(
+        out,
+        "{}, seed {}: {}",
+        outcome.scenario,
+        outcome.seed,
+        outcome.verdict.word()
+    );
+    let _ = writeln!(
+        out,
+        "  {}; {} in {} pieces; network {}",
+        who.join(", "),
+        bytes(outcome.content_bytes),
+        outcome.pieces,
+        outcome.network
+    );
+}
+
+fn groups(out: &mut String, outcome: &Outcome) {
+    let mut table = table(
+        &[
+            "group", "done", "min", "p50", "p95", "max", "x bound", "up", "down", "share",
+        ],
+        1,
+    );
+    let mut names: Vec<&str> = Vec::new();
+    for peer in &outcome.peers {
+        if !names.contains(&peer.group.as_str()) {
+            names.push(&peer.group);
+        }
+    }
+    for group in names {
+        let peers: Vec<&PeerOutcome> = outcome.peers.iter().filter(|p| p.group == group).collect();
+        let mut times_s: Vec<f64> = peers
+            .iter()
+            .filter_map(|p| p.completed_s.map(|at| at - p.joined_s))
+            .collect();
+        times_s.sort_by(f64::total_cmp);
+        let last = peers
+            .iter()
+            .filter_map(|p| p.completed_s)
+            .fold(None, |a: Option<f64>, b| Some(a.map_or(b, |a| a.max(b))));
+        let bound = outcome.bound.seconds;
+        let (up, down): (u64, u64) = (
+            peers.iter().map(|p| p.uploaded).sum(),
+            peers.iter().map(|p| p.downloaded).sum(),
+        );
+        let cells = [
+            clipped(group, 14),
+            format!("{}/{}", times_s.len(), peers.len()),
+            seconds(times_s.first().copied()),
+            seconds(evaluate::quantile(&times_s, 0.5)),
+            seconds(evaluate::quantile(&times_s, 0.95)),
+            seconds(times_s.last().copied()),
+            times(last.filter(|_| bound > 0.0).map(|last| last / bound)),
+            bytes(up),
+            bytes(down),
+            if down > 0 {
+                format!("{:.2}", up as f64 / down as f64)
+            } else {
+                "-".to_owned()
+            },
+        ];
+        table.add_row(cells.iter().map(cell));
+    }
+    out.push_str(&lines(&table));
+}
+
+fn totals(out: &mut String, outcome: &Outcome) {
+    let share = |name: &str| {
+        let name = MetricName::parse(name).expect("a metric of ours");
+        evaluate::metric(outcome, &name).map_or("-".to_owned(), percent)
+    };
+    let _ = writeln!(
+        out,
+        "  limit   {} ({}); last completion {}",
+        seconds(Some(outcome.bound.seconds)),
+        outcome.bound.term,
+        match (outcome.completions().last(), outcome.times_bound()) {
+            (Some(last), Some(_)) => format!(
+                "{} = {} bound",
+                seconds(Some(*last)),
+                times(outcome.times_bound())
+            ),
+            _ => "none".to_owned(),
+        }
+    );
+    let _ = writeln!(
+        out,
+        "  waste   {} of what was downloaded ({} duplicates, {} failed hashes)",
+        share("wasted"),
+        share("duplicates"),
+        share("hash_failed"),
+    );
+    let _ = writeln!(
+        out,
+        "  copies  of the rarest piece: {} at the lowest, {} at the end",
+        outcome.copies_min, outcome.copies_end
+    );
+    let evaluated: u64 = outcome.checks.values().sum();
+    let broken = if outcome.verdict == Verdict::Invariant {
+        "NOT all held"
+    } else {
+        "all held"
+    };
+    let _ = writeln!(
+        out,
+        "  checks  {} invariants, {} evaluations: {broken}",
+        outcome.checks.len(),
+        count(evaluated)
+    );
+    let _ = writeln!(
+        out,
+        "  trace   {} ({} events)",
+        outcome.trace_hash,
+        count(outcome.events)
+    );
+    let speed = match outcome.cpu_seconds > 0.0 {
+        true => format!(
+            " ({:.0} x real time)",
+            outcome.sim_seconds / outcome.cpu_seconds
+        ),
+        false => String::new(),
+    };
+    let _ = writeln!(
+        out,
+        "  time    {} simulated, {} of CPU{speed}",
+        seconds(Some(outcome.sim_seconds)),
+        seconds(Some(outcome.cpu_seconds)),
+    );
+}
+
+fn times(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |x| format!("{x:.2} x"))
+}
+
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn clipped(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}

@@ -1,0 +1,284 @@
+//! Owns how connections come to be and end: dials, answers, resets, and the ids that hosts know them
+//! by.
+//!
+//! Invariant: an id is free again exactly when its host knows the connection no more; a connection
+//! that neither host knows and that has nothing under way is freed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use skep_engine::ConnId;
+use skep_engine::node::network::{Closed, ConnectError, NetEvent};
+
+use super::{BACKLOG_MAX, Conn, EPHEMERAL_FROM, End, Fact, HostIndex, State};
+use crate::network::flow::Flow;
+use crate::network::link::{Path, SEGMENT_OVERHEAD};
+use crate::seed;
+
+impl State {
+    /// Gives a host's end of a connection an id there.
+    pub(super) fn assign(&mut self, host: HostIndex, end: End) -> ConnId {
+        let host = &mut self.hosts[host as usize];
+        let slot = host.free_slots.pop().unwrap_or_else(|| {
+            host.slots.push((0, None));
+            u32::try_from(host.slots.len() - 1).expect("fewer connections than 2^32")
+        });
+        let entry = &mut host.slots[slot as usize];
+        entry.1 = Some(end);
+        ConnId {
+            slot,
+            generation: entry.0,
+        }
+    }
+
+    /// The end behind a host's id, while it stands.
+    pub(super) fn end_of(&self, host: HostIndex, id: ConnId) -> Option<End> {
+        let (generation, end) = self.hosts[host as usize].slots.get(id.slot as usize)?;
+        if *generation == id.generation {
+            *end
+        } else {
+            None
+        }
+    }
+
+    /// Takes an end's id away from its host; true when it had one.
+    pub(super) fn unassign(&mut self, end: End) -> Option<ConnId> {
+        let conn = self.conn(end)?;
+        let host = conn.hosts[usize::from(end.side)];
+        let id = conn.ids[usize::from(end.side)].take()?;
+        let host = &mut self.hosts[host as usize];
+        let entry = &mut host.slots[id.slot as usize];
+        *entry = (entry.0 + 1, None);
+        host.free_slots.push(id.slot);
+        Some(id)
+    }
+
+    pub(super) fn dial(&mut self, host: HostIndex, to: SocketAddr) -> ConnId {
+        let IpAddr::V4(ip) = to.ip() else {
+            return self.dial_nobody(host);
+        };
+        let Some(&other) = self.by_ip.get(&ip) else {
+            return self.dial_nobody(host);
+        };
+        let from = &mut self.hosts[host as usize];
+        let port = from.next_port;
+        from.next_port = port.checked_add(1).unwrap_or(EPHEMERAL_FROM);
+        from.up_debt += 2 * SEGMENT_OVERHEAD;
+        let from_addr = SocketAddr::from((from.ip, port));
+        let (near, far) = (
+            &self.hosts[host as usize].link,
+            &self.hosts[other as usize].link,
+        );
+        let flows = [
+            Flow::new(Path::new(near, far)),
+            Flow::new(Path::new(far, near)),
+        ];
+        let delay = flows[0].path.delay_ns;
+        let breaks = match (near.reset_every, far.reset_every) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.opened += 1;
+        let name = format!("conn/{}/{}/{}", from_addr.ip(), ip, self.opened);
+        let mut rng = seed::stream(self.seed, &name);
+        let breaks = breaks.map(|mean| exponential_ns(mean, &mut rng));
+        let index = self.free_conns.pop();
+        let generation = index.map_or(0, |i| self.conns[i as usize].generation + 1);
+        let conn = Conn {
+            generation,
+            hosts: [host, other],
+            addrs: [from_addr, to],
+            ids: [None; 2],
+            flows,
+            rng,
+            live: true,
+        };
+        let index = match index {
+            Some(index) => {
+                self.conns[index as usize] = conn;
+                index
+            }
+            None => {
+                self.conns.push(conn);
+                u32::try_from(self.conns.len() - 1).expect("fewer connections than 2^32")
+            }
+        };
+        let end = End {
+            conn: index,
+            generation,
+            side: 0,
+        };
+        let id = self.assign(host, end);
+        self.conns[index as usize].ids[0] = Some(id);
+        self.plan(self.now + delay, Fact::Knock(end));
+        if let Some(after) = breaks {
+            self.plan(self.now.saturating_add(after), Fact::Breaks(end));
+        }
+        id
+    }
+
+    /// A dial to an address where no machine is: no answer ever comes.
+    pub(super) fn dial_nobody(&mut self, host: HostIndex) -> ConnId {
+        let host = &mut self.hosts[host as usize];
+        let slot = host.free_slots.pop().unwrap_or_else(|| {
+            host.slots.push((0, None));
+            u32::try_from(host.slots.len() - 1).expect("fewer connections than 2^32")
+        });
+        ConnId {
+            slot,
+            generation: host.slots[slot as usize].0,
+        }
+    }
+
+    /// A dial that was never answered is given up.
+    pub(super) fn forget_dial_to_nobody(&mut self, host: HostIndex, id: ConnId) {
+        let host = &mut self.hosts[host as usize];
+        if let Some(entry) = host.slots.get_mut(id.slot as usize)
+            && *entry == (id.generation, None)
+        {
+            entry.0 += 1;
+            host.free_slots.push(id.slot);
+        }
+    }
+
+    pub(super) fn on_breaks(&mut self, end: End) {
+        let Some(conn) = self.conn(end) else { return };
+        let stands = conn.flows[usize::from(end.side)].open;
+        self.totals.resets += 1;
+        if stands {
+            self.end_at(end, Closed::Reset);
+            self.end_at(end.other(), Closed::Reset);
+        } else {
+            self.fail_dial(end, ConnectError::Unreachable);
+        }
+    }
+
+    pub(super) fn on_knock(&mut self, end: End) {
+        let Some(conn) = self.conn(end) else { return };
+        let (index, port, back) = (
+            conn.hosts[1],
+            conn.addrs[1].port(),
+            conn.flows[1].path.delay_ns,
+        );
+        let there = conn.flows[0].path.delay_ns;
+        let host = &mut self.hosts[index as usize];
+        let accepts = host.running && host.listening == Some(port) && host.accepting < BACKLOG_MAX;
+        host.up_debt += SEGMENT_OVERHEAD;
+        if accepts {
+            host.accepting += 1;
+            self.plan(self.now + back + there, Fact::Accepted(end, index));
+        }
+        self.plan(self.now + back, Fact::Answer(end, accepts));
+    }
+
+    pub(super) fn on_answer(&mut self, end: End, accepted: bool) {
+        if !accepted {
+            return self.fail_dial(end, ConnectError::Refused);
+        }
+        let Some(conn) = self.conn(end) else { return };
+        let (host, from, id) = (conn.hosts[0], conn.addrs[1], conn.ids[0]);
+        conn.flows[0].open = true;
+        // Without an id the dialler finished already: what it wrote still goes out.
+        if let Some(conn) = id {
+            let inbound = false;
+            self.deliver(
+                host,
+                NetEvent::Opened {
+                    conn,
+                    from,
+                    inbound,
+                },
+            );
+        }
+        self.offer(end);
+    }
+
+    /// A dial comes to nothing: what was written for it is dropped.
+    pub(super) fn fail_dial(&mut self, end: End, why: ConnectError) {
+        let Some(conn) = self.conn(end) else { return };
+        let (host, gone) = (conn.hosts[0], conn.flows[0].clear());
+        self.totals.dropped += gone;
+        let id = self.unassign(end);
+        self.free_if_over(end);
+        if let Some(conn) = id {
+            self.deliver(host, NetEvent::Failed { conn, why });
+        }
+    }
+
+    pub(super) fn on_accepted(&mut self, end: End, host: HostIndex) {
+        self.hosts[host as usize].accepting -= 1;
+        let Some(conn) = self.conn(end) else { return };
+        let (from, far) = (conn.addrs[0], end.other());
+        let entry = &self.hosts[host as usize];
+        if !entry.running || entry.listening.is_none() {
+            // The program ended in between.
+            self.reset_from(far);
+            return;
+        }
+        let id = self.assign(host, far);
+        let conn = &mut self.conns[end.conn as usize];
+        conn.ids[1] = Some(id);
+        conn.flows[1].open = true;
+        self.deliver(
+            host,
+            NetEvent::Opened {
+                conn: id,
+                from,
+                inbound: true,
+            },
+        );
+    }
+
+    /// The connection is over at this end: its host hears of it.
+    pub(super) fn end_at(&mut self, end: End, how: Closed) {
+        let Some(conn) = self.conn(end) else { return };
+        let host = conn.hosts[usize::from(end.side)];
+        let flow = &mut conn.flows[usize::from(end.side)];
+        flow.finishing = true;
+        let gone = flow.clear();
+        self.totals.dropped += gone;
+        if let Some(id) = self.unassign(end) {
+            self.deliver(host, NetEvent::Closed { conn: id, how });
+        }
+        self.free_if_over(end);
+    }
+
+    /// A reset leaves from this end.
+    pub(super) fn reset_from(&mut self, end: End) {
+        self.unassign(end);
+        let now = self.now;
+        let Some(flow) = self.flow(end) else { return };
+        flow.finishing = true;
+        let (at, gone) = (now + flow.path.delay_ns, flow.clear());
+        self.totals.dropped += gone;
+        self.plan(at, Fact::ResetArrives(end));
+        self.free_if_over(end);
+    }
+
+    /// Frees a connection that neither host knows any more and that has nothing under way.
+    pub(super) fn free_if_over(&mut self, end: End) {
+        let Some(conn) = self.conn(end) else { return };
+        let idle = |flow: &Flow| flow.held() == 0 && flow.in_transit.is_empty();
+        if conn.ids == [None; 2] && conn.flows.iter().all(idle) {
+            conn.live = false;
+            let hosts = conn.hosts;
+            for side in [0, 1] {
+                let end = End { side, ..end };
+                self.hosts[hosts[usize::from(side)] as usize].up.leave(end);
+                self.hosts[hosts[usize::from(1 - side)] as usize]
+                    .down
+                    .leave(end);
+            }
+            self.free_conns.push(end.conn);
+        }
+    }
+}
+
+/// A draw from the exponential distribution, ns.
+fn exponential_ns(mean: Duration, rng: &mut ChaCha8Rng) -> u64 {
+    // In (0, 1]: the logarithm is finite.
+    let unit = ((rng.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
+    (-libm::log(unit) * mean.as_nanos() as f64) as u64
+}

@@ -1,0 +1,199 @@
+//! Owns the network as one program on one host sees it: the engine's seam.
+//!
+//! Invariant: dropping it is the end of the process, whose connections are reset; nothing here
+//! blocks, and what happens comes through the mailbox.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use skep_engine::ConnId;
+use skep_engine::node::network::{CloseHow, NetEvent, Network};
+
+use super::{EPHEMERAL_FROM, End, Fabric, Fact, HostIndex, State, TRACKER, data_bytes};
+use crate::network::link::{Path, transmit_ns, wire_bytes};
+use crate::seed;
+
+/// The network as one program on one host sees it.
+#[derive(Debug)]
+pub struct FabricNet {
+    pub(super) fabric: Fabric,
+    pub(super) host: HostIndex,
+}
+
+impl FabricNet {
+    /// The network as it is now: what is due before a host's command has happened. Else a host that
+    /// wakes before the driver would move the moment of those facts up to the timer's millisecond,
+    /// and a link would idle in between.
+    fn state(&self) -> std::cell::RefMut<'_, State> {
+        let mut state = self.fabric.0.borrow_mut();
+        state.handle_due();
+        state
+    }
+}
+
+impl Network for FabricNet {
+    fn listen(&mut self, at: SocketAddr) -> io::Result<SocketAddr> {
+        let mut state = self.state();
+        let host = &mut state.hosts[self.host as usize];
+        if at.ip() != IpAddr::V4(host.ip) && !at.ip().is_unspecified() {
+            return Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
+        }
+        let port = if at.port() == 0 { 6881 } else { at.port() };
+        if host.listening.is_some() {
+            return Err(io::Error::from(io::ErrorKind::AddrInUse));
+        }
+        host.listening = Some(port);
+        Ok(SocketAddr::from((host.ip, port)))
+    }
+
+    fn connect(&mut self, to: SocketAddr) -> ConnId {
+        let host = self.host;
+        self.state().dial(host, to)
+    }
+
+    fn send(&mut self, conn: ConnId, data: Bytes) {
+        let host = self.host;
+        let mut state = self.state();
+        let Some(end) = state.end_of(host, conn) else {
+            return;
+        };
+        let bytes = data.len() as u64;
+        state.totals.sent += bytes;
+        if state
+            .conn(end)
+            .is_some_and(|conn| !conn.hosts.contains(&TRACKER))
+        {
+            state.hosts[host as usize].sent_to_peers += bytes;
+        }
+        if let Some(flow) = state.flow(end) {
+            flow.push(data);
+            state.offer(end);
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, how: CloseHow) {
+        let host = self.host;
+        let mut state = self.state();
+        let Some(end) = state.end_of(host, conn) else {
+            return state.forget_dial_to_nobody(host, conn);
+        };
+        let mut unread = 0;
+        state.hosts[host as usize].mailbox.retain(|event| {
+            let gone = event_conn(event) == Some(conn);
+            unread += if gone { data_bytes(event) } else { 0 };
+            !gone
+        });
+        state.totals.dropped += unread;
+        match how {
+            CloseHow::Reset => state.reset_from(end),
+            CloseHow::Finish => {
+                state.unassign(end);
+                if let Some(flow) = state.flow(end) {
+                    flow.finishing = true;
+                    state.offer(end);
+                }
+            }
+        }
+    }
+
+    fn send_to(&mut self, to: SocketAddr, datagram: Bytes) {
+        let host = self.host;
+        let mut state = self.state();
+        let IpAddr::V4(ip) = to.ip() else { return };
+        let Some(&other) = state.by_ip.get(&ip) else {
+            return;
+        };
+        let near = &state.hosts[host as usize];
+        let from = SocketAddr::from((near.ip, near.listening.unwrap_or(EPHEMERAL_FROM)));
+        let path = Path::new(&near.link, &state.hosts[other as usize].link);
+        let number = state.next_datagram;
+        state.next_datagram = number.wrapping_add(1);
+        let mut rng = seed::stream(state.seed, &format!("datagram/{number}"));
+        let wire = wire_bytes(datagram.len() as u64);
+        state.hosts[host as usize].up_debt += wire;
+        if let Some(delay) = path.datagram_delay(datagram.len() as u64, &mut rng) {
+            let at = state.now + transmit_ns(wire, state.hosts[host as usize].link.up) + delay;
+            state.datagrams.insert(number, (other, from, datagram));
+            state.plan(at, Fact::Datagram(number));
+        }
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent> {
+        let host = self.host;
+        let mut state = self.fabric.0.borrow_mut();
+        let entry = &mut state.hosts[host as usize];
+        let Some(event) = entry.mailbox.pop_front() else {
+            if !entry
+                .waker
+                .as_ref()
+                .is_some_and(|w| w.will_wake(cx.waker()))
+            {
+                entry.waker = Some(cx.waker().clone());
+            }
+            return Poll::Pending;
+        };
+        if let NetEvent::Data { conn, data } = &event {
+            let bytes = data.len() as u64;
+            state.totals.delivered += bytes;
+            state.handle_due();
+            let now = state.now;
+            if let Some(end) = state.end_of(host, *conn)
+                && let Some(flow) = state.flow(end.other())
+            {
+                // The receiver read: room for the sender one delay later.
+                let at = flow.read(bytes, now);
+                if !flow.in_ring && !flow.waking && flow.unsent_bytes > 0 {
+                    flow.waking = true;
+                    state.plan(at, Fact::Wake(end.other()));
+                }
+            }
+        }
+        Poll::Ready(event)
+    }
+}
+
+fn event_conn(event: &NetEvent) -> Option<ConnId> {
+    match event {
+        NetEvent::Opened { conn, .. }
+        | NetEvent::Failed { conn, .. }
+        | NetEvent::Data { conn, .. }
+        | NetEvent::Room { conn, .. }
+        | NetEvent::Closed { conn, .. } => Some(*conn),
+        NetEvent::Datagram { .. } => None,
+    }
+}
+
+impl Drop for FabricNet {
+    fn drop(&mut self) {
+        let host = self.host;
+        let mut state = self.state();
+        let ends: Vec<End> = state.hosts[host as usize]
+            .slots
+            .iter()
+            .filter_map(|s| s.1)
+            .collect();
+        for end in ends {
+            state.reset_from(end);
+        }
+        let unread: u64 = state.hosts[host as usize]
+            .mailbox
+            .iter()
+            .map(data_bytes)
+            .sum();
+        state.totals.dropped += unread;
+        let entry = &mut state.hosts[host as usize];
+        entry.running = false;
+        entry.listening = None;
+        entry.mailbox.clear();
+        entry.waker = None;
+        // Dials to nobody hold a slot and no connection.
+        entry.free_slots.clear();
+        for (slot, (generation, _)) in entry.slots.iter_mut().enumerate().rev() {
+            *generation += 1;
+            let slot = u32::try_from(slot).expect("fewer connections than 2^32");
+            entry.free_slots.push(slot);
+        }
+    }
+}

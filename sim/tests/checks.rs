@@ -1,0 +1,240 @@
+//! Every invariant can fail: a history that breaks it is found by the check that is there for it,
+//! and by no other; one that keeps it is not.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use skep_engine::session::event::Event;
+use skep_engine::{Now, PieceIndex};
+use skep_sim::check::{self, Log, Scene, Seen};
+use skep_sim::content::Content;
+use skep_sim::disk::Disk;
+use skep_sim::scenario::{Plan, Scenario};
+use skep_sim::trace::WorldEvent;
+
+const SWARM: &str = r#"
+name = "tiny"
+about = "A seed and a leecher, for histories made by hand."
+[run]
+time_limit = "10 min"
+[torrent]
+size = "64 KiB"
+piece = "32 KiB"
+[[group]]
+name = "seed"
+role = "seed"
+up = "16 KiB/s"
+down = "16 KiB/s"
+[[group]]
+name = "home"
+role = "leecher"
+up = "16 KiB/s"
+down = "64 KiB/s"
+"#;
+
+const SEED: usize = 0;
+const HOME: usize = 1;
+
+/// A history: when, whose, what.
+type History = Vec<(u64, usize, WorldEvent)>;
+
+struct World {
+    plan: Plan,
+    content: Arc<Content>,
+    disks: Vec<Rc<RefCell<Disk>>>,
+}
+
+impl World {
+    fn new() -> World {
+        let plan = Scenario::parse("tiny.toml", SWARM)
+            .expect("a good file")
+            .expand(1);
+        let content = Content::generate(&plan.torrent, 1, "http://10.0.0.1:6969/announce");
+        let content = Arc::new(content);
+        let disks = plan.hosts.iter().map(|_| {
+            let mut disk = Disk::new(Arc::clone(&content));
+            disk.preload(content.geometry().all_pieces());
+            Rc::new(RefCell::new(disk))
+        });
+        World {
+            disks: disks.collect(),
+            plan,
+            content,
+        }
+    }
+
+    fn addr(&self, host: usize) -> SocketAddr {
+        SocketAddr::from((self.plan.hosts[host].ip, 6881))
+    }
+
+    /// Which checks found something in a history.
+    fn found(&self, history: &History) -> Vec<&'static str> {
+        let by_ip: BTreeMap<IpAddr, usize> = (0..self.plan.hosts.len())
+            .map(|host| (self.addr(host).ip(), host))
+            .collect();
+        let scene = Scene {
+            plan: &self.plan,
+            content: &self.content,
+            disks: &self.disks,
+            by_ip: &by_ip,
+        };
+        let mut found = Vec::new();
+        for mut check in check::all(&self.plan) {
+            let mut log = Log::default();
+            for (ms, host, event) in history {
+                let at = Now(ms * 1_000_000);
+                check.on_event(
+                    &Seen {
+                        at,
+                        host: Some(*host),
+                        event,
+                    },
+                    &scene,
+                    &mut log,
+                );
+            }
+            let end = history.last().map_or(0, |(ms, ..)| ms * 1_000_000);
+            check.at_end(Now(end), &scene, &mut log);
+            if log.failed > 0 {
+                found.push(check.name());
+            }
+        }
+        found
+    }
+
+    fn sent(&self, piece: u32, begin: u32) -> WorldEvent {
+        let (peer, piece, len) = (self.addr(HOME), PieceIndex(piece), 16_384);
+        WorldEvent::Peer(Event::BlockSent {
+            peer,
+            piece,
+            begin,
+            len,
+        })
+    }
+
+    fn received(&self, piece: u32, begin: u32) -> WorldEvent {
+        let (peer, piece, len) = (self.addr(SEED), PieceIndex(piece), 16_384);
+        WorldEvent::Peer(Event::BlockReceived {
+            peer,
+            piece,
+            begin,
+            len,
+        })
+    }
+
+    /// A run in which everything is right: four blocks, one every two seconds.
+    fn honest(&self) -> History {
+        let started = |have| WorldEvent::Peer(Event::Started { have });
+        let mut history = vec![
+            (0, SEED, WorldEvent::Joined),
+            (0, SEED, started(2)),
+            (0, HOME, WorldEvent::Joined),
+        ];
+        for block in 0..4u32 {
+            let (piece, begin) = (block / 2, block % 2 * 16_384);
+            let ms = u64::from(block + 1) * 2000;
+            history.push((ms - 1500, SEED, self.sent(piece, begin)));
+            history.push((ms, HOME, self.received(piece, begin)));
+            if block % 2 == 1 {
+                let piece = PieceIndex(piece);
+                history.push((ms, HOME, verified(piece)));
+            }
+        }
+        history.push((8000, HOME, WorldEvent::Peer(Event::Completed)));
+        history
+    }
+}
+
+fn verified(piece: PieceIndex) -> WorldEvent {
+    WorldEvent::Peer(Event::PieceVerified { piece, good: true })
+}
+
+#[test]
+fn an_honest_history_breaks_nothing() {
+    let world = World::new();
+    assert_eq!(world.found(&world.honest()), [""; 0]);
+}
+
+#[test]
+fn a_piece_called_good_that_is_not_on_disk_is_found() {
+    let mut world = World::new();
+    let history = world.honest();
+    world.disks[HOME] = Rc::new(RefCell::new(Disk::new(Arc::clone(&world.content))));
+    // A peer that calls itself complete without the content is in the books, too.
+    assert_eq!(world.found(&history), ["no-wrong-byte", "bytes-conserved"]);
+}
+
+#[test]
+fn an_unverified_piece_that_is_served_is_found() {
+    let world = World::new();
+    let mut history = world.honest();
+    // The leecher never verified anything when it serves this.
+    history.insert(4, (600, HOME, world.sent(0, 0)));
+    assert_eq!(world.found(&history), ["no-wrong-byte"]);
+}
+
+#[test]
+fn bytes_out_of_nothing_are_found() {
+    let world = World::new();
+    let mut history = world.honest();
+    let first_sent = history
+        .iter()
+        .position(|(.., e)| *e == world.sent(0, 0))
+        .expect("there");
+    history.remove(first_sent);
+    assert_eq!(world.found(&history), ["bytes-conserved"]);
+}
+
+#[test]
+fn a_piece_verified_with_too_few_bytes_is_found() {
+    let world = World::new();
+    let mut history = world.honest();
+    history.retain(|(.., e)| *e != world.received(0, 0));
+    assert_eq!(world.found(&history), ["bytes-conserved"]);
+}
+
+#[test]
+fn a_completion_before_the_physical_limit_is_found() {
+    let world = World::new();
+    let mut history = world.honest();
+    for (ms, ..) in &mut history {
+        *ms /= 4;
+    }
+    assert_eq!(world.found(&history), ["bound-respected"]);
+}
+
+#[test]
+fn wrong_books_of_a_session_are_found() {
+    let world = World::new();
+    for (availability, check) in [(true, "availability"), (false, "block-states")] {
+        let mut history = world.honest();
+        let (piece, what) = (PieceIndex(0), "made up");
+        let event = WorldEvent::Peer(Event::AuditFailed {
+            piece,
+            what,
+            availability,
+        });
+        history.push((9000, HOME, event));
+        assert_eq!(world.found(&history), [check]);
+    }
+}
+
+#[test]
+fn a_ban_of_an_honest_peer_is_found() {
+    let world = World::new();
+    let mut history = world.honest();
+    let (peer, piece) = (world.addr(SEED), PieceIndex(0));
+    history.push((9000, HOME, WorldEvent::Peer(Event::Banned { peer, piece })));
+    assert_eq!(world.found(&history), ["false-bans"]);
+}
+
+#[test]
+fn time_that_goes_back_is_found() {
+    let world = World::new();
+    let mut history = world.honest();
+    history.push((7000, SEED, WorldEvent::Peer(Event::EndgameEntered)));
+    assert_eq!(world.found(&history), ["time-advances"]);
+}

@@ -1,0 +1,7 @@
+//! The fabric through the [`Network`] seam: tiny programs on simulated hosts. One file per side:
+//! what a link does to a transfer, how a connection lives and ends, what is never broken.
+
+mod calibration;
+mod connections;
+mod lab;
+mod limits;

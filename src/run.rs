@@ -1,0 +1,195 @@
+//! Owns `skep run`: scenarios on the simulated network, every seed, on all cores.
+//!
+//! Invariant: stdout holds the runs in the order of files and seeds, whatever finished first; with
+//! `--json` one object per run and nothing else. The exit code is the worst of all runs.
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write, stderr};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use skep_reports::{json, summary};
+use skep_sim::campaign::{self, Job, RunError};
+use skep_sim::outcome::{Outcome, Verdict};
+use skep_sim::scenario::Scenario;
+
+use crate::args::RunArgs;
+use crate::check::{read_scenario_with, scenario_files};
+use crate::failure::{Exit, Failure, print, tell};
+
+/// Runs up to this many are shown in full; of more, one line each and the failed ones in full.
+const IN_FULL_MAX: usize = 4;
+
+/// Runs the command.
+pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    let mut scenarios = Vec::new();
+    let mut wrong = None;
+    for path in scenario_files(&args.files)? {
+        match read_scenario_with(&path, &args.set) {
+            Ok(scenario) => scenarios.push(scenario),
+            Err(failure) => wrong = Some(failure.tell()),
+        }
+    }
+    if let Some(exit) = wrong {
+        return Ok(exit);
+    }
+    let jobs: Vec<Job<'_>> = scenarios
+        .iter()
+        .flat_map(|scenario| {
+            let seeds = args.seeds().unwrap_or_else(|| scenario.seeds().to_vec());
+            seeds.into_iter().map(move |seed| Job { scenario, seed })
+        })
+        .collect();
+    let outcomes = match &args.trace {
+        Some(path) => {
+            let [job] = jobs[..] else {
+                let text = format!("--trace takes one run, and these are {}", jobs.len());
+                return Err(Failure::with_help(
+                    Exit::Wrong,
+                    text,
+                    "give one file and --seed N",
+                ));
+            };
+            let file = File::create(path).map_err(|error| {
+                Failure::new(
+                    Exit::Wrong,
+                    format!("cannot write {}: {error}", path.display()),
+                )
+            })?;
+            vec![campaign::run_one(job, Some(Box::new(BufWriter::new(file)))).map_err(failed)?]
+        }
+        None => run_all(&jobs)?,
+    };
+    report(args, &scenarios, outcomes)
+}
+
+/// Makes all runs, with a progress bar where somebody watches.
+pub fn run_all(jobs: &[Job<'_>]) -> Result<Vec<Outcome>, Failure> {
+    let bar = if stderr().is_terminal() && jobs.len() > 1 {
+        let style = "{bar:30} {pos}/{len} runs, {eta} left";
+        let style = ProgressStyle::with_template(style).expect("a template of ours");
+        let bar = ProgressBar::new(jobs.len() as u64).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    } else {
+        ProgressBar::hidden()
+    };
+    let outcomes = campaign::run_all(jobs, 0, |_| bar.inc(1));
+    bar.finish_and_clear();
+    outcomes.map_err(failed)
+}
+
+fn failed(error: RunError) -> Failure {
+    match error {
+        RunError::Panicked { .. } => {
+            Failure::with_help(Exit::Bug, error, "this is a bug in Skep: please report it")
+        }
+        _ => Failure::new(Exit::Failed, error),
+    }
+}
+
+fn report(
+    args: &RunArgs,
+    scenarios: &[Scenario],
+    mut outcomes: Vec<Outcome>,
+) -> Result<Exit, Failure> {
+    let mut exit = Exit::Ok;
+    let in_full = outcomes.len() <= IN_FULL_MAX;
+    for scenario in scenarios {
+        let seeds = args.seeds().unwrap_or_else(|| scenario.seeds().to_vec());
+        let rest = outcomes.split_off(seeds.len());
+        let report = campaign::judge(scenario, std::mem::replace(&mut outcomes, rest));
+        for outcome in &report.outcomes {
+            if args.json {
+                print(&format!("{}\n", json::run(outcome)))?;
+            } else if in_full || outcome.verdict.exit_code() != 0 {
+                print(&format!("{}\n", summary::run(outcome)))?;
+            } else {
+                print(&format!("{}\n", summary::line(outcome)))?;
+            }
+            if !outcome.failures.is_empty() {
+                let again = reproduce(scenario, Some(outcome.seed));
+                tell(&summary::failures(&outcome.failures, &again));
+            }
+        }
+        if !report.failures.is_empty() {
+            tell(&format!("{}: {}\n", scenario.name(), report.verdict.word()));
+            tell(&summary::failures(
+                &report.failures,
+                &reproduce(scenario, None),
+            ));
+        }
+        exit = exit.max(exit_of(report.verdict));
+    }
+    Ok(exit)
+}
+
+fn exit_of(verdict: Verdict) -> Exit {
+    match verdict {
+        Verdict::Pass | Verdict::Unfinishable => Exit::Ok,
+        Verdict::Expectation | Verdict::Invariant => Exit::Failed,
+        Verdict::Liveness => Exit::Liveness,
+        Verdict::Vacuous => Exit::Vacuous,
+    }
+}
+
+/// The line that makes the same run again.
+fn reproduce(scenario: &Scenario, seed: Option<u64>) -> String {
+    let mut line = format!("skep run {}", quoted(scenario.file()));
+    if let Some(seed) = seed {
+        line.push_str(&format!(" --seed {seed}"));
+    }
+    for (key, value) in scenario.overrides() {
+        line.push_str(&format!(" --set {}", quoted(&format!("{key}={value}"))));
+    }
+    line
+}
+
+/// A word of a shell's command line.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=+:,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// Writes a file whole or not at all.
+pub fn write_whole(path: &std::path::Path, text: &str) -> Result<(), Failure> {
+    let folder = path.parent().unwrap_or(std::path::Path::new("."));
+    let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.persist(path).map_err(|error| error.error)
+    });
+    written.map(|_| ()).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot write {}: {error}", path.display()),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_exit_is_a_bug_then_failed_then_liveness_then_vacuous() {
+        let order = [
+            Exit::Ok,
+            Exit::Vacuous,
+            Exit::Liveness,
+            Exit::Failed,
+            Exit::Bug,
+        ];
+        assert!(order.is_sorted());
+    }
+
+    #[test]
+    fn words_for_the_shell() {
+        assert_eq!(quoted("scenarios/a.toml"), "scenarios/a.toml");
+        assert_eq!(quoted("up=4 Mbit/s"), "'up=4 Mbit/s'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}
