@@ -222,6 +222,9 @@ config! {
     keepalive_interval: Duration = secs(120);
     /// Silence after which a connection is closed (libtorrent: 120 s, plus jitter).
     silence_timeout: Duration = secs(150);
+    /// Time without interest on either side after which a connection makes room for another peer,
+    /// when there is no other room (libtorrent: 10 min; here the time between announces).
+    idle_timeout: Duration = secs(60);
     /// A seed closes its connections to other seeds (field).
     close_seed_to_seed: bool = true;
     /// Blocks in flight to a peer that has not yet shown its rate (field: 5).

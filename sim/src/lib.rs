@@ -10,6 +10,7 @@ pub mod check;
 pub mod content;
 pub mod disk;
 pub mod evaluate;
+pub mod explore;
 pub mod network;
 pub mod outcome;
 pub mod scenario;

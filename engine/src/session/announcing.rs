@@ -1,8 +1,9 @@
 //! Owns finding peers: when the tracker is asked, and whom to dial.
 //!
 //! Invariant: one announce is under way at a time; connections and dials together never exceed
-//! `connections_max`.
+//! `connections_max`; while they are at it, a connection of no use to either side gives way.
 
+use crate::ids::ConnId;
 use crate::time::Now;
 use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest};
 use crate::tracker::schedule::Schedule;
@@ -13,6 +14,10 @@ use super::torrent::{Output, Phase, Torrent};
 impl Torrent {
     /// Dials while there is room, and asks the tracker when it is time.
     pub(super) fn find_peers(&mut self, now: Now) {
+        if let Some(idle) = self.turnover(now) {
+            // Its end comes back here, with room.
+            return self.close(idle, CloseReason::Idle, now);
+        }
         if self.phase == Phase::Running {
             let taken = self.connections + self.dial.dialling();
             let room = self.config.connections_max.saturating_sub(taken);
@@ -35,6 +40,32 @@ impl Torrent {
             self.arm(due);
         }
         self.announce_if_due(now);
+    }
+
+    /// The connection to give up for somebody who may be dialled: all places are taken, by peers
+    /// who have nothing for each other. One at a time, so that those dialled can show what they have.
+    fn turnover(&mut self, now: Now) -> Option<ConnId> {
+        let taken = self.connections + self.dial.dialling();
+        let full = taken >= self.config.connections_max;
+        if self.phase != Phase::Running || self.complete() || !full || now < self.next_turnover {
+            return None;
+        }
+        let idle = self.longest_idle(now)?;
+        let peers = &self.peers;
+        let connected = |id: &_| peers.iter().flatten().any(|p| p.id.as_ref() == Some(id));
+        if !self.dial.any_due(now, connected) {
+            return None;
+        }
+        self.next_turnover = now.after(self.config.idle_timeout);
+        Some(idle)
+    }
+
+    /// The connection that has been of no use for longest, and long enough.
+    pub(super) fn longest_idle(&self, now: Now) -> Option<ConnId> {
+        let peers = self.peers.iter().flatten();
+        let idle = peers.filter(|p| p.idle(now, &self.config));
+        idle.min_by_key(|p| (p.interest_changed, p.conn))
+            .map(|p| p.conn)
     }
 
     /// Fewer connections than we would like, and nobody left to dial would change that.

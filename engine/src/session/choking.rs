@@ -183,6 +183,7 @@ impl Torrent {
             return;
         }
         peer.interested = on;
+        peer.interest_changed = now;
         peer.content_from = now;
         let (addr, unchoked) = (peer.addr, peer.unchoked);
         self.emit(Event::InterestedBy { peer: addr, on });

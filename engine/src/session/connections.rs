@@ -23,8 +23,11 @@ impl Torrent {
         if !inbound {
             self.dial.connected(addr);
         }
-        let full =
-            inbound && self.connections + self.dial.dialling() >= self.config.connections_max;
+        let taken = self.connections + self.dial.dialling();
+        let crowded = inbound && taken >= self.config.connections_max;
+        // Who is of no use gives way.
+        let idle = self.longest_idle(now).filter(|_| crowded);
+        let full = crowded && idle.is_none();
         let banned = self.blame.banned_addr(addr);
         if self.phase != Phase::Running || full || banned {
             if banned {
@@ -44,6 +47,9 @@ impl Torrent {
         );
         self.peers[slot] = Some(Box::new(Peer::new(conn, addr, inbound, now, &self.config)));
         self.connections += 1;
+        if let Some(idle) = idle {
+            self.close(idle, CloseReason::Idle, now);
+        }
         self.arm(now.after(self.config.handshake_timeout));
         if !inbound {
             self.push_handshake(conn);

@@ -89,12 +89,9 @@ impl DialBook {
         if room == 0 {
             return Vec::new();
         }
-        let mut due: Vec<SocketAddr> = self
-            .contacts
-            .iter()
-            .filter(|(_, c)| c.state == State::Idle && c.next <= now)
-            .filter(|(_, c)| !(seeding && c.seed && config.close_seed_to_seed))
-            .filter(|(_, c)| !c.id.as_ref().is_some_and(&connected))
+        let due = self.due(now, connected);
+        let mut due: Vec<SocketAddr> = due
+            .filter(|(_, c)| !(c.seed && seeding && config.close_seed_to_seed))
             .map(|(addr, _)| *addr)
             .collect();
         let mut chosen = Vec::new();
@@ -110,6 +107,22 @@ impl DialBook {
             self.dialling += 1;
         }
         chosen
+    }
+
+    /// Contacts that may be dialled now.
+    fn due(
+        &self,
+        now: Now,
+        connected: impl Fn(&PeerId) -> bool,
+    ) -> impl Iterator<Item = (&SocketAddr, &Contact)> {
+        let due = self.contacts.iter();
+        due.filter(move |(_, c)| c.state == State::Idle && c.next <= now)
+            .filter(move |(_, c)| !c.id.as_ref().is_some_and(&connected))
+    }
+
+    /// Whether there is somebody to dial now.
+    pub(super) fn any_due(&self, now: Now, connected: impl Fn(&PeerId) -> bool) -> bool {
+        self.due(now, connected).next().is_some()
     }
 
     /// A dial was answered by a connection.

@@ -35,6 +35,8 @@ pub enum CloseReason {
     Duplicate,
     /// Connections are at their maximum.
     Full,
+    /// No interest on either side for long, while others want the place.
+    Idle,
     /// Both ends are seeds, as far as we can tell.
     SeedToSeed,
     /// It sent wrong blocks.
@@ -60,6 +62,7 @@ impl CloseReason {
             CloseReason::SelfConnect => "ourselves".into(),
             CloseReason::Duplicate => "second connection to one peer".into(),
             CloseReason::Full => "too many connections".into(),
+            CloseReason::Idle => "of no use to either side".into(),
             CloseReason::SeedToSeed => "both are seeds".into(),
             CloseReason::Banned => "banned".into(),
             CloseReason::Strikes => "a hand in too many bad pieces".into(),

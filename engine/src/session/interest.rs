@@ -63,6 +63,7 @@ impl Torrent {
         let wanted = peer.useful > 0;
         if wanted != peer.am_interested {
             peer.am_interested = wanted;
+            peer.interest_changed = now;
             let message = if wanted {
                 Message::Interested
             } else {

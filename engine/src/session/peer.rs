@@ -45,6 +45,8 @@ pub(super) struct Peer {
     pub(super) useful: u32,
     pub(super) down: Download,
 
+    /// When interest on either side last changed, or it connected.
+    pub(super) interest_changed: Now,
     pub(super) interested: bool,
     /// It has wanted nothing since then: it joined, it said so, or we told it of a new piece.
     pub(super) content_from: Now,
@@ -126,6 +128,7 @@ impl Peer {
                 received_now: 0,
                 received_before: 0,
             },
+            interest_changed: now,
             interested: false,
             content_from: now,
             unchoked: false,
@@ -140,6 +143,12 @@ impl Peer {
     /// Whether its handshake was accepted.
     pub(super) fn active(&self) -> bool {
         self.id.is_some()
+    }
+
+    /// Whether nobody has wanted anything here for so long.
+    pub(super) fn idle(&self, now: Now, config: &EngineConfig) -> bool {
+        let wanted = self.am_interested || self.interested;
+        self.active() && !wanted && self.interest_changed.after(config.idle_timeout) <= now
     }
 }
 

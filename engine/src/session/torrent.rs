@@ -247,6 +247,8 @@ pub struct Torrent {
     pub(super) touched: Vec<PieceIndex>,
     pub(super) audited: u32,
     pub(super) candidates: Vec<PieceIndex>,
+    /// No connection is given up for a dial before this.
+    pub(super) next_turnover: Now,
     next_due: Now,
     out: VecDeque<Output>,
 }
@@ -299,6 +301,7 @@ impl Torrent {
             touched: Vec::new(),
             audited: 0,
             candidates: Vec::new(),
+            next_turnover: Now::START,
             next_due: Now::NEVER,
             out: VecDeque::new(),
             config,

@@ -302,6 +302,46 @@ fn dials_are_bounded_and_an_answer_makes_room_for_the_next() {
     assert_eq!(rig.dialled.len(), 51);
 }
 
+/// Two places, both taken by peers who have nothing, as we do.
+fn empty_handed(known: Vec<PeerAddr>) -> (Rig, ConnId) {
+    let mut rig = Plan::new(1, 1).config(|c| c.connections_max = 2).start();
+    let (first, _) = (rig.holder(1, &[]), rig.holder(2, &[]));
+    rig.feed(Input::Peers(known));
+    rig.wait(secs(50));
+    assert_eq!((rig.dialled.len(), rig.closed.len()), (0, 0), "too soon");
+    (rig, first)
+}
+
+#[test]
+fn a_connection_of_no_use_gives_way_to_a_dial_one_at_a_time() {
+    let (mut rig, first) = empty_handed(vec![told(8, None), told(9, None)]);
+    rig.wait(secs(20));
+    assert_eq!(rig.closed, [first]);
+    assert_eq!(rig.parted(1), [CloseReason::Idle]);
+    assert_eq!(rig.dialled.len(), 1);
+}
+
+#[test]
+fn nobody_gives_way_while_there_is_nobody_else() {
+    let (mut rig, _) = empty_handed(Vec::new());
+    rig.wait(secs(50));
+    assert_eq!(rig.closed, []);
+}
+
+#[test]
+fn a_connection_of_no_use_gives_way_to_who_comes_and_one_of_use_does_not() {
+    let (mut rig, first) = empty_handed(Vec::new());
+    rig.wait(secs(20));
+    let source = rig.source(3);
+    assert_eq!(rig.closed, [first]);
+    let second = rig.source(4);
+    assert_eq!(rig.parted(2), [CloseReason::Idle]);
+    rig.wait(secs(70));
+    let late = rig.connect(5, true);
+    assert_eq!(rig.closed.last(), Some(&late));
+    assert!(!rig.closed.contains(&source) && !rig.closed.contains(&second));
+}
+
 #[test]
 fn a_dial_that_fails_is_repeated_later_and_later() {
     let mut rig = Plan::new(1, 1).start();

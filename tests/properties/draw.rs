@@ -1,0 +1,262 @@
+//! Owns how a swarm is drawn, and into which direction one that fails is shrunk.
+//!
+//! Invariant: the first choice of everything is the plain one, so that what is left of a swarm
+//! after shrinking is what its failure needs: one peer, no fault, little content, default switches.
+
+use proptest::collection::vec;
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::select;
+use skep_sim::explore::{
+    Arrival, AttackDraft, AttackKind, Churn, CrashDraft, Group, HoldersDraft, LeecherDraft,
+    LinkDraft, Setting, SwarmDraft, Target,
+};
+
+const KIB: u64 = 1024;
+
+/// A swarm.
+pub fn swarm() -> impl Strategy<Value = SwarmDraft> {
+    let content = content();
+    let peers = (
+        holders(),
+        vec(leechers(), 1..=3),
+        vec(attackers(), 0..=2),
+        vec(crash(), 0..=3),
+    );
+    // An answer of a few peers is drawn often, or whom it never names nobody can find.
+    let tracker = select(vec![
+        (60u64, 50u32),
+        (20, 50),
+        (300, 50),
+        (1800, 50),
+        (60, 4),
+        (20, 4),
+    ]);
+    let rest = (30..240u64, tracker);
+    (0..1000u64, content, link(), peers, rest, engine()).prop_map(
+        |(seed, (files, piece), link, peers, rest, engine)| {
+            let (seeds, leechers, attackers, crashes) = peers;
+            let (churn_s, (announce_s, answer_peers)) = rest;
+            let draft = SwarmDraft {
+                seed,
+                files,
+                piece,
+                link,
+                seeds,
+                leechers,
+                attackers,
+                crashes,
+                churn_s,
+                announce_s,
+                answer_peers,
+                engine,
+            };
+            with_room(in_time(draft))
+        },
+    )
+}
+
+/// Two places are left for honest peers: one whom attackers surround cannot finish.
+fn with_room(mut draft: SwarmDraft) -> SwarmDraft {
+    let attackers: u32 = draft.attackers.iter().map(|a| a.group.count).sum();
+    let places = draft
+        .engine
+        .iter_mut()
+        .filter(|s| s.field == "connections_max");
+    for Setting { value, .. } in places {
+        let drawn: u32 = value.parse().expect("drawn as a number");
+        *value = drawn.max(attackers + 2).to_string();
+    }
+    draft
+}
+
+/// Moments are drawn in thousandths of the time that the download takes; here they become time.
+fn in_time(mut draft: SwarmDraft) -> SwarmDraft {
+    let ideal_ms = draft.ideal_ms();
+    let seconds = |share: u64| (share * ideal_ms / 1_000_000).max(1);
+    for crash in &mut draft.crashes {
+        crash.at_ms = (crash.at_ms * ideal_ms / 1000).max(1);
+        crash.down_s = crash.down_s.map(seconds);
+    }
+    for leechers in &mut draft.leechers {
+        leechers.arrive = match leechers.arrive {
+            Arrival::Start => Arrival::Start,
+            Arrival::At(at) => Arrival::At(seconds(at)),
+            Arrival::Spread(time) => Arrival::Spread(seconds(time)),
+            Arrival::Poisson(gap) => Arrival::Poisson(seconds(gap)),
+        };
+        if let Some(churn) = &mut leechers.churn {
+            churn.session_s = seconds(churn.session_s);
+            churn.away_s = seconds(churn.away_s) + 1;
+        }
+    }
+    draft
+}
+
+/// Files and the size of a piece: round, odd, tiny, ending one byte into a piece.
+fn content() -> impl Strategy<Value = (Vec<u64>, u64)> {
+    let piece = select(vec![
+        16 * KIB,
+        32 * KIB,
+        64 * KIB,
+        256 * KIB,
+        10_000,
+        16 * KIB + 1,
+        50_000,
+        100_001,
+        1,
+    ]);
+    let round = (1..40u64).prop_map(|n| (n, 0));
+    let odd = (0..40u64).prop_map(|n| (n, 1));
+    let any = (0..40u64, 1..16 * KIB);
+    let whole = prop_oneof![3 => round, 2 => odd, 2 => any, 1 => Just((0, 1))];
+    let several = vec(
+        select(vec![1u64, 0, 777, 16 * KIB, 100_000, 300_000]),
+        0..=3,
+    );
+    (piece, whole, several).prop_map(|(piece, (pieces, over), several)| {
+        // A piece of one byte is for torrents of a few bytes.
+        let first = (pieces * piece + over % (piece * 4)).clamp(1, 3 << 20);
+        let mut files = vec![first];
+        if piece >= KIB {
+            files.extend(several);
+        }
+        (files, piece)
+    })
+}
+
+fn link() -> impl Strategy<Value = LinkDraft> {
+    let latency = prop_oneof![Just(20u64), 0..=300u64];
+    let jitter = prop_oneof![Just(0u64), 0..=100u64];
+    let loss = prop_oneof![2 => Just(0u64), 1 => 1..=500u64];
+    let reset = weighted(0.3, select(vec![600u64, 120, 45]));
+    (latency, jitter, loss, reset).prop_map(|(latency_ms, jitter_ms, loss_e4, reset_s)| LinkDraft {
+        latency_ms,
+        jitter_ms,
+        loss_e4,
+        reset_s,
+    })
+}
+
+/// 20 kB/s to 20 MB/s.
+fn rate() -> impl Strategy<Value = u64> {
+    select(vec![1000u64, 500, 250, 100, 50, 20, 2000, 5000, 20_000])
+}
+
+fn group(most: u32) -> impl Strategy<Value = Group> {
+    (1..=most, rate(), rate(), weighted(0.2, 0..=300u64)).prop_map(
+        |(count, up, down, latency_ms)| Group {
+            count,
+            up,
+            down,
+            latency_ms,
+        },
+    )
+}
+
+fn choker() -> impl Strategy<Value = Option<&'static str>> {
+    weighted(0.25, Just("seed-round-robin"))
+}
+
+fn holders() -> impl Strategy<Value = HoldersDraft> {
+    (group(2), choker()).prop_map(|(group, choker)| HoldersDraft { group, choker })
+}
+
+fn leechers() -> impl Strategy<Value = LeecherDraft> {
+    let have = prop_oneof![3 => Just(0u64), 1 => 1..100u64];
+    let picker = weighted(0.4, select(vec!["random", "sequential"]));
+    let arrive = prop_oneof![
+        3 => Just(Arrival::Start),
+        1 => (1..800u64).prop_map(Arrival::At),
+        1 => (1..1000u64).prop_map(Arrival::Spread),
+        1 => (1..200u64).prop_map(Arrival::Poisson),
+    ];
+    let churn =
+        (50..2000u64, 0..=100u64, 10..1000u64).prop_map(|(session_s, rejoin, away_s)| Churn {
+            session_s,
+            rejoin,
+            away_s,
+        });
+    let seed_for = weighted(0.3, select(vec![60u64, 5, 0]));
+    (
+        group(5),
+        have,
+        picker,
+        choker(),
+        arrive,
+        weighted(0.3, churn),
+        seed_for,
+    )
+        .prop_map(
+            |(group, have, picker, choker, arrive, churn, seed_for_s)| LeecherDraft {
+                group,
+                have,
+                picker,
+                choker,
+                arrive,
+                churn,
+                seed_for_s,
+            },
+        )
+}
+
+fn attackers() -> impl Strategy<Value = AttackDraft> {
+    let kind = prop_oneof![
+        Just(AttackKind::FreeRider),
+        Just(AttackKind::NeverDeliver),
+        (1..=100u64).prop_map(AttackKind::CorruptBlocks),
+    ];
+    (group(2), kind).prop_map(|(group, kind)| AttackDraft { group, kind })
+}
+
+fn crash() -> impl Strategy<Value = CrashDraft> {
+    // Early ones fall into the first connections.
+    let at = prop_oneof![1 => 1..60u64, 4 => 1..1000u64];
+    let who = prop_oneof![
+        3 => (0..8u32).prop_map(Target::Leecher),
+        1 => Just(Target::HalfOfHonest),
+        1 => (0..2u32).prop_map(Target::Seed),
+    ];
+    (at, who, weighted(0.8, 0..1500u64)).prop_map(|(at_ms, who, down_s)| CrashDraft {
+        at_ms,
+        who,
+        down_s,
+    })
+}
+
+/// Some fields away from their defaults.
+fn engine() -> impl Strategy<Value = Vec<Setting>> {
+    const FIELDS: &[(&str, &[&str])] = &[
+        ("partial_first", &["\"always\"", "\"never\""]),
+        ("endgame", &["\"off\"", "\"all\""]),
+        ("endgame_requesters", &["1", "4"]),
+        ("upload_slots", &["8", "2", "1"]),
+        ("unchoke_on_interest", &["false"]),
+        ("redundant_have", &["true"]),
+        ("close_seed_to_seed", &["false"]),
+        ("connections_max", &["6", "4", "3", "2"]),
+        ("dials_max", &["1"]),
+        ("send_buffer", &["\"16 KiB\"", "\"256 KiB\""]),
+        ("pipeline_start", &["1", "40"]),
+        ("pipeline_cap", &["40"]),
+        ("request_queue_max", &["5"]),
+        ("choke_hold_min", &["\"0 s\""]),
+        ("choke_interval", &["\"2 s\""]),
+        ("strikes_max", &["1"]),
+        ("snub_after", &["\"5 s\""]),
+        ("request_timeout_max", &["\"10 s\""]),
+    ];
+    let fields: Vec<_> = FIELDS
+        .iter()
+        .map(|(field, values)| {
+            let values: Vec<&str> = values.to_vec();
+            weighted(0.12, select(values)).prop_map(move |value| {
+                value.map(|value| Setting {
+                    field,
+                    value: value.to_owned(),
+                })
+            })
+        })
+        .collect();
+    fields.prop_map(|fields| fields.into_iter().flatten().collect())
+}
