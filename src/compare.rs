@@ -7,6 +7,7 @@ use std::fs;
 
 use skep_reports::compare::{self, VariantRuns};
 use skep_sim::campaign::Job;
+use skep_sim::outcome::Verdict;
 use skep_sim::scenario::Scenario;
 
 use crate::args::CompareArgs;
@@ -56,5 +57,12 @@ pub fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     write_whole(&path, &format!("{json}\n"))?;
     print(&compare::text(&comparison))?;
     print(&format!("\n  written: {}\n", path.display()))?;
-    Ok(Exit::Ok)
+    // A variant may fail what the file expects: that is what a comparison shows. A broken invariant
+    // makes its numbers worthless.
+    let broken = |run: &VariantRuns| run.outcomes.iter().any(|o| o.verdict == Verdict::Invariant);
+    Ok(if runs.iter().any(broken) {
+        Exit::Failed
+    } else {
+        Exit::Ok
+    })
 }

@@ -102,7 +102,7 @@ fn report(
         for outcome in &report.outcomes {
             if args.json {
                 print(&format!("{}\n", json::run(outcome)))?;
-            } else if in_full || outcome.verdict.exit_code() != 0 {
+            } else if in_full || outcome.verdict.failed() {
                 print(&format!("{}\n", summary::run(outcome)))?;
             } else {
                 print(&format!("{}\n", summary::line(outcome)))?;

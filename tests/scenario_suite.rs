@@ -60,11 +60,7 @@ fn runs(scenario: &Scenario, seeds: &[u64]) -> Result<(), Failed> {
     let report = campaign::run_scenario(scenario, seeds, 1, |_| {}).map_err(|e| e.to_string())?;
     let file = scenario.file();
     let mut said = String::new();
-    for outcome in report
-        .outcomes
-        .iter()
-        .filter(|o| o.verdict.exit_code() != 0)
-    {
+    for outcome in report.outcomes.iter().filter(|o| o.verdict.failed()) {
         said.push_str(&summary::line(outcome));
         let again = format!("skep run {file} --seed {}", outcome.seed);
         said.push_str(&format!(
@@ -76,7 +72,7 @@ fn runs(scenario: &Scenario, seeds: &[u64]) -> Result<(), Failed> {
         let again = format!("skep run {file}");
         said.push_str(&summary::failures(&report.failures, &again));
     }
-    if report.verdict.exit_code() == 0 {
+    if !report.verdict.failed() {
         return Ok(());
     }
     Err(Failed::from(format!("{}\n{said}", report.verdict.word())))

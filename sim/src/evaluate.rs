@@ -4,7 +4,7 @@
 use crate::check::Failure;
 use crate::outcome::{Outcome, PeerOutcome};
 use crate::scenario::Plan;
-use crate::scenario::expect::{ExpectationKind, Quantity};
+use crate::scenario::expect::{ExpectationKind, Quantity, Reference};
 use crate::scenario::metrics::MetricName;
 use crate::scenario::plan::Role;
 
@@ -37,6 +37,15 @@ fn jain(values: &[f64]) -> Option<f64> {
 /// The value of a metric, in its unit; `None` when the run has none (nobody completed, say).
 #[must_use]
 pub fn metric(outcome: &Outcome, name: &MetricName) -> Option<f64> {
+    metric_since(outcome, name, |peer| peer.joined_s)
+}
+
+/// The same with times counted from this moment of each peer.
+fn metric_since(
+    outcome: &Outcome,
+    name: &MetricName,
+    from: fn(&PeerOutcome) -> f64,
+) -> Option<f64> {
     let group = name.group.as_deref();
     let peers = || {
         let of_group = move |p: &&PeerOutcome| group.is_none_or(|g| p.group == g);
@@ -48,7 +57,7 @@ pub fn metric(outcome: &Outcome, name: &MetricName) -> Option<f64> {
     let takers =
         || peers().filter(move |p| p.role == Role::Leecher || (attackers_named && !p.honest()));
     let times = |of: fn(&PeerOutcome) -> Option<f64>| {
-        let since = takers().filter_map(|p| of(p).map(|at| at - p.joined_s));
+        let since = takers().filter_map(|p| of(p).map(|at| at - from(p)));
         statistic(since.collect(), name.stat)
     };
     let received = || honest().filter(|p| p.downloaded > 0).count() as f64;
@@ -112,7 +121,11 @@ pub fn expectations(plan: &Plan, outcome: &Outcome) -> Vec<Failure> {
                 metric: name,
                 limit,
             } => {
-                let value = metric(outcome, name);
+                // The limit of the last completion counts from the start of the run.
+                let value = match limit.reference {
+                    Some(Reference::Bound) => metric_since(outcome, name, |_| 0.0),
+                    _ => metric(outcome, name),
+                };
                 let bound = outcome.bound.seconds;
                 let holds = value.is_some_and(|v| limit.holds(v, bound, outcome.content_bytes));
                 let wanted = limit.value(bound, outcome.content_bytes);

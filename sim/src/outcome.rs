@@ -44,15 +44,10 @@ impl Verdict {
         }
     }
 
-    /// The process's exit code for a run with this verdict.
+    /// Whether something did not hold.
     #[must_use]
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Verdict::Pass | Verdict::Unfinishable => 0,
-            Verdict::Expectation | Verdict::Invariant => 1,
-            Verdict::Liveness => 2,
-            Verdict::Vacuous => 4,
-        }
+    pub fn failed(self) -> bool {
+        self > Verdict::Unfinishable
     }
 }
 

@@ -65,6 +65,9 @@ impl FreeRider {
 
     /// Says whether it wants something, and asks for as much as the pipeline takes.
     fn pursue(&mut self, io: &mut RawIo, conn: ConnId) {
+        if !io.active() {
+            return;
+        }
         let Some(neighbour) = self.neighbours.get_mut(&conn) else {
             return;
         };
@@ -118,9 +121,7 @@ impl FreeRider {
             return self.give_back([range]);
         }
         self.held += u64::from(range.len);
-        if io.active() {
-            io.tell(Attack::Acted);
-        }
+        io.tell(Attack::Acted);
         if self.held == self.geometry().total {
             self.done = true;
             io.tell(Attack::Completed);
@@ -132,13 +133,14 @@ impl FreeRider {
 
 impl Attacker for FreeRider {
     fn claims_complete(&self) -> bool {
+        false
+    }
+
+    fn over(&self) -> bool {
         self.done
     }
 
-    fn on_open(&mut self, io: &mut RawIo, conn: ConnId) {
-        if self.done {
-            return io.close(conn);
-        }
+    fn on_open(&mut self, _io: &mut RawIo, conn: ConnId) {
         let has = BitSet::empty(self.geometry().pieces);
         self.neighbours.insert(
             conn,
@@ -198,9 +200,7 @@ impl Attacker for FreeRider {
                     .map(|(r, _)| r),
             );
         }
-        if !late.is_empty() {
-            self.give_back(late);
-            self.pursue_all(io);
-        }
+        self.give_back(late);
+        self.pursue_all(io);
     }
 }

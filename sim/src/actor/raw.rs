@@ -40,6 +40,10 @@ pub trait Attacker {
     fn on_gone(&mut self, _io: &mut RawIo, _conn: ConnId) {}
     /// Some seconds have passed.
     fn on_tick(&mut self, _io: &mut RawIo) {}
+    /// Whether it has what it came for and leaves, without a word to the tracker.
+    fn over(&self) -> bool {
+        false
+    }
 }
 
 /// Time between ticks.
@@ -98,6 +102,8 @@ struct Contact {
 pub struct RawIo {
     net: FabricNet,
     conns: BTreeMap<ConnId, Conn>,
+    /// Connections that the attacker closed: their addresses may be dialled again.
+    closed: Vec<ConnId>,
     epoch: Instant,
     from: Now,
     until: Now,
@@ -146,6 +152,7 @@ impl RawIo {
     pub fn close(&mut self, conn: ConnId) {
         if self.conns.remove(&conn).is_some() {
             self.net.close(conn, CloseHow::Finish);
+            self.closed.push(conn);
         }
     }
 
@@ -153,6 +160,7 @@ impl RawIo {
     pub fn close_all(&mut self) {
         for conn in std::mem::take(&mut self.conns).into_keys() {
             self.net.close(conn, CloseHow::Finish);
+            self.closed.push(conn);
         }
     }
 }
@@ -191,6 +199,7 @@ impl RawPeer {
             io: RawIo {
                 net: setup.net,
                 conns: BTreeMap::new(),
+                closed: Vec::new(),
                 epoch: setup.epoch,
                 from: setup.plan.from,
                 until: setup.plan.until,
@@ -215,13 +224,16 @@ impl RawPeer {
         }
     }
 
-    /// Attacks until dropped.
+    /// Attacks until dropped, or until the attacker is over.
     pub async fn run(mut self) {
         poll_fn(|cx| self.poll(cx)).await
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
+            if self.attacker.over() {
+                return Poll::Ready(());
+            }
             if let Poll::Ready(event) = self.io.net.poll_event(cx) {
                 if let Some(event) = self.hub.on_event(event) {
                     self.on_net(event);
@@ -307,6 +319,9 @@ impl RawPeer {
     }
 
     fn dial(&mut self, now: Now) {
+        for conn in std::mem::take(&mut self.io.closed) {
+            self.forget(conn);
+        }
         for (addr, contact) in &mut self.contacts {
             let standing = self.io.conns.len();
             if contact.conn.is_none() && contact.next <= now && standing < CONNECTIONS_MAX {

@@ -90,6 +90,7 @@ enum Fact {
 
 #[derive(Debug)]
 struct Host {
+    name: String,
     ip: Ipv4Addr,
     link: LinkPlan,
     /// The port where somebody listens.
@@ -152,7 +153,6 @@ struct State {
     by_ip: BTreeMap<Ipv4Addr, HostIndex>,
     conns: Vec<Conn>,
     free_conns: Vec<u32>,
-    opened: u64,
     heap: BinaryHeap<Reverse<(u64, u64, FactKey)>>,
     facts: Vec<Option<Fact>>,
     free_facts: Vec<u32>,
@@ -160,6 +160,8 @@ struct State {
     driver: Option<Waker>,
     datagrams: BTreeMap<u32, (HostIndex, SocketAddr, Bytes)>,
     next_datagram: u32,
+    /// Dials and datagrams so far, by ordered pair: the number in the name of the next one's stream.
+    crossings: BTreeMap<(HostIndex, HostIndex), u64>,
     totals: FabricTotals,
 }
 
@@ -182,7 +184,6 @@ impl Fabric {
             by_ip: BTreeMap::new(),
             conns: Vec::new(),
             free_conns: Vec::new(),
-            opened: 0,
             heap: BinaryHeap::new(),
             facts: Vec::new(),
             free_facts: Vec::new(),
@@ -190,19 +191,21 @@ impl Fabric {
             driver: None,
             datagrams: BTreeMap::new(),
             next_datagram: 0,
+            crossings: BTreeMap::new(),
             totals: FabricTotals::default(),
         })))
     }
 
-    /// Adds a machine. Nothing runs on it yet.
+    /// Adds a machine. Nothing runs on it yet. Its name is in the names of its paths' streams.
     ///
     /// # Panics
     /// When the address is taken.
-    pub fn add_host(&self, ip: Ipv4Addr, link: LinkPlan) {
+    pub fn add_host(&self, name: &str, ip: Ipv4Addr, link: LinkPlan) {
         let mut state = self.0.borrow_mut();
         let index = HostIndex::try_from(state.hosts.len()).expect("fewer hosts than 2^32");
         assert!(state.by_ip.insert(ip, index).is_none(), "{ip} is taken");
         state.hosts.push(Host {
+            name: name.to_owned(),
             ip,
             link,
             listening: None,

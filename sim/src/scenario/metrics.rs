@@ -62,7 +62,7 @@ pub const METRICS: &[Metric] = &[
         unit: Unit::Seconds,
         max: None,
         doc: "time from joining to the whole content, over the honest leechers that finished; \
-              `x bound`: over the physical limit of the last completion",
+              `x bound`: from the start of the run, over the physical limit of the last completion",
     },
     Metric {
         name: "first_block",

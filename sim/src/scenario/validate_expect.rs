@@ -152,9 +152,7 @@ fn sometimes(model: &Model, expectation: &Expectation, word: &str) -> Result<(),
             .groups
             .iter()
             .any(|g| g.churn.as_ref().is_some_and(|c| c.get_ref().rejoin > 0));
-    let resets = model.link.reset.is_some()
-        || model.groups.iter().any(|g| g.link.reset.is_some())
-        || !model.crashes.is_empty();
+    let resets = model.link.reset.is_some() || model.groups.iter().any(|g| g.link.reset.is_some());
     match word {
         "peer-banned" if !attacked => Err(impossible(expectation, "there are no attackers to ban")),
         "resumed" if !comes_back => Err(impossible(expectation, "nobody leaves and comes back")),

@@ -113,10 +113,10 @@ impl World {
         let target = announce_target(&announce).expect("our own address");
         let content = Arc::new(Content::generate(&plan.torrent, plan.seed, &announce));
         let fabric = Fabric::new(plan.seed, epoch);
-        fabric.add_host(TRACKER_IP, TRACKER_LINK);
+        fabric.add_host("tracker", TRACKER_IP, TRACKER_LINK);
         let mut disks = Vec::new();
         for host in &plan.hosts {
-            fabric.add_host(host.ip, host.link.clone());
+            fabric.add_host(&host.name, host.ip, host.link.clone());
             let mut disk = Disk::new(Arc::clone(&content));
             match host.role {
                 Role::Seed => disk.preload(content.geometry().all_pieces()),
@@ -252,13 +252,19 @@ impl World {
                     }),
                 });
                 let Some((end, kind)) = stay.end else {
-                    return raw.run().await;
+                    raw.run().await;
+                    recorder
+                        .borrow_mut()
+                        .on_host(now(epoch), host, &WorldEvent::Ended(None));
+                    return;
                 };
                 let end_at = epoch + Duration::from_nanos(end.0);
-                // Until its stay is over: an attacker never ends by itself.
-                let _ = tokio::time::timeout_at(end_at, raw.run()).await;
-                let event = WorldEvent::Ended(Some(kind));
+                let gone = tokio::time::timeout_at(end_at, raw.run()).await.is_ok();
+                let event = WorldEvent::Ended((!gone).then_some(kind));
                 recorder.borrow_mut().on_host(now(epoch), host, &event);
+                if gone {
+                    return;
+                }
             }
         });
     }

@@ -289,7 +289,11 @@ pub struct Lab {
 impl Lab {
     /// Adds a machine on which nothing runs; returns its number.
     pub fn machine(&mut self, link: LinkPlan) -> usize {
-        self.fabric.add_host(ip(self.hosts.len()), link);
+        self.fabric.add_host(
+            &format!("host-{}", self.hosts.len()),
+            ip(self.hosts.len()),
+            link,
+        );
         self.hosts.push(None);
         self.hosts.len() - 1
     }

@@ -80,9 +80,7 @@ impl State {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        self.opened += 1;
-        let name = format!("conn/{}/{}/{}", from_addr.ip(), ip, self.opened);
-        let mut rng = seed::stream(self.seed, &name);
+        let mut rng = self.next_stream(host, other);
         let breaks = breaks.map(|mean| exponential_ns(mean, &mut rng));
         let index = self.free_conns.pop();
         let generation = index.map_or(0, |i| self.conns[i as usize].generation + 1);
@@ -146,13 +144,23 @@ impl State {
     pub(super) fn on_breaks(&mut self, end: End) {
         let Some(conn) = self.conn(end) else { return };
         let stands = conn.flows[usize::from(end.side)].open;
-        self.totals.resets += 1;
         if stands {
+            self.totals.resets += 1;
             self.end_at(end, Closed::Reset);
             self.end_at(end.other(), Closed::Reset);
         } else {
             self.fail_dial(end, ConnectError::Unreachable);
         }
+    }
+
+    /// The stream of the next connection or datagram from one host to another. It depends on these
+    /// two and on how often they spoke, so that one more peer moves nobody else's draws.
+    pub(super) fn next_stream(&mut self, from: HostIndex, to: HostIndex) -> ChaCha8Rng {
+        let number = self.crossings.entry((from, to)).or_default();
+        *number += 1;
+        let name = |host: HostIndex| &self.hosts[host as usize].name;
+        let path = format!("path/{}/{}/{number}", name(from), name(to));
+        seed::stream(self.seed, &path)
     }
 
     pub(super) fn on_knock(&mut self, end: End) {

@@ -13,7 +13,6 @@ use skep_engine::node::network::{CloseHow, NetEvent, Network};
 
 use super::{EPHEMERAL_FROM, End, Fabric, Fact, HostIndex, State, TRACKER, data_bytes};
 use crate::network::link::{Path, transmit_ns, wire_bytes};
-use crate::seed;
 
 /// The network as one program on one host sees it.
 #[derive(Debug)]
@@ -110,7 +109,7 @@ impl Network for FabricNet {
         let path = Path::new(&near.link, &state.hosts[other as usize].link);
         let number = state.next_datagram;
         state.next_datagram = number.wrapping_add(1);
-        let mut rng = seed::stream(state.seed, &format!("datagram/{number}"));
+        let mut rng = state.next_stream(host, other);
         let wire = wire_bytes(datagram.len() as u64);
         state.hosts[host as usize].up_debt += wire;
         if let Some(delay) = path.datagram_delay(datagram.len() as u64, &mut rng) {
