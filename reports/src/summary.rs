@@ -185,7 +185,7 @@ fn totals(out: &mut String, outcome: &Outcome) {
     );
     let _ = writeln!(
         out,
-        "  waste   {} of the content of all that received ({} duplicates, {} failed hashes)",
+        "  waste   {} of receivers x content ({} duplicates, {} failed hashes)",
         share("wasted"),
         share("duplicates"),
         share("hash_failed"),
