@@ -1,0 +1,172 @@
+//! `skep run` and `skep compare` as a user calls them: exit codes, what stdout holds, what is written.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Runs `skep` in the project's folder.
+fn skep(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(args)
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// The exit code of one run of `first-swarm` with keys changed.
+fn exit_with(set: &[&str]) -> Option<i32> {
+    let mut args = vec!["run", "scenarios/first-swarm.toml", "--seed", "0", "--json"];
+    for key in set {
+        args.extend(["--set", key]);
+    }
+    skep(&args).status.code()
+}
+
+#[test]
+fn the_exit_code_says_what_did_not_hold() {
+    assert_eq!(exit_with(&[]), Some(0));
+    assert_eq!(exit_with(&["expect.wasted='< 0.0001%'"]), Some(1));
+    // Nobody can finish in a second, and nobody is expected to: only liveness is left to fail.
+    let slow = ["run.time_limit='2 s'", "run.settle='1 s'"];
+    let mut nothing_expected = slow.to_vec();
+    nothing_expected.push("expect={}");
+    assert_eq!(exit_with(&nothing_expected), Some(2));
+    assert_eq!(exit_with(&["group.home.upp='1 Mbit/s'"]), Some(64));
+}
+
+#[test]
+fn a_failure_ends_with_the_line_that_reproduces_it() {
+    let set = "expect.wasted=< 0.0001%";
+    let ran = skep(&["run", "scenarios/first-swarm.toml", "--set", set]);
+    assert_eq!(ran.status.code(), Some(1));
+    let said = text(&ran.stderr);
+    let last = said.lines().last().expect("something was said");
+    let again = format!("again: skep run scenarios/first-swarm.toml --seed 0 --set '{set}'");
+    assert_eq!(last.trim(), again);
+}
+
+#[test]
+fn a_run_in_full_fits_80_columns() {
+    for file in [
+        "scenarios/first-swarm.toml",
+        "scenarios/poisoned-swarm.toml",
+    ] {
+        let shown = text(&skep(&["run", file, "--seed", "0"]).stdout);
+        for line in shown.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        for word in [
+            "limit", "waste", "copies", "checks", "trace", "time", "x bound",
+        ] {
+            assert!(shown.contains(word), "{word} is missing in\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn json_is_one_object_per_run_with_the_fields_that_are_promised() {
+    let ran = skep(&[
+        "run",
+        "scenarios/first-swarm.toml",
+        "--seeds",
+        "0..3",
+        "--json",
+    ]);
+    let said = text(&ran.stdout);
+    let runs: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an object"))
+        .collect();
+    assert_eq!(runs.len(), 3);
+    for (seed, run) in runs.iter().enumerate() {
+        assert_eq!(run["seed"], seed);
+        assert_eq!(
+            (&run["verdict"], &run["network"]),
+            (&"pass".into(), &"fabric".into())
+        );
+        for field in [
+            "scenario",
+            "trace_hash",
+            "sim_seconds",
+            "cpu_seconds",
+            "blocks",
+            "bound_seconds",
+            "content_bytes",
+            "failures",
+            "seed_uploaded",
+            "checks",
+        ] {
+            assert!(!run[field].is_null(), "{field}");
+        }
+        let peers = run["peers"].as_array().expect("a list");
+        assert_eq!(peers.len(), 5);
+        for peer in peers {
+            let seed = peer["role"] == "seed";
+            assert_eq!(peer["completed_s"].is_null(), seed, "{peer}");
+            for field in [
+                "name",
+                "group",
+                "joined_s",
+                "downloaded",
+                "uploaded",
+                "wasted",
+                "banned",
+            ] {
+                assert!(!peer[field].is_null(), "{field}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_comparison_is_paired_by_seed_and_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("pickers");
+    let out = out.to_str().expect("UTF-8");
+    let compared = skep(&[
+        "compare",
+        "scenarios/compare/pickers.toml",
+        "--seeds",
+        "0..2",
+        "--set",
+        "torrent.size=2 MiB",
+        "--out",
+        out,
+    ]);
+    assert_eq!(
+        compared.status.code(),
+        Some(0),
+        "{}",
+        text(&compared.stderr)
+    );
+    assert!(
+        text(&compared.stdout)
+            .lines()
+            .all(|line| line.chars().count() <= 80 || line.contains(out))
+    );
+    let json = std::fs::read_to_string(Path::new(out).join("compare.json")).expect("written");
+    let comparison: Value = serde_json::from_str(&json).expect("an object");
+    assert_eq!(comparison["variants"].as_array().map(Vec::len), Some(3));
+    for row in comparison["metrics"].as_array().expect("a list") {
+        let values = row["values"].as_array().expect("a list");
+        assert!(
+            values[0]["difference"].is_null(),
+            "the first is compared with nothing"
+        );
+        let by_seed =
+            |at: usize, seed: usize| values[at]["by_seed"][seed].as_f64().expect("a value");
+        for at in [1, 2] {
+            let pairs = [0, 1].map(|seed| by_seed(at, seed) - by_seed(0, seed));
+            let difference = &values[at]["difference"];
+            assert_eq!(difference["pairs"], 2, "{row}");
+            let mean = difference["mean"].as_f64().expect("a number");
+            assert!((mean - (pairs[0] + pairs[1]) / 2.0).abs() < 1e-9, "{row}");
+        }
+    }
+}
