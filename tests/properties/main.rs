@@ -25,8 +25,8 @@ use skep_sim::explore::{Finding, SwarmDraft};
 use skep_sim::scenario::Scenario;
 use skep_sim::world;
 
-/// Swarms in `cargo test`: about 30 s of one core in the dev profile.
-const CASES: u32 = 2500;
+/// Swarms in `cargo test`: 30 to 40 s of one core in the dev profile.
+const CASES: u32 = 5000;
 /// Tries to make a failing swarm smaller, at most.
 const SHRINKS_MAX: u32 = 400;
 
