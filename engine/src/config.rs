@@ -12,6 +12,8 @@ pub enum FieldKind {
     Duration,
     /// A size with a unit: `"32 KiB"`.
     Bytes,
+    /// A rate with a unit: `"2 Mbit/s"`.
+    Rate,
     /// A bare whole number.
     Count,
     /// `true` or `false`.
@@ -27,6 +29,8 @@ pub enum FieldValue {
     Duration(Duration),
     /// For [`FieldKind::Bytes`].
     Bytes(u64),
+    /// For [`FieldKind::Rate`], bytes per second.
+    Rate(u64),
     /// For [`FieldKind::Count`].
     Count(u64),
     /// For [`FieldKind::Switch`].
@@ -78,6 +82,19 @@ impl FieldType for u64 {
     fn from_value(value: &FieldValue) -> Option<Self> {
         match value {
             FieldValue::Bytes(n) => Some(*n),
+            _ => None,
+        }
+    }
+}
+/// Bytes per second; 0 stands for no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RateLimit(pub u64);
+
+impl FieldType for RateLimit {
+    const KIND: FieldKind = FieldKind::Rate;
+    fn from_value(value: &FieldValue) -> Option<Self> {
+        match value {
+            FieldValue::Rate(n) => Some(RateLimit(*n)),
             _ => None,
         }
     }
@@ -204,8 +221,17 @@ config! {
     seed_quota_pieces: u32 = 20;
     /// Time a seed keeps a peer unchoked before it moves on (libtorrent: 1 min).
     seed_quota_time: Duration = secs(60);
+    /// Payload sent per second, over all peers; 0: no limit.
+    upload_limit: RateLimit = RateLimit(0);
+    /// Payload asked for per second, over all peers; 0: no limit.
+    download_limit: RateLimit = RateLimit(0);
     /// Connections, both directions and half-open ones included (field: 50).
     connections_max: u32 = 50;
+    /// Connections and dials to one address, whatever the ports; loopback is exempt (libtorrent: 1;
+    /// here room for the clients behind one router).
+    connections_per_address: u32 = 8;
+    /// At `connections_max` an idle peer gives way to a newcomer of higher canonical priority (BEP 40).
+    drop_by_priority: bool = true;
     /// Dials waiting for an answer at once (field).
     dials_max: u32 = 16;
     /// Addresses remembered for dialling (bounded so that a tracker cannot fill memory).
@@ -239,6 +265,9 @@ config! {
     request_queue_assumed: u32 = 250;
     /// Requests of one peer that we queue (BEP 10 `reqq`, field: 250).
     request_queue_max: u32 = 250;
+    /// Requests of one peer that we refuse, without a block sent in between, before it is closed: a
+    /// pipeline or two may be on its way when we choke.
+    refused_requests_max: u32 = 1000;
     /// Longest block that we serve (BEP 3: 16 KiB; webtorrent asks for up to 128 KiB).
     request_bytes_max: u64 = 16 * KIB;
     /// Shortest time before a request counts as late.
@@ -255,10 +284,36 @@ config! {
     partial_first: PartialFirst = PartialFirst::UnlessRarer;
     /// Failed pieces a peer may have had a hand in before it is disconnected (Transmission: 5).
     strikes_max: u32 = 5;
+    /// Peers remembered with what they gave and took, bans included; of more, those that never gave
+    /// anything are forgotten first.
+    senders_max: u32 = 10_000;
+    /// Bad copies of pieces whose digests are kept to find out who lied; older ones go first.
+    bad_copies_max: u32 = 1024;
     /// `have` is sent to peers that have the piece already (libtorrent does).
     redundant_have: bool = false;
     /// Unsent bytes handed to the network per connection; the rest waits where choke can drop it.
     send_buffer: u64 = 32 * KIB;
+    /// Unsent bytes, messages included, at which a peer that does not read is closed.
+    send_backlog_max: u64 = 1024 * KIB;
+    /// Blocks received that the disk has not taken yet, bytes: above this no more are asked for,
+    /// and at twice as much nothing is read from the network until it has.
+    disk_queue_max: u64 = 16 * 1024 * KIB;
+    /// The fast extension (BEP 6).
+    fast: bool = true;
+    /// The extension protocol (BEP 10).
+    extensions: bool = true;
+    /// Pieces that a new peer may ask for while choked (BEP 6: 10; libtorrent: 5; Transmission: 0).
+    /// Here none: peers of one /24 network are all allowed the same pieces, which costs a swarm of
+    /// neighbours copies of the others.
+    allowed_fast: u32 = 0;
+    /// Pieces that a peer may allow us while choked, and suggestions of its, that are remembered.
+    offers_max: u32 = 32;
+    /// What a peer suggests is asked for first (BEP 6).
+    heed_suggestions: bool = true;
+    /// The pieces just read for one peer are suggested to others (libtorrent's `suggest_read_cache`).
+    suggest_pieces: bool = false;
+    /// First pause after a reject from a peer that does not choke us; doubles, to half a minute.
+    reject_pause: Duration = secs(1);
     /// Peers asked for in one announce (chihaya: 50).
     peers_wanted: u32 = 50;
     /// Below this many connections the tracker is asked again, no sooner than its minimum interval.
@@ -286,6 +341,7 @@ mod tests {
             let value = match field.kind {
                 FieldKind::Duration => FieldValue::Duration(secs(7)),
                 FieldKind::Bytes => FieldValue::Bytes(7),
+                FieldKind::Rate => FieldValue::Rate(7),
                 FieldKind::Count => FieldValue::Count(7),
                 FieldKind::Switch => FieldValue::Switch(true),
                 FieldKind::Choice(words) => FieldValue::Choice(words[0].to_owned()),

@@ -41,6 +41,8 @@ fn config() -> EngineConfig {
         announce_retry_min: Duration::from_secs(5),
         // Fast links: more is on its way than one wake-up of the loop hands over.
         send_buffer: 256 * 1024,
+        // Real peers are rarely neighbours.
+        allowed_fast: 10,
         ..EngineConfig::default()
     }
 }
@@ -133,12 +135,15 @@ impl RealPeer {
         ));
         let config = config();
         let announce_timeout = config.announce_timeout;
+        let disk_queue_max = config.disk_queue_max;
         let none = Params::new();
         let torrent = Torrent::new(TorrentSetup {
             config,
             info_hash: meta.info_hash,
             geometry: meta.geometry,
             have,
+            priorities: None,
+            padding: Vec::new(),
             peer_id: PeerId::random(&mut os_rng()?),
             port: at.port(),
             tracked: tracker.is_some(),
@@ -159,6 +164,7 @@ impl RealPeer {
             geometry: meta.geometry,
             tracker,
             announce_timeout,
+            disk_queue_max,
             epoch: Instant::now(),
             // The user below says when to leave: the disk must have finished before.
             seed_for: None,

@@ -6,6 +6,7 @@ pub mod create;
 pub mod geometry;
 pub mod parse;
 mod paths;
+pub mod priority;
 
 pub use geometry::Geometry;
 pub use parse::{FileEntry, Metainfo, MetainfoError};

@@ -54,6 +54,9 @@ pub struct PeerHostSetup<N, S> {
     pub tracker: Option<HttpTarget>,
     /// Time for a tracker to answer.
     pub announce_timeout: Duration,
+    /// Bytes given to the disk at which no more is asked for; at twice as much nothing is read
+    /// from the network.
+    pub disk_queue_max: u64,
     /// The moment that the session calls 0.
     pub epoch: Instant,
     /// How long to stay after the content is complete; `None`: until told to leave.
@@ -78,6 +81,7 @@ pub struct PeerHost<N, S> {
     hub: StreamHub,
     tracker: Option<HttpTarget>,
     announce_timeout: Duration,
+    disk_queue_max: u64,
     announce: Option<Announce>,
     epoch: Instant,
     sleep: Option<(Now, Pin<Box<Sleep>>)>,
@@ -158,6 +162,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             hub: StreamHub::new(HTTP_UNREAD_MAX),
             tracker: setup.tracker,
             announce_timeout: setup.announce_timeout,
+            disk_queue_max: setup.disk_queue_max.saturating_mul(2),
             announce: None,
             epoch: setup.epoch,
             sleep: None,
@@ -217,7 +222,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             self.on_storage(event);
             return true;
         }
-        if let Poll::Ready(event) = self.net.poll_event(cx) {
+        // A disk that is far behind slows the other ends down instead of filling memory.
+        if self.torrent.unwritten() < self.disk_queue_max
+            && let Poll::Ready(event) = self.net.poll_event(cx)
+        {
             if let Some(event) = self.hub.on_event(event) {
                 self.on_net(event);
             }
@@ -296,7 +304,11 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                 });
             }
             StorageEvent::Verified(Ok(verified)) => self.feed(Input::PieceVerified(verified)),
-            StorageEvent::Written { result: Ok(()), .. } | StorageEvent::Finished(Ok(())) => {}
+            StorageEvent::Written {
+                range,
+                result: Ok(()),
+            } => self.feed(Input::BlockWritten { range }),
+            StorageEvent::Finished(Ok(())) => {}
             StorageEvent::Written {
                 result: Err(error), ..
             }

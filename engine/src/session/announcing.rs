@@ -3,13 +3,22 @@
 //! Invariant: one announce is under way at a time; connections and dials together never exceed
 //! `connections_max`; while they are at it, a connection of no use to either side gives way.
 
+use std::net::IpAddr;
+
 use crate::ids::ConnId;
 use crate::time::Now;
 use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest};
 use crate::tracker::schedule::Schedule;
 
 use super::event::{CloseReason, Event};
+use super::peer::Peer;
 use super::torrent::{Output, Phase, Torrent};
+
+/// Connections to one address, whatever the port.
+pub(super) fn connections_at(peers: &[Option<Box<Peer>>], ip: IpAddr) -> u32 {
+    let there = peers.iter().flatten().filter(|p| p.addr.ip() == ip);
+    u32::try_from(there.count()).expect("at most connections_max")
+}
 
 impl Torrent {
     /// Dials while there is room, and asks the tracker when it is time.
@@ -21,7 +30,7 @@ impl Torrent {
         if self.phase == Phase::Running {
             let taken = self.connections + self.dial.dialling();
             let room = self.config.connections_max.saturating_sub(taken);
-            let seeding = self.complete();
+            let seeding = self.pieces.finished();
             let peers = &self.peers;
             let connected = |id: &_| peers.iter().flatten().any(|p| p.id.as_ref() == Some(id));
             let chosen = self.dial.choose(
@@ -29,6 +38,7 @@ impl Torrent {
                 room,
                 seeding,
                 connected,
+                |ip| connections_at(peers, ip),
                 &self.config,
                 &mut self.rngs.contacts,
             );
@@ -47,7 +57,11 @@ impl Torrent {
     fn turnover(&mut self, now: Now) -> Option<ConnId> {
         let taken = self.connections + self.dial.dialling();
         let full = taken >= self.config.connections_max;
-        if self.phase != Phase::Running || self.complete() || !full || now < self.next_turnover {
+        if self.phase != Phase::Running
+            || self.pieces.finished()
+            || !full
+            || now < self.next_turnover
+        {
             return None;
         }
         let idle = self.longest_idle(now)?;
@@ -71,7 +85,7 @@ impl Torrent {
     /// Fewer connections than we would like, and nobody left to dial would change that.
     fn short_of_peers(&self) -> bool {
         let low = self.config.peers_low.min(self.config.connections_max);
-        self.phase == Phase::Running && !self.complete() && self.connections < low
+        self.phase == Phase::Running && !self.pieces.finished() && self.connections < low
     }
 
     pub(super) fn announce_if_due(&mut self, now: Now) {

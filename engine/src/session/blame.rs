@@ -4,11 +4,12 @@
 //! its differs from the verified one (smart ban by digest). Suspicion only disconnects, and is
 //! taken back when somebody else is proven guilty. A ban is never forgotten within a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
+use crate::config::EngineConfig;
 use crate::ids::{PeerId, PieceIndex};
 use crate::storage::BlockDigest;
 
@@ -17,7 +18,7 @@ use crate::storage::BlockDigest;
 pub(super) struct SenderId(pub(super) u32);
 
 impl SenderId {
-    /// A connection without a handshake.
+    /// A connection without a handshake, and padding, which nobody sends.
     pub(super) const NOBODY: SenderId = SenderId(u32::MAX);
 }
 
@@ -29,6 +30,8 @@ pub struct Sender {
     /// Its id there.
     #[serde(serialize_with = "as_text")]
     pub id: PeerId,
+    /// Its client, as it calls itself (BEP 10); empty when it did not say.
+    pub client: String,
     /// Payload bytes of use received from it.
     pub received: u64,
     /// Payload bytes sent to it.
@@ -66,31 +69,53 @@ pub(super) struct Blame {
     senders: Vec<Sender>,
     by_key: BTreeMap<(IpAddr, Option<PeerId>), SenderId>,
     bad_copies: BTreeMap<PieceIndex, Vec<BadCopy>>,
+    /// The piece of each bad copy, oldest copy first.
+    order: VecDeque<PieceIndex>,
 }
 
 impl Blame {
     /// The sender behind a handshake. An address is one sender, whatever ids it uses; on loopback,
     /// where many clients share an address, the id tells them apart.
-    pub(super) fn sender(&mut self, addr: SocketAddr, id: PeerId) -> SenderId {
-        let key = (addr.ip(), addr.ip().is_loopback().then_some(id));
-        let next = SenderId(u32::try_from(self.senders.len()).expect("fewer senders than 2^32"));
-        let sender = *self.by_key.entry(key).or_insert(next);
-        if sender == next {
-            let (received, sent, wasted) = (0, 0, 0);
-            self.senders.push(Sender {
-                addr,
-                id,
-                received,
-                sent,
-                wasted,
-                strikes: 0,
-                banned: false,
-            });
-        } else {
-            let known = &mut self.senders[sender.0 as usize];
-            (known.addr, known.id) = (addr, id);
+    /// `None`: there are `max` already, and none that `keep` lets go was of no consequence.
+    pub(super) fn sender(
+        &mut self,
+        addr: SocketAddr,
+        id: PeerId,
+        max: u32,
+        keep: impl Fn(SenderId) -> bool,
+    ) -> Option<SenderId> {
+        let key = key(addr, id);
+        if let Some(known) = self.by_key.get(&key) {
+            let sender = &mut self.senders[known.0 as usize];
+            (sender.addr, sender.id) = (addr, id);
+            return Some(*known);
         }
-        sender
+        let count = u32::try_from(self.senders.len()).expect("at most senders_max");
+        let sender = Sender {
+            addr,
+            id,
+            client: String::new(),
+            received: 0,
+            sent: 0,
+            wasted: 0,
+            strikes: 0,
+            banned: false,
+        };
+        let place = if count < max {
+            self.senders.push(sender);
+            SenderId(count)
+        } else {
+            let place = (0..count).map(SenderId).find(|s| {
+                let known = &self.senders[s.0 as usize];
+                let gave = known.received + known.wasted + u64::from(known.strikes);
+                gave == 0 && !known.banned && !keep(*s)
+            })?;
+            let old = std::mem::replace(&mut self.senders[place.0 as usize], sender);
+            self.by_key.remove(&self::key(old.addr, old.id));
+            place
+        };
+        self.by_key.insert(key, place);
+        Some(place)
     }
 
     /// Whether an address is banned before it says who it is.
@@ -125,20 +150,23 @@ impl Blame {
         piece: PieceIndex,
         senders: &[SenderId],
         digests: &[BlockDigest],
-        strikes_max: u32,
+        config: &EngineConfig,
     ) -> Vec<Sentence> {
-        let mut who = senders.to_vec();
-        who.sort_unstable();
-        who.dedup();
+        let who = distinct(senders.iter().copied());
         if let [only] = who[..] {
             self.ban(only);
             return vec![Sentence::Ban(only)];
         }
-        let copies = self.bad_copies.entry(piece).or_default();
-        if copies.len() == BAD_COPIES_MAX {
-            copies.remove(0);
+        let copies = self.bad_copies.get(&piece).map_or(0, Vec::len);
+        if copies == BAD_COPIES_MAX {
+            self.forget_copy(piece);
         }
-        copies.push(
+        while self.order.len() >= config.bad_copies_max.max(1) as usize {
+            let oldest = self.order[0];
+            self.forget_copy(oldest);
+        }
+        self.order.push_back(piece);
+        self.bad_copies.entry(piece).or_default().push(
             senders
                 .iter()
                 .copied()
@@ -149,12 +177,25 @@ impl Blame {
         for sender in who {
             if let Some(s) = self.get_mut(sender) {
                 s.strikes += 1;
-                if s.strikes >= strikes_max {
+                if s.strikes >= config.strikes_max {
                     sentences.push(Sentence::Disconnect(sender));
                 }
             }
         }
         sentences
+    }
+
+    /// Forgets the oldest bad copy of a piece.
+    fn forget_copy(&mut self, piece: PieceIndex) {
+        if let Some(at) = self.order.iter().position(|p| *p == piece) {
+            self.order.remove(at);
+        }
+        if let Some(copies) = self.bad_copies.get_mut(&piece) {
+            copies.remove(0);
+            if copies.is_empty() {
+                self.bad_copies.remove(&piece);
+            }
+        }
     }
 
     /// A piece passed its hash: whose earlier blocks differ is proven to have lied, and the others
@@ -167,14 +208,13 @@ impl Blame {
         let Some(copies) = self.bad_copies.remove(&piece) else {
             return Vec::new();
         };
+        self.order.retain(|p| *p != piece);
         let Some(good) = digests else {
             return Vec::new();
         };
         let mut guilty = Vec::new();
         for copy in &copies {
-            let mut who: Vec<_> = copy.iter().map(|(s, _)| *s).collect();
-            who.sort_unstable();
-            who.dedup();
+            let who = distinct(copy.iter().map(|(s, _)| *s));
             let lied = |sender: &SenderId| {
                 copy.iter()
                     .zip(good)
@@ -201,33 +241,52 @@ impl Blame {
     }
 }
 
+fn key(addr: SocketAddr, id: PeerId) -> (IpAddr, Option<PeerId>) {
+    (addr.ip(), addr.ip().is_loopback().then_some(id))
+}
+
+/// Each sender once; padding has none.
+fn distinct(senders: impl Iterator<Item = SenderId>) -> Vec<SenderId> {
+    let mut who: Vec<_> = senders.filter(|s| *s != SenderId::NOBODY).collect();
+    who.sort_unstable();
+    who.dedup();
+    who
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn sender(blame: &mut Blame, addr: SocketAddr, id: u8) -> SenderId {
+        let sender = blame.sender(addr, PeerId([id; 20]), 10, |_| false);
+        sender.expect("there is room")
+    }
 
     fn three() -> (Blame, [SenderId; 3]) {
         let mut blame = Blame::default();
         let ids = [1u8, 2, 3].map(|n| {
             let addr = SocketAddr::from(([10, 0, 0, n], 6881));
-            blame.sender(addr, PeerId([n; 20]))
+            sender(&mut blame, addr, n)
         });
         (blame, ids)
     }
 
     #[test]
     fn who_sent_the_whole_bad_piece_is_banned_at_once() {
+        let config = EngineConfig::default();
         let (mut blame, [a, ..]) = three();
-        let sentences = blame.bad_piece(PieceIndex(0), &[a, a], &[[0; 20]; 2], 5);
+        let sentences = blame.bad_piece(PieceIndex(0), &[a, a], &[[0; 20]; 2], &config);
         assert_eq!(sentences, [Sentence::Ban(a)]);
         assert!(blame.banned(a) && blame.banned_addr(SocketAddr::from(([10, 0, 0, 1], 9))));
     }
 
     #[test]
     fn the_good_copy_names_exactly_the_liar() {
+        let config = EngineConfig::default();
         let (mut blame, [a, b, c]) = three();
         let piece = PieceIndex(3);
         assert_eq!(
-            blame.bad_piece(piece, &[a, b, c], &[[1; 20], [9; 20], [3; 20]], 5),
+            blame.bad_piece(piece, &[a, b, c], &[[1; 20], [9; 20], [3; 20]], &config),
             []
         );
         assert!(blame.wants_digests(piece));
@@ -239,14 +298,15 @@ mod tests {
 
     #[test]
     fn suspicion_alone_disconnects_and_never_bans() {
+        let config = EngineConfig::default();
         let (mut blame, [a, b, _]) = three();
         for n in 0..4 {
             assert_eq!(
-                blame.bad_piece(PieceIndex(n), &[a, b], &[[0; 20]; 2], 5),
+                blame.bad_piece(PieceIndex(n), &[a, b], &[[0; 20]; 2], &config),
                 []
             );
         }
-        let fifth = blame.bad_piece(PieceIndex(4), &[a, b], &[[0; 20]; 2], 5);
+        let fifth = blame.bad_piece(PieceIndex(4), &[a, b], &[[0; 20]; 2], &config);
         assert_eq!(fifth, [Sentence::Disconnect(a), Sentence::Disconnect(b)]);
         assert!(!blame.banned(a));
     }
@@ -255,9 +315,42 @@ mod tests {
     fn on_loopback_the_id_tells_clients_apart() {
         let mut blame = Blame::default();
         let addr = SocketAddr::from(([127, 0, 0, 1], 6881));
-        assert_ne!(
-            blame.sender(addr, PeerId([1; 20])),
-            blame.sender(addr, PeerId([2; 20]))
+        assert_ne!(sender(&mut blame, addr, 1), sender(&mut blame, addr, 2));
+    }
+
+    #[test]
+    fn who_gave_nothing_is_forgotten_when_there_are_too_many() {
+        let (mut blame, [a, b, c]) = three();
+        blame.get_mut(a).expect("known").received = 1;
+        let addr = SocketAddr::from(([10, 0, 0, 9], 6881));
+        let keep = |s| s == b;
+        assert_eq!(blame.sender(addr, PeerId([9; 20]), 3, keep), Some(c));
+        assert_eq!(blame.senders()[2].addr, addr);
+        blame.ban(c);
+        let more = SocketAddr::from(([10, 0, 0, 10], 6881));
+        assert_eq!(
+            blame.sender(more, PeerId([9; 20]), 3, keep),
+            None,
+            "a ban stays"
         );
+        assert_eq!(blame.sender(more, PeerId([9; 20]), 3, |_| false), Some(b));
+    }
+
+    #[test]
+    fn the_oldest_evidence_goes_when_there_is_too_much() {
+        let (mut blame, [a, b, _]) = three();
+        let config = EngineConfig {
+            bad_copies_max: 3,
+            strikes_max: 100,
+            ..EngineConfig::default()
+        };
+        for n in [0, 0, 1, 2, 3] {
+            blame.bad_piece(PieceIndex(n), &[a, b], &[[0; 20]; 2], &config);
+        }
+        let kept: Vec<_> = (0..4)
+            .filter(|n| blame.wants_digests(PieceIndex(*n)))
+            .collect();
+        assert_eq!(kept, [1, 2, 3]);
+        assert_eq!(blame.order.len(), 3);
     }
 }

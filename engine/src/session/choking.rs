@@ -64,7 +64,7 @@ impl Torrent {
         }
         let round = ChokeRound {
             now,
-            seeding: self.complete(),
+            seeding: self.pieces.finished(),
             slots: self.config.upload_slots,
             optimistic_slots: self.config.optimistic_slots,
             rotate,
@@ -129,9 +129,10 @@ impl Torrent {
         peer.choke_changed = now;
         peer.waiting_since = now.after(queue_behind);
         let addr = peer.addr;
-        self.forget_uploads(slot);
         self.emit(Event::Choked { peer: addr });
         self.send(slot, Message::Choke, now);
+        // With the fast extension the rejects follow the choke.
+        self.forget_uploads(slot, now);
     }
 
     /// Nobody is served any more.
@@ -153,6 +154,7 @@ impl Torrent {
         peer.ever_unchoked = true;
         peer.choke_changed = now;
         peer.up.given = 0;
+        peer.up.refused = 0;
         let addr = peer.addr;
         self.emit(Event::Unchoked {
             peer: addr,
@@ -196,7 +198,7 @@ impl Torrent {
             // The optimistic turn of who wants nothing is over; unchoked it may stay.
             (false, true) => {
                 self.peer(slot).optimistic = false;
-                self.forget_uploads(slot);
+                self.forget_uploads(slot, now);
                 self.fill_slots(now);
             }
             _ => {}
@@ -240,7 +242,7 @@ impl Torrent {
                 .config
                 .upload_slots
                 .saturating_sub(self.config.optimistic_slots);
-            let optimistic = self.regular_used() >= regular && !self.complete();
+            let optimistic = self.regular_used() >= regular && !self.pieces.finished();
             self.unchoke(slot, optimistic, now);
         }
     }

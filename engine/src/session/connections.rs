@@ -11,9 +11,12 @@ use bytes::Bytes;
 use crate::bits::BitSet;
 use crate::ids::{ConnId, PeerId};
 use crate::time::Now;
+use crate::wire::handshake::{EXTENSIONS, FAST, reserved};
 use crate::wire::{Handshake, Message};
 
+use super::announcing::connections_at;
 use super::blame::SenderId;
+use super::canonical::canonical_priority;
 use super::event::{CloseReason, Event};
 use super::peer::Peer;
 use super::torrent::{Output, Phase, Torrent};
@@ -24,10 +27,15 @@ impl Torrent {
             self.dial.connected(addr);
         }
         let taken = self.connections + self.dial.dialling();
-        let crowded = inbound && taken >= self.config.connections_max;
-        // Who is of no use gives way.
-        let idle = self.longest_idle(now).filter(|_| crowded);
-        let full = crowded && idle.is_none();
+        let ip = addr.ip();
+        let many = !ip.is_loopback()
+            && connections_at(&self.peers, ip) >= self.config.connections_per_address;
+        let crowded = inbound && taken >= self.config.connections_max && !many;
+        // Who is of no use gives way, or ranks below the newcomer and would not be missed.
+        let idle = self.longest_idle(now).map(|conn| (conn, CloseReason::Idle));
+        let gives_way = idle.or_else(|| Some((self.outranked(addr)?, CloseReason::Outranked)));
+        let gives_way = gives_way.filter(|_| crowded);
+        let full = many || crowded && gives_way.is_none();
         let banned = self.blame.banned_addr(addr);
         if self.phase != Phase::Running || full || banned {
             if banned {
@@ -47,8 +55,8 @@ impl Torrent {
         );
         self.peers[slot] = Some(Box::new(Peer::new(conn, addr, inbound, now, &self.config)));
         self.connections += 1;
-        if let Some(idle) = idle {
-            self.close(idle, CloseReason::Idle, now);
+        if let Some((conn, why)) = gives_way {
+            self.close(conn, why, now);
         }
         self.arm(now.after(self.config.handshake_timeout));
         if !inbound {
@@ -58,9 +66,31 @@ impl Torrent {
         }
     }
 
+    /// The connection that ranks below a newcomer at this address, if it carries nothing now
+    /// (BEP 40: both ends rank alike, so what one keeps the other keeps).
+    fn outranked(&self, newcomer: SocketAddr) -> Option<ConnId> {
+        let me = SocketAddr::new(self.our_ip?, self.port);
+        let rank = |peer: SocketAddr| canonical_priority(me, peer);
+        let carries = |p: &Peer| {
+            let gives = p.down.received_now + p.down.received_before > 0;
+            gives || !p.down.open.is_empty() || p.unchoked && p.interested
+        };
+        let idle = self.peers.iter().flatten().filter(|p| !carries(p));
+        let lowest = idle.min_by_key(|p| rank(p.addr))?;
+        let drop = self.config.drop_by_priority && rank(lowest.addr) < rank(newcomer);
+        drop.then_some(lowest.conn)
+    }
+
     fn push_handshake(&mut self, conn: ConnId) {
+        let mut capabilities = Vec::new();
+        if self.config.extensions {
+            capabilities.push(EXTENSIONS);
+        }
+        if self.config.fast {
+            capabilities.push(FAST);
+        }
         let handshake = Handshake {
-            reserved: [0; 8],
+            reserved: reserved(&capabilities),
             info_hash: self.info_hash,
             peer_id: self.peer_id,
         };
@@ -88,7 +118,12 @@ impl Torrent {
         if !inbound {
             self.dial.seen_id(addr, id);
         }
-        let sender = self.blame.sender(addr, id);
+        let peers = &self.peers;
+        let connected = |s| peers.iter().flatten().any(|p| p.sender == s);
+        let max = self.config.senders_max;
+        let Some(sender) = self.blame.sender(addr, id, max, connected) else {
+            return self.close(conn, CloseReason::Full, now);
+        };
         if self.blame.banned(sender) {
             self.dial.never(addr);
             return self.close(conn, CloseReason::Banned, now);
@@ -102,22 +137,39 @@ impl Torrent {
                 return;
             }
         }
+        let fast = self.config.fast && handshake.speaks(FAST);
+        let extended = self.config.extensions && handshake.speaks(EXTENSIONS);
         let pieces = self.pieces.geometry.pieces;
         self.bitfields[slot] = BitSet::empty(pieces);
         let peer = self.peer(slot);
         peer.id = Some(id);
         peer.sender = sender;
         peer.last_received = now;
+        peer.fast = fast;
+        peer.extended = extended;
         self.emit(Event::PeerJoined {
             peer: addr,
             inbound,
         });
-        if !self.pieces.have.is_empty() {
-            let bits = Bytes::from(self.pieces.have.to_wire());
-            self.send(slot, Message::Bitfield(bits), now);
+        self.send_pieces(slot, now);
+        if extended {
+            self.send_extended_handshake(slot, now);
         }
         self.arm(now.after(self.config.keepalive_interval));
         self.arm(now.after(self.config.silence_timeout));
+    }
+
+    /// Tells what we have. With the fast extension one message says it, always; without, nothing
+    /// is said of nothing.
+    fn send_pieces(&mut self, slot: usize, now: Now) {
+        let have = &self.pieces.have;
+        let message = match self.peers[slot].as_ref().is_some_and(|p| p.fast) {
+            true if have.is_full() => Message::HaveAll,
+            true if have.is_empty() => Message::HaveNone,
+            false if have.is_empty() => return,
+            _ => Message::Bitfield(Bytes::from(have.to_wire())),
+        };
+        self.send(slot, message, now);
     }
 
     /// Of two connections to one peer id, the one to close. Both ends compute the same: the one

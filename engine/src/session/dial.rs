@@ -4,7 +4,7 @@
 //! is connected, and less and less often while it does not answer. Bounded.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -56,7 +56,7 @@ impl DialBook {
                 continue;
             }
             let full = self.contacts.len() >= config.addresses_max as usize;
-            if full && !self.contacts.contains_key(&peer.addr) {
+            if full && !self.contacts.contains_key(&peer.addr) && !self.forget_worst() {
                 continue;
             }
             let contact = self.contacts.entry(peer.addr).or_insert(Contact {
@@ -74,6 +74,23 @@ impl DialBook {
         }
     }
 
+    /// Forgets the idle address that failed most often, if one failed at all.
+    fn forget_worst(&mut self) -> bool {
+        let idle = self.contacts.iter();
+        let failing = idle.filter(|(_, c)| c.state == State::Idle && c.failures > 0);
+        let worst = failing.max_by_key(|(_, c)| c.failures);
+        let worst = worst.map(|(addr, _)| *addr);
+        worst.is_some_and(|addr| self.contacts.remove(&addr).is_some())
+    }
+
+    /// Connections that we dialled, and dials, to one address, whatever the port.
+    pub(super) fn taken_at(&self, ip: IpAddr) -> u32 {
+        let ports = SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX);
+        let taken = self.contacts.range(ports);
+        let taken = taken.filter(|(_, c)| matches!(c.state, State::Dialling { .. }));
+        u32::try_from(taken.count()).expect("at most addresses_max")
+    }
+
     /// Addresses to dial now, at most `room`, chosen at random among those that are due.
     /// `connected` says whether a peer with this id is connected already.
     pub(super) fn choose(
@@ -82,6 +99,7 @@ impl DialBook {
         room: u32,
         seeding: bool,
         connected: impl Fn(&PeerId) -> bool,
+        connected_at: impl Fn(IpAddr) -> u32,
         config: &EngineConfig,
         rng: &mut ChaCha8Rng,
     ) -> Vec<SocketAddr> {
@@ -96,15 +114,19 @@ impl DialBook {
             .collect();
         let mut chosen = Vec::new();
         while chosen.len() < room && !due.is_empty() {
-            chosen.push(due.swap_remove(rng.random_range(0..due.len())));
-        }
-        for addr in &chosen {
+            let addr = due.swap_remove(rng.random_range(0..due.len()));
+            let ip = addr.ip();
+            let taken = connected_at(ip) + self.taken_at(ip);
+            if taken >= config.connections_per_address && !ip.is_loopback() {
+                continue;
+            }
             let contact = self
                 .contacts
-                .get_mut(addr)
+                .get_mut(&addr)
                 .expect("chosen from the contacts");
             contact.state = State::Dialling { since: now };
             self.dialling += 1;
+            chosen.push(addr);
         }
         chosen
     }
@@ -266,7 +288,7 @@ mod tests {
 
     fn choose(book: &mut DialBook, now: Now, room: u32, config: &EngineConfig) -> Vec<SocketAddr> {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        book.choose(now, room, false, |_| false, config, &mut rng)
+        book.choose(now, room, false, |_| false, |_| 0, config, &mut rng)
     }
 
     #[test]
@@ -304,11 +326,49 @@ mod tests {
     }
 
     #[test]
+    fn one_address_is_not_dialled_on_all_its_ports() {
+        let (mut book, config) = book(0);
+        let told = |ip: [u8; 4]| {
+            (1..=100).map(move |port| PeerAddr {
+                addr: SocketAddr::from((ip, port)),
+                id: None,
+            })
+        };
+        let victim: Vec<_> = told([10, 0, 0, 1]).collect();
+        book.learn(&victim, PeerId([0; 20]), &config);
+        let dials = choose(&mut book, Now::START, 100, &config).len();
+        assert_eq!(dials, config.connections_per_address as usize);
+    }
+
+    #[test]
+    fn a_full_book_forgets_who_never_answers() {
+        let (mut book, mut config) = book(3);
+        config.addresses_max = 3;
+        let new = [PeerAddr {
+            addr: addr(9),
+            id: None,
+        }];
+        book.learn(&new, PeerId([0; 20]), &config);
+        assert_eq!(book.contacts.len(), 3, "nobody failed yet");
+        choose(&mut book, Now::START, 1, &config);
+        let dialled = *book
+            .contacts
+            .iter()
+            .find(|(_, c)| c.state != State::Idle)
+            .expect("one")
+            .0;
+        book.failed(dialled, Now::START, &config);
+        book.learn(&new, PeerId([0; 20]), &config);
+        assert!(book.contacts.contains_key(&addr(9)) && !book.contacts.contains_key(&dialled));
+    }
+
+    #[test]
     fn a_peer_that_is_connected_otherwise_is_not_dialled() {
         let (mut book, config) = book(1);
         book.seen_id(addr(1), PeerId([7; 20]));
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let chosen = book.choose(Now(0), 5, false, |id| id.0[0] == 7, &config, &mut rng);
+        let seven = |id: &PeerId| id.0[0] == 7;
+        let chosen = book.choose(Now(0), 5, false, seven, |_| 0, &config, &mut rng);
         assert_eq!(chosen, []);
     }
 }

@@ -37,6 +37,10 @@ pub enum CloseReason {
     Full,
     /// No interest on either side for long, while others want the place.
     Idle,
+    /// All places are taken, and it ranks lowest among the idle (BEP 40).
+    Outranked,
+    /// It does not read what we send.
+    Backlog,
     /// Both ends are seeds, as far as we can tell.
     SeedToSeed,
     /// It sent wrong blocks.
@@ -63,6 +67,8 @@ impl CloseReason {
             CloseReason::Duplicate => "second connection to one peer".into(),
             CloseReason::Full => "too many connections".into(),
             CloseReason::Idle => "of no use to either side".into(),
+            CloseReason::Outranked => "made room for a peer of higher priority".into(),
+            CloseReason::Backlog => "does not read what is sent".into(),
             CloseReason::SeedToSeed => "both are seeds".into(),
             CloseReason::Banned => "banned".into(),
             CloseReason::Strikes => "a hand in too many bad pieces".into(),
@@ -103,6 +109,13 @@ pub enum Event {
         peer: SocketAddr,
         /// It dialled us.
         inbound: bool,
+    },
+    /// A peer told its client's name (BEP 10).
+    ClientNamed {
+        /// The peer.
+        peer: SocketAddr,
+        /// The name, made printable.
+        client: String,
     },
     /// A connection is gone.
     PeerGone {
@@ -223,6 +236,13 @@ pub enum Event {
     },
     /// Every piece is verified.
     Completed,
+    /// Every piece that the user wants is verified; others are missing (BEP 21).
+    Finished,
+    /// A verified piece is gone from the disk.
+    PieceLost {
+        /// The piece.
+        piece: PieceIndex,
+    },
     /// The tracker answered.
     Announced {
         /// What was said.
@@ -242,6 +262,8 @@ pub enum Event {
         /// Why, in words.
         why: String,
     },
+    /// The user went on after the pause.
+    Resumed,
     /// The user leaves: `stopped` goes to the tracker.
     Leaving,
     /// The session's own books were recomputed and found right.

@@ -1,10 +1,11 @@
 //! Owns what peers have, and whether we want something of theirs.
 //!
 //! Invariant: `interested` is sent exactly when it changes, and is true exactly while the peer has
-//! a piece that we lack. A `have` that repeats counts once.
+//! a piece that we lack and want. A `have` that repeats counts once.
 
 use crate::bits::BitSet;
 use crate::ids::PieceIndex;
+use crate::metainfo::priority::Priority;
 use crate::time::Now;
 use crate::wire::Message;
 
@@ -27,7 +28,7 @@ impl Torrent {
         let copies = self.pieces.add_copy(piece);
         self.picker.on_availability(piece, copies);
         self.touch(piece);
-        if !self.pieces.have.contains(piece) {
+        if !self.pieces.have.contains(piece) && !self.pieces.is_unwanted(piece) {
             self.peer(slot).useful += 1;
             self.update_interest(slot, now);
             self.fill_requests(slot, now);
@@ -45,16 +46,45 @@ impl Torrent {
         let Some(bits) = BitSet::from_wire(wire, self.pieces.geometry.pieces) else {
             return Err("a bitfield of the wrong length or with spare bits");
         };
+        self.on_pieces(slot, bits, now);
+        Ok(())
+    }
+
+    /// A peer said which pieces it has: once, at the beginning.
+    pub(super) fn on_pieces(&mut self, slot: usize, bits: BitSet, now: Now) {
         for piece in bits.iter() {
             let copies = self.pieces.add_copy(piece);
             self.picker.on_availability(piece, copies);
             self.touch(piece);
         }
-        self.peer(slot).useful = bits.count_minus(&self.pieces.have);
+        self.peer(slot).useful = self.pieces.useful(&bits);
         self.bitfields[slot] = bits;
         self.update_interest(slot, now);
+        self.offer_allowed_fast(slot, now);
         self.part_from_seed(slot, now);
-        Ok(())
+    }
+
+    /// The user wants other pieces than before, one priority per piece.
+    pub(super) fn on_prioritised(&mut self, priorities: Vec<Priority>, now: Now) {
+        let finished = self.pieces.finished();
+        self.pieces.prioritise(priorities);
+        for piece in self.pieces.geometry.all_pieces() {
+            self.touch(piece);
+        }
+        for slot in self.slots() {
+            if !self.is_active(slot) {
+                continue;
+            }
+            self.peer(slot).useful = self.pieces.useful(&self.bitfields[slot]);
+            self.update_interest(slot, now);
+        }
+        match (finished, self.pieces.finished()) {
+            (false, true) => self.on_finished(now),
+            (true, false) => self.spread_upload_only(now),
+            _ => {}
+        }
+        self.fill_all_requests(now);
+        self.find_peers(now);
     }
 
     /// Says whether we want something, if that changed.
@@ -95,7 +125,7 @@ impl Torrent {
     /// left out what the other had. But who wants nothing of a seed for as long as a keep-alive
     /// takes is a seed, or of no use.
     pub(super) fn part_from_content(&mut self, now: Now) {
-        if !(self.complete() && self.config.close_seed_to_seed) {
+        if !(self.pieces.finished() && self.config.close_seed_to_seed) {
             return;
         }
         for slot in self.slots() {
@@ -111,17 +141,19 @@ impl Torrent {
         }
     }
 
-    /// Seeds have nothing to give each other.
+    /// Seeds have nothing to give each other, nor have partial seeds that want nothing (BEP 21).
     pub(super) fn part_from_seed(&mut self, slot: usize, now: Now) {
         let Some(peer) = &self.peers[slot] else {
             return;
         };
-        if !self.bitfields[slot].is_full() {
+        let (conn, addr, full) = (peer.conn, peer.addr, self.bitfields[slot].is_full());
+        if !full && !peer.said.upload_only {
             return;
         }
-        let (conn, addr) = (peer.conn, peer.addr);
-        self.dial.seen_seed(addr);
-        if self.complete() && self.config.close_seed_to_seed {
+        if full {
+            self.dial.seen_seed(addr);
+        }
+        if self.pieces.finished() && self.config.close_seed_to_seed {
             self.close(conn, CloseReason::SeedToSeed, now);
         }
     }

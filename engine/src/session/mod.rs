@@ -1,18 +1,23 @@
 //! The swarm session: one torrent's protocol as a pure state machine.
 //!
 //! [`torrent::Torrent`] takes facts and gives decisions; the other files are its rooms. Read them
-//! in the order in which a block travels: `connections` (handshake), `torrent` (message) -> `peer` (legal now?) -> `requests`
+//! in the order in which a block travels: `connections` (handshake), `messages` -> `peer` (legal now?) -> `requests`
 //! (asked for?) -> `pieces` (state) -> `blame` (bad piece) -> `interest`, `upload`, `choking`;
 //! `dial` and `announcing` find the peers.
 
 mod announcing;
 pub mod audit;
 mod blame;
+pub mod canonical;
 mod choking;
 mod connections;
 mod dial;
 pub mod event;
+mod extended;
+pub mod fast;
 mod interest;
+mod limits;
+mod messages;
 mod peer;
 mod pieces;
 mod requests;

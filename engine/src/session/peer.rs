@@ -23,6 +23,15 @@ pub(super) struct Request {
     pub(super) late: bool,
 }
 
+/// What a peer said in its extended handshakes (BEP 10).
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// Its id for `lt_donthave`; 0: it takes none.
+    pub(super) dont_have: u8,
+    /// It wants nothing any more (BEP 21).
+    pub(super) upload_only: bool,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -33,11 +42,18 @@ pub(super) struct Peer {
     pub(super) id: Option<PeerId>,
     /// Who it is for blame and bans.
     pub(super) sender: SenderId,
+    /// Both ends speak the fast extension.
+    pub(super) fast: bool,
+    /// Both ends speak the extension protocol.
+    pub(super) extended: bool,
+    pub(super) said: Said,
     /// A message other than the extended handshake has arrived: no bitfield any more.
     pub(super) greeted: bool,
     pub(super) since: Now,
     pub(super) last_received: Now,
     pub(super) last_sent: Now,
+    /// Bytes that the network has not taken yet, messages included.
+    pub(super) backlog: u64,
 
     pub(super) am_interested: bool,
     pub(super) choking_us: bool,
@@ -68,6 +84,18 @@ pub(super) struct Download {
     pub(super) open: VecDeque<Request>,
     /// Requests that a choke released and that may still be answered by blocks on their way.
     pub(super) released: VecDeque<(PieceIndex, u32)>,
+    /// Of those, how many were forgotten and may still be answered.
+    pub(super) forgotten: u32,
+    /// Pieces that may be asked for while choked (BEP 6).
+    pub(super) allowed: Vec<PieceIndex>,
+    /// Pieces that the peer suggests, oldest first (BEP 6).
+    pub(super) suggested: VecDeque<PieceIndex>,
+    /// Rejects in a row although it does not choke us.
+    pub(super) rejects: u32,
+    /// Nothing is asked for before this: it rejects.
+    pub(super) hold_until: Now,
+    /// Requests that the peer queues.
+    pub(super) queue_max: u32,
     pub(super) depth: u32,
     slow_start: bool,
     meter: RateMeter,
@@ -93,6 +121,12 @@ pub(super) struct Upload {
     pub(super) queued_bytes: u64,
     /// Payload sent since it was unchoked.
     pub(super) given: u64,
+    /// Pieces that it may ask for while choked (BEP 6).
+    pub(super) allowed: Vec<PieceIndex>,
+    /// The last pieces that we suggested.
+    pub(super) suggested: VecDeque<PieceIndex>,
+    /// Requests refused since the last block was sent, or it was unchoked.
+    pub(super) refused: u32,
 }
 
 impl Peer {
@@ -109,16 +143,26 @@ impl Peer {
             inbound,
             id: None,
             sender: SenderId::NOBODY,
+            fast: false,
+            extended: false,
+            said: Said::default(),
             greeted: false,
             since: now,
             last_received: now,
             last_sent: now,
+            backlog: 0,
             am_interested: false,
             choking_us: true,
             useful: 0,
             down: Download {
                 open: VecDeque::new(),
                 released: VecDeque::new(),
+                forgotten: 0,
+                allowed: Vec::new(),
+                suggested: VecDeque::new(),
+                rejects: 0,
+                hold_until: Now::START,
+                queue_max: config.request_queue_assumed,
                 depth: config.pipeline_start,
                 slow_start: true,
                 meter: RateMeter::default(),
@@ -156,10 +200,7 @@ impl Download {
     /// Payload that was asked for arrived: counts for reciprocation and sets the pipeline's depth.
     pub(super) fn gained(&mut self, bytes: u32, now: Now, config: &EngineConfig) {
         self.received_now += u64::from(bytes);
-        let cap = config
-            .request_queue_assumed
-            .max(1)
-            .min(config.pipeline_cap.max(1));
+        let cap = self.queue_max.max(1).min(config.pipeline_cap.max(1));
         if self.slow_start {
             self.depth = (self.depth + 1).min(cap);
         }
@@ -181,12 +222,14 @@ impl Download {
     /// Requests that may be open now.
     pub(super) fn room(&self) -> u32 {
         let depth = if self.snubbed { 1 } else { self.depth };
+        let depth = depth.min(self.queue_max.max(1));
         depth.saturating_sub(u32::try_from(self.open.len()).unwrap_or(u32::MAX))
     }
 
     /// A block came that we had asked for, still of use or not: the peer does not snub us.
     pub(super) fn heard(&mut self, now: Now) {
         self.snubbed = false;
+        self.rejects = 0;
         self.waiting_from = now;
     }
 
@@ -228,6 +271,13 @@ impl Download {
         self.open
             .iter()
             .any(|r| r.piece == piece && r.block == block)
+    }
+
+    /// One of the requests that were released and forgotten is answered; false when there is none.
+    pub(super) fn recall(&mut self) -> bool {
+        let some = self.forgotten > 0;
+        self.forgotten -= u32::from(some);
+        some
     }
 
     /// Takes a request out that a choke released; its late answer is still asked for.

@@ -1,12 +1,15 @@
 //! Owns the state of every piece and block, and how many neighbours hold each piece.
 //!
-//! Invariants: a piece is exactly one of have / in progress / queued; a block of a piece in
+//! Invariants: a piece is exactly one of have / in progress / queued / unwanted; a block of a piece in
 //! progress is exactly one of missing, requested, received; `free` counts the blocks that nobody
 //! is asked for; availability is the sum of the neighbours' bitfields.
 
+use std::ops::Range;
+
 use crate::bits::BitSet;
-use crate::ids::PieceIndex;
+use crate::ids::{BlockRange, PieceIndex};
 use crate::metainfo::Geometry;
+use crate::metainfo::priority::Priority;
 
 use super::blame::SenderId;
 
@@ -58,6 +61,12 @@ pub(super) struct Pieces {
     pub(super) have: BitSet,
     /// Wanted and not started.
     pub(super) queued: BitSet,
+    /// Neither there nor wanted.
+    unwanted: BitSet,
+    /// What the user wants first and last; `None` while everything is worth the same.
+    priorities: Option<Vec<Priority>>,
+    /// Bytes of padding files (BEP 47), which are zero and never asked for; in order.
+    padding: Vec<Range<u64>>,
     /// In progress.
     partial: Vec<Option<Box<Partial>>>,
     /// Pieces in progress, in the order in which they were started.
@@ -75,6 +84,9 @@ impl Pieces {
             queued.remove(piece);
         }
         Pieces {
+            unwanted: BitSet::empty(geometry.pieces),
+            priorities: None,
+            padding: Vec::new(),
             have,
             queued,
             partial: vec![None; geometry.pieces as usize],
@@ -88,6 +100,78 @@ impl Pieces {
     /// Whether every piece is verified.
     pub(super) fn complete(&self) -> bool {
         self.have.is_full()
+    }
+
+    /// Whether every piece that the user wants is verified.
+    pub(super) fn finished(&self) -> bool {
+        self.queued.is_empty() && self.started.is_empty()
+    }
+
+    /// Whether the piece is not there and neither wanted.
+    pub(super) fn is_unwanted(&self, piece: PieceIndex) -> bool {
+        self.unwanted.contains(piece)
+    }
+
+    /// Pieces of a peer that are missing here and wanted.
+    pub(super) fn useful(&self, has: &BitSet) -> u32 {
+        has.count_minus(&self.have) - has.iter_and(&self.unwanted).count() as u32
+    }
+
+    /// What the user wants of a piece.
+    pub(super) fn priority(&self, piece: PieceIndex) -> Priority {
+        match &self.priorities {
+            Some(priorities) => priorities[piece.at()],
+            None => Priority::Normal,
+        }
+    }
+
+    /// Whether pieces differ in priority at all.
+    pub(super) fn has_priorities(&self) -> bool {
+        self.priorities.is_some()
+    }
+
+    /// What the user wants, one per piece. A piece in progress is finished all the same.
+    pub(super) fn prioritise(&mut self, priorities: Vec<Priority>) {
+        assert_eq!(priorities.len(), self.geometry.pieces as usize);
+        for (piece, priority) in self.geometry.all_pieces().zip(&priorities) {
+            let wanted = *priority != Priority::Skip;
+            if wanted && self.unwanted.remove(piece) {
+                self.queued.insert(piece);
+            } else if !wanted && self.queued.remove(piece) {
+                self.unwanted.insert(piece);
+            }
+        }
+        let plain = priorities.iter().all(|p| *p == Priority::Normal);
+        self.priorities = (!plain).then_some(priorities);
+    }
+
+    /// Ranges of the content that are padding, in order.
+    pub(super) fn set_padding(&mut self, padding: Vec<Range<u64>>) {
+        self.padding = padding;
+    }
+
+    /// Whether a block is padding from its first byte to its last.
+    fn is_padding(&self, range: BlockRange) -> bool {
+        let start = self.geometry.offset(range.piece) + u64::from(range.begin);
+        let end = start + u64::from(range.len);
+        let after = self.padding.partition_point(|p| p.start <= start);
+        after > 0 && end <= self.padding[after - 1].end
+    }
+
+    /// A piece that was verified turned out to be gone: wanted again, if the user wants it.
+    pub(super) fn lose(&mut self, piece: PieceIndex) -> bool {
+        let had = self.have.remove(piece);
+        if had {
+            self.put_back(piece);
+        }
+        had
+    }
+
+    fn put_back(&mut self, piece: PieceIndex) {
+        match self.priority(piece) {
+            Priority::Skip => self.unwanted.insert(piece),
+            _ => self.queued.insert(piece),
+        };
     }
 
     /// Bytes not yet verified.
@@ -123,7 +207,7 @@ impl Pieces {
 
     /// Whether end-game may begin: something is missing, and every missing block is asked for.
     pub(super) fn all_requested(&self) -> bool {
-        self.queued.is_empty() && self.free_blocks == 0 && !self.complete()
+        self.queued.is_empty() && self.free_blocks == 0 && !self.finished()
     }
 
     /// Pieces in progress, oldest first.
@@ -143,18 +227,25 @@ impl Pieces {
     }
 
     /// Moves a queued piece to in progress; on parole when only one sender is to be asked for it.
-    pub(super) fn start(&mut self, piece: PieceIndex, parole: Option<SenderId>) {
+    /// True when nothing of it has to be asked for: it is all padding.
+    pub(super) fn start(&mut self, piece: PieceIndex, parole: Option<SenderId>) -> bool {
         assert!(self.queued.remove(piece), "only a queued piece is started");
-        let blocks = self.geometry.blocks_in(piece);
+        let block = |n| match self.is_padding(self.geometry.block(piece, n)) {
+            true => Block::Received(SenderId::NOBODY),
+            false => Block::Missing,
+        };
+        let blocks: Vec<_> = (0..self.geometry.blocks_in(piece)).map(block).collect();
+        let free = blocks.iter().filter(|b| b.is_free()).count() as u32;
         self.partial[piece.at()] = Some(Box::new(Partial {
-            blocks: vec![Block::Missing; blocks as usize],
-            free: blocks,
-            received: 0,
-            verifying: false,
+            free,
+            received: blocks.len() as u32 - free,
+            verifying: free == 0,
+            blocks,
             parole,
         }));
         self.started.push(piece);
-        self.free_blocks += blocks;
+        self.free_blocks += free;
+        free == 0
     }
 
     /// The first block of a piece in progress that should be asked for. `late_elsewhere` is asked
@@ -250,6 +341,19 @@ impl Pieces {
         self.free_blocks = self.free_blocks + is - was;
     }
 
+    /// Gives up all progress: what was written may not be there. Requests for its blocks may still
+    /// be open; they count as released. Returns the pieces.
+    pub(super) fn restart(&mut self) -> Vec<PieceIndex> {
+        let given_up = std::mem::take(&mut self.started);
+        for piece in &given_up {
+            if let Some(partial) = self.partial[piece.at()].take() {
+                self.free_blocks -= partial.free;
+            }
+            self.put_back(*piece);
+        }
+        given_up
+    }
+
     /// Takes a piece whose blocks are all received out of progress: to `have` when it was good,
     /// back to the queue when not. Returns who sent each block.
     pub(super) fn verified(&mut self, piece: PieceIndex, good: bool) -> Vec<SenderId> {
@@ -260,7 +364,7 @@ impl Pieces {
         if good {
             self.have.insert(piece);
         } else {
-            self.queued.insert(piece);
+            self.put_back(piece);
         }
         let senders = partial.blocks.iter().map(|b| match b {
             Block::Received(sender) => *sender,
@@ -275,9 +379,10 @@ impl Pieces {
         let partial = self.partial(piece);
         let places = u32::from(self.have.contains(piece))
             + u32::from(self.queued.contains(piece))
+            + u32::from(self.unwanted.contains(piece))
             + u32::from(partial.is_some());
         if places != 1 {
-            return Some("a piece is not exactly one of have, in progress, queued");
+            return Some("a piece is not exactly one of have, in progress, queued, unwanted");
         }
         let partial = partial?;
         let count = |f: fn(&Block) -> bool| partial.blocks.iter().filter(|b| f(b)).count() as u32;
@@ -354,5 +459,40 @@ mod tests {
         assert!(p.queued.contains(piece));
         assert!(p.started().is_empty());
         assert!(!p.all_requested());
+    }
+
+    #[test]
+    fn a_piece_is_unwanted_until_its_priority_changes() {
+        let mut p = pieces();
+        use Priority::{High, Normal, Skip};
+        p.start(PieceIndex(0), None);
+        p.prioritise(vec![Skip, Skip, High]);
+        assert!(!p.queued.contains(PieceIndex(1)) && p.is_unwanted(PieceIndex(1)));
+        assert!(!p.is_unwanted(PieceIndex(0)), "in progress: it is finished");
+        assert_eq!(p.useful(&BitSet::full(3)), 2);
+        for block in 0..2 {
+            p.received(PieceIndex(0), block, SenderId(1));
+        }
+        p.verified(PieceIndex(0), false);
+        assert!(p.is_unwanted(PieceIndex(0)), "and not begun again");
+        p.prioritise(vec![Normal; 3]);
+        assert!(!p.has_priorities() && p.queued.is_full());
+        assert_eq!(p.broken(PieceIndex(1), &[]), None);
+    }
+
+    #[test]
+    fn blocks_that_are_all_padding_are_never_asked_for() {
+        let mut p = pieces();
+        p.set_padding(vec![20000..32768, 40000..65536, 65536..98304]);
+        assert!(!p.start(PieceIndex(0), None));
+        assert_eq!(
+            p.partial(PieceIndex(0)).expect("started").free,
+            2,
+            "20000 lies in block 1"
+        );
+        assert!(!p.start(PieceIndex(1), None));
+        assert_eq!(p.partial(PieceIndex(1)).expect("started").free, 1);
+        assert!(p.start(PieceIndex(2), None), "nothing to ask for");
+        assert_eq!(p.verified(PieceIndex(2), true), [SenderId::NOBODY; 2]);
     }
 }

@@ -6,10 +6,13 @@
 //! one sender alone (parole, as libtorrent does), while that sender serves us: the next copy then
 //! proves who lied, good or bad.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 
 use crate::config::{Endgame, PartialFirst};
 use crate::ids::{BlockRange, PieceIndex};
+use crate::metainfo::priority::Priority;
 use crate::picker::PickView;
 use crate::storage::Verified;
 use crate::time::Now;
@@ -18,7 +21,7 @@ use crate::wire::Message;
 use super::blame::{SenderId, Sentence};
 use super::event::{CloseReason, Event, Waste};
 use super::peer::{Peer, Request};
-use super::torrent::{Output, Phase, Torrent};
+use super::torrent::{Output, Phase, StorageFailure, Torrent};
 
 /// A peer with this many requests open takes no part in end-game: it is busy enough.
 const ENDGAME_OPEN_MAX: usize = 2;
@@ -39,7 +42,7 @@ impl Torrent {
     }
 
     /// Without the fast extension a choke cancels everything that is open: the blocks go back to
-    /// the pool at once. Those on their way are still welcome.
+    /// the pool at once. Those on their way are still welcome. With it the rejects do that.
     pub(super) fn on_choke(&mut self, slot: usize, now: Now) {
         let peer = self.peer(slot);
         if std::mem::replace(&mut peer.choking_us, true) {
@@ -51,7 +54,8 @@ impl Torrent {
             on: false,
         });
         let sender = self.peer(slot).sender;
-        if self.release_requests(slot) || self.has_parole(sender) {
+        let released = !self.peer(slot).fast && self.release_requests(slot);
+        if released || self.has_parole(sender) {
             self.fill_all_requests(now);
         }
     }
@@ -101,6 +105,23 @@ impl Torrent {
         !open.is_empty()
     }
 
+    /// Returns a peer's open requests for one piece to the pool.
+    pub(super) fn release_piece(&mut self, slot: usize, piece: PieceIndex) {
+        let mut out = Vec::new();
+        self.peer(slot).down.open.retain(|request| {
+            let other = request.piece != piece;
+            if !other {
+                out.push(*request);
+            }
+            other
+        });
+        for Request { block, late, .. } in out {
+            self.pieces.released(piece, block, late);
+            self.touch(piece);
+            self.remember_released(slot, piece, block);
+        }
+    }
+
     /// Takes all open requests back, and says so: it is asked for one block at a time from now on.
     fn cancel_requests(&mut self, slot: usize, now: Now) {
         let open: Vec<_> = self.peer(slot).down.open.iter().copied().collect();
@@ -114,15 +135,19 @@ impl Torrent {
     fn remember_released(&mut self, slot: usize, piece: PieceIndex, block: u32) {
         let cap = self.config.pipeline_cap as usize;
         let released = &mut self.peer(slot).down.released;
-        if released.len() >= cap {
-            released.pop_front();
-        }
         released.push_back((piece, block));
+        if released.len() > cap {
+            released.pop_front();
+            self.peer(slot).down.forgotten += 1;
+        }
     }
 
     /// Asks everybody who has room: blocks came back to the pool. Snubbing peers choose last, or
     /// one of them could take back at once what it was relieved of.
     pub(super) fn fill_all_requests(&mut self, now: Now) {
+        if self.config.download_limit.0 > 0 {
+            return self.fill_in_turn(now);
+        }
         for snubbed in [false, true] {
             for slot in self.slots() {
                 let peer = self.peers[slot].as_ref();
@@ -133,23 +158,101 @@ impl Torrent {
         }
     }
 
+    /// Under a limit everybody gets a turn: one request each, as long as it is open.
+    fn fill_in_turn(&mut self, now: Now) {
+        let slots = self.peers.len();
+        let mut idle = 0;
+        while idle < slots {
+            self.asked_last = (self.asked_last + 1) % slots;
+            let slot = self.asked_last;
+            let asked = self.is_active(slot) && self.ask_once(slot, now);
+            idle = if asked { 0 } else { idle + 1 };
+        }
+    }
+
+    /// The download limit is open again.
+    pub(super) fn ask_again(&mut self, now: Now) {
+        if std::mem::take(&mut self.download.waited_for) {
+            self.fill_all_requests(now);
+        }
+    }
+
     /// Fills one peer's pipeline.
     pub(super) fn fill_requests(&mut self, slot: usize, now: Now) {
-        if self.phase != Phase::Running {
-            return;
+        if self.config.download_limit.0 > 0 {
+            return self.fill_in_turn(now);
         }
-        loop {
-            let Some(peer) = &self.peers[slot] else {
-                return;
-            };
-            if peer.choking_us || !peer.am_interested || peer.down.room() == 0 {
-                return;
-            }
-            let Some((piece, block)) = self.next_block(slot) else {
-                return;
-            };
+        while self.ask_once(slot, now) {}
+    }
+
+    /// Asks a peer for one more block; false when it is asked for enough, or for nothing.
+    fn ask_once(&mut self, slot: usize, now: Now) -> bool {
+        let Some(peer) = self.peers[slot].as_ref() else {
+            return false;
+        };
+        let asking = self.phase == Phase::Running && peer.am_interested;
+        let choked = peer.choking_us;
+        if !asking || choked && peer.down.allowed.is_empty() {
+            return false;
+        }
+        let full = self.unwritten >= self.config.disk_queue_max;
+        if peer.down.room() == 0 || peer.down.hold_until > now || full {
+            return false;
+        }
+        if let Some(until) = self.download.closed_until(self.config.download_limit, now) {
+            self.download.waited_for = true;
+            self.arm(until);
+            return false;
+        }
+        let next = match choked {
+            true => self.allowed_block(slot),
+            false => self.next_block(slot),
+        };
+        if let Some((piece, block)) = next {
             self.request(slot, piece, block, now);
         }
+        next.is_some()
+    }
+
+    /// Asked-for bytes will not come.
+    pub(super) fn refund_request(&mut self, bytes: u32) {
+        self.download.refund(bytes, self.config.download_limit);
+    }
+
+    /// The next block of the pieces that a peer lets us have while it chokes us (BEP 6).
+    fn allowed_block(&mut self, slot: usize) -> Option<(PieceIndex, u32)> {
+        let down = &self.peers[slot].as_ref()?.down;
+        let allowed = down.allowed.iter().copied();
+        let allowed: Vec<_> = allowed
+            .filter(|p| self.bitfields[slot].contains(*p))
+            .collect();
+        let started = allowed.iter().find_map(|piece| {
+            let block = self
+                .may_ask(slot, *piece)
+                .then(|| self.free_block(slot, *piece));
+            Some((*piece, block.flatten()?))
+        });
+        started.or_else(|| {
+            let piece = self.pick(slot, |piece| allowed.contains(&piece))?;
+            self.begin(slot, piece)
+        })
+    }
+
+    /// Starts a piece; its first block to ask for. `None`: there is none, it is all padding.
+    fn begin(&mut self, slot: usize, piece: PieceIndex) -> Option<(PieceIndex, u32)> {
+        let copies = self.pieces.availability[piece.at()];
+        let sender = self.peer(slot).sender;
+        let parole = self.blame.wants_digests(piece).then_some(sender);
+        let whole = self.pieces.start(piece, parole);
+        self.touch(piece);
+        self.emit(Event::PieceStarted { piece, copies });
+        if whole {
+            self.push(Output::VerifyPiece {
+                piece,
+                digests: false,
+            });
+        }
+        Some((piece, self.pieces.first_free(piece, |_| true)?))
     }
 
     fn request(&mut self, slot: usize, piece: PieceIndex, block: u32, now: Now) {
@@ -173,6 +276,7 @@ impl Torrent {
         self.arm(limit);
         let range = self.pieces.geometry.block(piece, block);
         let BlockRange { begin, len, .. } = range;
+        self.download.pay(len, self.config.download_limit, now);
         self.emit(Event::BlockRequested {
             peer: addr,
             piece,
@@ -185,21 +289,30 @@ impl Torrent {
     /// The next block to ask this peer for: a piece in progress, a new one, or end-game.
     fn next_block(&mut self, slot: usize) -> Option<(PieceIndex, u32)> {
         let partial = self.best_partial(slot);
+        if self.pieces.has_priorities() {
+            // What the user wants comes before what the strategy prefers.
+            let best = self.best_priority(slot);
+            let started = partial.map(|piece| self.pieces.priority(piece));
+            if best > started
+                && let Some(piece) = self.pick(slot, |_| true)
+            {
+                return self.begin(slot, piece).or_else(|| self.next_block(slot));
+            }
+            if let Some(piece) = partial.filter(|_| best < started) {
+                return Some((piece, self.free_block(slot, piece)?));
+            }
+        }
         let first = match (self.config.partial_first, partial) {
             (PartialFirst::Always, Some(_)) => false,
             (PartialFirst::UnlessRarer, Some(piece)) => self.has_rarer(slot, piece),
             (PartialFirst::Never, _) | (_, None) => true,
         };
-        if first && let Some(piece) = self.pick(slot) {
+        if first && let Some(piece) = self.pick(slot, |_| true) {
             let copies = self.pieces.availability[piece.at()];
             let rarer = |p: PieceIndex| copies < self.pieces.availability[p.at()];
             let exception = self.config.partial_first == PartialFirst::UnlessRarer;
             if !exception || partial.is_none_or(rarer) {
-                let sender = self.peer(slot).sender;
-                let parole = self.blame.wants_digests(piece).then_some(sender);
-                self.pieces.start(piece, parole);
-                self.emit(Event::PieceStarted { piece, copies });
-                return Some((piece, 0));
+                return self.begin(slot, piece).or_else(|| self.next_block(slot));
             }
         }
         if let Some(piece) = partial {
@@ -233,7 +346,8 @@ impl Torrent {
             .filter(|(piece, free)| *free > 0 && !(late && self.free_block(slot, *piece).is_none()))
             .min_by_key(|(piece, free)| {
                 let copies = self.pieces.availability[piece.at()];
-                (if snubbed { u16::MAX - copies } else { copies }, *free)
+                let copies = if snubbed { u16::MAX - copies } else { copies };
+                (Reverse(self.pieces.priority(*piece)), copies, *free)
             })
             .map(|(piece, _)| piece)
     }
@@ -257,12 +371,28 @@ impl Torrent {
                 .any(|piece| self.pieces.availability[piece.at()] < copies)
     }
 
-    /// The strategy's choice among the pieces that this peer has and nobody started.
-    fn pick(&mut self, slot: usize) -> Option<PieceIndex> {
+    /// The highest priority among the pieces that this peer has and nobody started.
+    fn best_priority(&self, slot: usize) -> Option<Priority> {
+        let queued = self.pieces.queued.iter_and(&self.bitfields[slot]);
+        queued.map(|piece| self.pieces.priority(piece)).max()
+    }
+
+    /// The choice among the pieces that this peer has, nobody started and `may` be chosen: the
+    /// user's first, then the peer's own suggestion, then the strategy's.
+    fn pick(&mut self, slot: usize, may: impl Fn(PieceIndex) -> bool) -> Option<PieceIndex> {
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
-        candidates.extend(self.pieces.queued.iter_and(&self.bitfields[slot]));
-        let picked = if candidates.is_empty() {
+        let queued = self.pieces.queued.iter_and(&self.bitfields[slot]);
+        candidates.extend(queued.filter(|piece| may(*piece)));
+        if self.pieces.has_priorities() {
+            let best = candidates.iter().map(|p| self.pieces.priority(*p)).max();
+            candidates.retain(|p| Some(self.pieces.priority(*p)) == best);
+        }
+        let suggested = &mut self.peer(slot).down.suggested;
+        let heeded = suggested.iter().position(|p| candidates.contains(p));
+        let picked = if let Some(at) = heeded {
+            suggested.remove(at)
+        } else if candidates.is_empty() {
             None
         } else {
             let view = PickView {
@@ -340,16 +470,21 @@ impl Torrent {
         if !self.pieces.geometry.contains(range) {
             return Err("a block outside its piece");
         }
-        let Some(block) = self.pieces.geometry.block_number(range) else {
-            self.waste(slot, len, Waste::Unrequested);
-            return Ok(());
-        };
+        let block = self.pieces.geometry.block_number(range);
+        let fast = self.peer(slot).fast;
         let down = &mut self.peer(slot).down;
-        let request = down.take(piece, block);
-        if request.is_none() && !down.take_released(piece, block) {
+        let request = block.and_then(|block| down.take(piece, block));
+        let asked = request.is_some() || block.is_some_and(|b| down.take_released(piece, b));
+        let Some(block) = block.filter(|_| asked) else {
+            // With the fast extension nothing unasked can be on its way (BEP 6).
+            let stray = !fast || down.recall();
             self.waste(slot, len, Waste::Unrequested);
-            return Ok(());
-        }
+            return if stray {
+                Ok(())
+            } else {
+                Err("a block that nobody asked for")
+            };
+        };
         down.heard(now);
         if let Some(request) = request {
             down.answered(request.at, now);
@@ -379,6 +514,7 @@ impl Torrent {
             begin,
             len,
         });
+        self.unwritten += u64::from(len);
         self.push(Output::WriteBlock { range, data });
         if all {
             let digests = self.blame.wants_digests(piece);
@@ -386,6 +522,16 @@ impl Torrent {
         }
         self.fill_requests(slot, now);
         Ok(())
+    }
+
+    /// The disk took a block: when it was behind, more may be asked for now.
+    pub(super) fn on_block_written(&mut self, range: BlockRange, now: Now) {
+        let max = self.config.disk_queue_max;
+        let before = self.unwritten;
+        self.unwritten = before.saturating_sub(u64::from(range.len));
+        if before >= max && self.unwritten < max {
+            self.fill_all_requests(now);
+        }
     }
 
     fn waste(&mut self, slot: usize, len: u32, why: Waste) {
@@ -420,6 +566,10 @@ impl Torrent {
             good,
             digests,
         } = verified;
+        if !self.pieces.partial(piece).is_some_and(|p| p.verifying) {
+            // Given up in the meantime, after a disk error.
+            return;
+        }
         let senders = self.pieces.verified(piece, good);
         self.touch(piece);
         self.emit(Event::PieceVerified { piece, good });
@@ -432,8 +582,12 @@ impl Torrent {
                 return;
             }
             let digests = digests.expect("a storage gives digests of a bad piece");
+            if senders.iter().all(|s| *s == SenderId::NOBODY) {
+                let why = format!("piece {piece} is all padding and does not match its hash");
+                return self.on_storage_failure(StorageFailure(why), now);
+            }
             self.blame
-                .bad_piece(piece, &senders, &digests, self.config.strikes_max)
+                .bad_piece(piece, &senders, &digests, &self.config)
         };
         if good {
             self.picker.on_piece_done(piece);
@@ -449,19 +603,25 @@ impl Torrent {
                 Sentence::Disconnect(sender) => self.expel(sender, CloseReason::Strikes, now),
             }
         }
-        if good && self.complete() {
-            self.on_complete(now);
+        if good && self.pieces.finished() {
+            self.on_finished(now);
         } else {
             self.fill_all_requests(now);
         }
     }
 
-    fn on_complete(&mut self, now: Now) {
-        self.emit(Event::Completed);
-        self.push(Output::Finish);
-        if let Some(schedule) = &mut self.schedule {
-            schedule.complete();
+    /// Everything that the user wants is verified, and perhaps everything there is.
+    pub(super) fn on_finished(&mut self, now: Now) {
+        if self.complete() {
+            self.emit(Event::Completed);
+            if let Some(schedule) = &mut self.schedule {
+                schedule.complete();
+            }
+        } else {
+            self.emit(Event::Finished);
         }
+        self.push(Output::Finish);
+        self.spread_upload_only(now);
         for slot in self.slots() {
             if self.is_active(slot) {
                 self.part_from_seed(slot, now);
@@ -483,10 +643,16 @@ impl Torrent {
     pub(super) fn request_timers(&mut self, slot: usize, now: Now) {
         let config = &self.config;
         let peer = self.peers[slot].as_mut().expect("the caller looked");
-        if peer.choking_us || peer.down.open.is_empty() {
+        let (hold_until, held) = (peer.down.hold_until, peer.down.rejects > 0);
+        if peer.down.open.is_empty() {
+            if hold_until > now {
+                self.arm(hold_until);
+            } else if held {
+                self.fill_requests(slot, now);
+            }
             return;
         }
-        let addr = peer.addr;
+        let (addr, choking) = (peer.addr, peer.choking_us);
         let timeout = peer.down.timeout(config);
         let mut late = Vec::new();
         let mut next = Now::NEVER;
@@ -500,8 +666,9 @@ impl Torrent {
             late.push((request.piece, request.block));
         }
         let snub_at = peer.down.waiting_from.after(config.snub_after);
-        let snubs = snub_at <= now && !peer.down.snubbed;
-        if !peer.down.snubbed {
+        // Who chokes us owes us nothing; with the fast extension requests may be open all the same.
+        let snubs = snub_at <= now && !peer.down.snubbed && !choking;
+        if !peer.down.snubbed && !choking {
             next = next.min(snub_at.max(Now(now.0 + 1)));
         }
         peer.down.snubbed |= snubs;

@@ -5,7 +5,8 @@
 //! that is due (it may be earlier: a spurious timer does nothing).
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 use bytes::Bytes;
 use rand::Rng;
@@ -16,6 +17,7 @@ use crate::choker::Choker;
 use crate::config::{Audit, EngineConfig};
 use crate::ids::{BlockRange, ConnId, InfoHash, PeerId, PieceIndex};
 use crate::metainfo::Geometry;
+use crate::metainfo::priority::Priority;
 use crate::picker::PiecePicker;
 use crate::storage::Verified;
 use crate::time::Now;
@@ -27,6 +29,7 @@ use super::blame::{Blame, Sender};
 use super::choking::Choking;
 use super::dial::DialBook;
 use super::event::{CloseReason, Event};
+use super::limits::RateLimiter;
 use super::peer::Peer;
 use super::pieces::Pieces;
 
@@ -95,6 +98,11 @@ pub enum Input {
         /// The block.
         result: Result<Bytes, StorageFailure>,
     },
+    /// The answer to [`Output::WriteBlock`].
+    BlockWritten {
+        /// What.
+        range: BlockRange,
+    },
     /// The answer to [`Output::WriteBlock`], when it failed, or to [`Output::Finish`].
     StorageFailed(StorageFailure),
     /// The answer to [`Output::VerifyPiece`].
@@ -103,6 +111,15 @@ pub enum Input {
     Announced(Result<AnnounceReply, AnnounceFailure>),
     /// Peers from elsewhere.
     Peers(Vec<PeerAddr>),
+    /// The user wants this, one priority per piece.
+    Prioritise(Vec<Priority>),
+    /// A verified piece is gone from the disk.
+    PieceLost {
+        /// Which.
+        piece: PieceIndex,
+    },
+    /// The user goes on after a pause: the disk may have room again.
+    Resume,
     /// The user leaves.
     Leave,
     /// Time has passed.
@@ -182,6 +199,10 @@ pub struct TorrentSetup {
     pub geometry: Geometry,
     /// Pieces verified on disk before the start.
     pub have: BitSet,
+    /// What the user wants, one per piece; `None`: everything.
+    pub priorities: Option<Vec<Priority>>,
+    /// Ranges of the content that are padding (BEP 47), in order: never asked for.
+    pub padding: Vec<Range<u64>>,
     /// Our id.
     pub peer_id: PeerId,
     /// Where we listen for peers.
@@ -235,9 +256,18 @@ pub struct Torrent {
     pub(super) bitfields: Vec<BitSet>,
     pub(super) connections: u32,
     pub(super) dial: DialBook,
+    /// Our address, as a peer saw it last.
+    pub(super) our_ip: Option<IpAddr>,
     pub(super) schedule: Option<Schedule>,
     pub(super) blame: Blame,
     pub(super) choking: Choking,
+    /// Bytes of blocks that the disk was given and has not written.
+    pub(super) unwritten: u64,
+    pub(super) upload: RateLimiter,
+    pub(super) download: RateLimiter,
+    /// The slots that had the last turn under a limit.
+    pub(super) served_last: usize,
+    pub(super) asked_last: usize,
     pub(super) picker: Box<dyn PiecePicker>,
     pub(super) rngs: Rngs,
     pub(super) phase: Phase,
@@ -247,6 +277,8 @@ pub struct Torrent {
     pub(super) touched: Vec<PieceIndex>,
     pub(super) audited: u32,
     pub(super) candidates: Vec<PieceIndex>,
+    /// Somebody does not read what it is sent.
+    overflowing: bool,
     /// No connection is given up for a dial before this.
     pub(super) next_turnover: Now,
     next_due: Now,
@@ -280,19 +312,30 @@ impl Torrent {
             ..
         } = setup;
         let complete = have.is_full();
+        let mut pieces = Pieces::new(geometry, have);
+        pieces.set_padding(setup.padding);
+        if let Some(priorities) = setup.priorities {
+            pieces.prioritise(priorities);
+        }
         Torrent {
             info_hash: setup.info_hash,
             peer_id: setup.peer_id,
             port: setup.port,
             key: rngs.contacts.next_u32(),
-            pieces: Pieces::new(geometry, have),
+            pieces,
             peers: Vec::new(),
             bitfields: Vec::new(),
             connections: 0,
             dial: DialBook::default(),
+            our_ip: None,
             schedule: setup.tracked.then(|| Schedule::new(&config, complete)),
             blame: Blame::default(),
             choking: Choking::new(setup.choker, &config, &mut rngs.choker),
+            unwritten: 0,
+            upload: RateLimiter::default(),
+            download: RateLimiter::default(),
+            served_last: 0,
+            asked_last: 0,
             picker: setup.picker,
             rngs,
             phase: Phase::Idle,
@@ -301,6 +344,7 @@ impl Torrent {
             touched: Vec::new(),
             audited: 0,
             candidates: Vec::new(),
+            overflowing: false,
             next_turnover: Now::START,
             next_due: Now::NEVER,
             out: VecDeque::new(),
@@ -326,7 +370,7 @@ impl Torrent {
             Input::Handshake { conn, handshake } => self.on_handshake(conn, handshake, now),
             Input::Message { conn, message } => self.on_message(conn, message, now),
             Input::WireError { conn, error } => self.close(conn, CloseReason::Wire(error), now),
-            Input::SendRoom { conn, queued } => self.on_send_room(conn, queued),
+            Input::SendRoom { conn, queued } => self.on_send_room(conn, queued, now),
             Input::BlockRead {
                 conn,
                 range,
@@ -334,6 +378,7 @@ impl Torrent {
             } => {
                 self.on_block_read(conn, range, result, now);
             }
+            Input::BlockWritten { range } => self.on_block_written(range, now),
             Input::StorageFailed(failure) => self.on_storage_failure(failure, now),
             Input::PieceVerified(verified) => self.on_piece_verified(verified, now),
             Input::Announced(result) => self.on_announced(result, now),
@@ -341,8 +386,14 @@ impl Torrent {
                 self.dial.learn(&peers, self.peer_id, &self.config);
                 self.find_peers(now);
             }
+            Input::Prioritise(priorities) => self.on_prioritised(priorities, now),
+            Input::PieceLost { piece } => self.on_piece_lost(piece, now),
+            Input::Resume => self.on_resume(now),
             Input::Leave => self.on_leave(now),
             Input::Timer => self.on_timer(now),
+        }
+        if std::mem::take(&mut self.overflowing) {
+            self.close_overflowing(now);
         }
         if self.config.audit != Audit::Off {
             self.audit_touched();
@@ -366,6 +417,12 @@ impl Torrent {
         self.pieces.complete()
     }
 
+    /// Whether every piece that the user wants is verified.
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        self.pieces.finished()
+    }
+
     /// Pieces verified.
     #[must_use]
     pub fn have(&self) -> &BitSet {
@@ -376,6 +433,12 @@ impl Torrent {
     #[must_use]
     pub fn left(&self) -> u64 {
         self.pieces.left()
+    }
+
+    /// Bytes of blocks that the disk was given and has not written.
+    #[must_use]
+    pub fn unwritten(&self) -> u64 {
+        self.unwritten
     }
 
     /// Totals so far.
@@ -432,10 +495,16 @@ impl Torrent {
     }
 
     pub(super) fn send(&mut self, slot: usize, message: Message, now: Now) {
+        let backlog_max = self.config.send_backlog_max;
         let peer = self.peer(slot);
         peer.last_sent = now;
-        let conn = peer.conn;
+        peer.backlog = peer.backlog.saturating_add(message.wire_len());
+        let (conn, backlog) = (peer.conn, peer.backlog);
         self.push(Output::Send { conn, message });
+        if backlog > backlog_max {
+            // Found and closed at the end of this input.
+            self.overflowing = true;
+        }
     }
 
     fn on_start(&mut self, now: Now) {
@@ -446,59 +515,6 @@ impl Torrent {
         self.choking.begin(now);
         self.arm(self.choking.next_round());
         self.announce_if_due(now);
-    }
-
-    fn on_message(&mut self, conn: ConnId, message: Message, now: Now) {
-        let Some(slot) = self.slot(conn) else { return };
-        if !self.is_active(slot) {
-            return self.close(
-                conn,
-                CloseReason::Protocol("a message before the handshake"),
-                now,
-            );
-        }
-        let peer = self.peer(slot);
-        peer.last_received = now;
-        let first = !peer.greeted;
-        peer.greeted |= !matches!(message, Message::Extended { .. } | Message::KeepAlive);
-        let legal = match message {
-            Message::KeepAlive | Message::Port(_) | Message::Unknown(_) => Ok(()),
-            // Not offered in our handshake, so nobody should send it; harmless.
-            Message::Extended { .. } => Ok(()),
-            Message::Choke => {
-                self.on_choke(slot, now);
-                Ok(())
-            }
-            Message::Unchoke => {
-                self.on_unchoke(slot, now);
-                Ok(())
-            }
-            Message::Interested => {
-                self.on_interest(slot, true, now);
-                Ok(())
-            }
-            Message::NotInterested => {
-                self.on_interest(slot, false, now);
-                Ok(())
-            }
-            Message::Have(piece) => self.on_have(slot, piece, now),
-            Message::Bitfield(bits) if first => self.on_bitfield(slot, &bits, now),
-            Message::Bitfield(_) => Err("a bitfield that is not the first message"),
-            Message::Request(range) => self.on_request(slot, range, now),
-            Message::Cancel(range) => {
-                self.on_cancel(slot, range);
-                Ok(())
-            }
-            Message::Piece { piece, begin, data } => self.on_block(slot, piece, begin, data, now),
-            Message::Suggest(_)
-            | Message::HaveAll
-            | Message::HaveNone
-            | Message::Reject(_)
-            | Message::AllowedFast(_) => Err("a fast-extension message that was not agreed on"),
-        };
-        if let Err(what) = legal {
-            self.close(conn, CloseReason::Protocol(what), now);
-        }
     }
 
     fn on_timer(&mut self, now: Now) {
@@ -523,8 +539,20 @@ impl Torrent {
                 self.choke_round(now);
             }
             self.arm(self.choking.next_round());
+            self.serve_in_turn(now);
+            self.ask_again(now);
         }
         self.find_peers(now);
+    }
+
+    /// Closes who does not read what it is sent.
+    fn close_overflowing(&mut self, now: Now) {
+        let max = self.config.send_backlog_max;
+        let over = self.peers.iter().flatten().filter(|p| p.backlog > max);
+        let over: Vec<_> = over.map(|p| p.conn).collect();
+        for conn in over {
+            self.close(conn, CloseReason::Backlog, now);
+        }
     }
 
     /// What is due at one peer, and when the next thing will be.
@@ -557,9 +585,33 @@ impl Torrent {
     pub(super) fn on_storage_failure(&mut self, StorageFailure(why): StorageFailure, now: Now) {
         if self.phase == Phase::Running {
             self.phase = Phase::Failed;
+            self.unwritten = 0;
             self.emit(Event::StorageFailed { why });
             self.choke_all(now);
         }
+    }
+
+    /// The user goes on after a disk failure: what was in progress is asked for again.
+    fn on_resume(&mut self, now: Now) {
+        if self.phase != Phase::Failed {
+            return;
+        }
+        self.phase = Phase::Running;
+        self.emit(Event::Resumed);
+        for piece in self.pieces.restart() {
+            self.touch(piece);
+        }
+        for slot in self.slots() {
+            if !self.is_active(slot) {
+                continue;
+            }
+            self.release_requests(slot);
+        }
+        self.choking.begin(now);
+        self.arm(self.choking.next_round());
+        self.fill_slots(now);
+        self.fill_all_requests(now);
+        self.find_peers(now);
     }
 
     pub(super) fn touch(&mut self, piece: PieceIndex) {

@@ -1,12 +1,13 @@
 //! Owns the requests of others: queued here, where choke and cancel can still remove them, and
 //! handed to the network only as far as it has room.
 //!
-//! Invariants: only verified pieces are served; at most `request_queue_max` requests wait per peer;
-//! at most `send_buffer` bytes (and one block) of blocks are handed over ahead of the network.
+//! Invariants: only verified pieces are served, and no faster than `upload_limit`; at most
+//! `request_queue_max` requests wait per peer; at most `send_buffer` bytes (and one block) of blocks
+//! are handed over ahead of the network. With the fast extension what is not served is rejected.
 
 use bytes::Bytes;
 
-use crate::ids::{BlockRange, ConnId};
+use crate::ids::{BlockRange, ConnId, PieceIndex};
 use crate::time::Now;
 use crate::wire::Message;
 
@@ -18,7 +19,7 @@ impl Torrent {
         &mut self,
         slot: usize,
         range: BlockRange,
-        _now: Now,
+        now: Now,
     ) -> Result<(), &'static str> {
         if !self.pieces.geometry.contains(range) {
             return Err("a request outside its piece");
@@ -27,52 +28,130 @@ impl Torrent {
             return Err("a request longer than a block");
         }
         let queue_max = self.config.request_queue_max as usize;
-        let servable = self.pieces.have.contains(range.piece);
-        let up = &mut self.peers[slot].as_mut().expect("the caller found it").up;
-        let full = up.queue.len() >= queue_max;
-        if servable && !full && self.peer(slot).unchoked {
-            self.peer(slot).up.queue.push_back(range);
-            self.serve(slot);
+        let servable = self.phase == Phase::Running && self.pieces.have.contains(range.piece);
+        let peer = self.peer(slot);
+        let up = &mut peer.up;
+        let allowed = peer.unchoked || up.allowed.contains(&range.piece);
+        if servable && allowed && up.queue.len() < queue_max {
+            up.queue.push_back(range);
+            self.serve(slot, now);
+            return Ok(());
+        }
+        up.refused += 1;
+        let refused = up.refused;
+        self.reject(slot, range, now);
+        if refused > self.config.refused_requests_max {
+            return Err("too many requests that cannot be answered");
         }
         Ok(())
     }
 
-    pub(super) fn on_cancel(&mut self, slot: usize, range: BlockRange) {
-        let up = &mut self.peer(slot).up;
-        if let Some(at) = up.queue.iter().position(|r| *r == range) {
-            up.queue.remove(at);
-        } else if let Some(at) = up.reading.iter().position(|r| *r == range) {
-            up.reading.remove(at);
-            up.reading_bytes -= u64::from(range.len);
-            self.serve(slot);
+    /// Tells a peer that a request of its will not be answered, where it understands that.
+    fn reject(&mut self, slot: usize, range: BlockRange, now: Now) {
+        if self.peer(slot).fast {
+            self.send(slot, Message::Reject(range), now);
         }
+    }
+
+    pub(super) fn on_cancel(&mut self, slot: usize, range: BlockRange, now: Now) {
+        if self.forget_upload(slot, |r| *r == range, 1, now) > 0 {
+            self.serve(slot, now);
+        }
+    }
+
+    /// Takes requests of a peer that are not answered yet out, and rejects them: at most `count` of
+    /// those that `which`. Returns how many.
+    fn forget_upload(
+        &mut self,
+        slot: usize,
+        which: impl Fn(&BlockRange) -> bool,
+        count: usize,
+        now: Now,
+    ) -> usize {
+        let up = &mut self.peer(slot).up;
+        let mut out = Vec::new();
+        let mut take = |range: &BlockRange| {
+            let taken = out.len() < count && which(range);
+            if taken {
+                out.push(*range);
+            }
+            !taken
+        };
+        up.queue.retain(&mut take);
+        up.reading.retain(&mut take);
+        up.reading_bytes = up.reading.iter().map(|r| u64::from(r.len)).sum();
+        for range in &out {
+            self.reject(slot, *range, now);
+        }
+        out.len()
+    }
+
+    /// A peer was choked or wants nothing any more: what it waits for is not sent, but for the
+    /// pieces that it may have while choked (BEP 6).
+    pub(super) fn forget_uploads(&mut self, slot: usize, now: Now) {
+        let allowed = std::mem::take(&mut self.peer(slot).up.allowed);
+        self.forget_upload(slot, |r| !allowed.contains(&r.piece), usize::MAX, now);
+        self.peer(slot).up.allowed = allowed;
+    }
+
+    /// A piece is gone from the disk: nobody gets it.
+    pub(super) fn refuse_piece(&mut self, slot: usize, piece: PieceIndex, now: Now) {
+        self.forget_upload(slot, |r| r.piece == piece, usize::MAX, now);
     }
 
     /// Reads blocks for a peer as long as its connection has room.
-    pub(super) fn serve(&mut self, slot: usize) {
+    pub(super) fn serve(&mut self, slot: usize, now: Now) {
+        while self.serve_one(slot, now) {}
+    }
+
+    /// Reads the next block for a peer; false when none waits, its connection has no room, or the
+    /// limit is reached.
+    fn serve_one(&mut self, slot: usize, now: Now) -> bool {
         if self.phase != Phase::Running {
+            return false;
+        }
+        let (room, limit) = (self.config.send_buffer, self.config.upload_limit);
+        let up = &self.peer(slot).up;
+        if up.queue.is_empty() || up.queued_bytes + up.reading_bytes >= room {
+            return false;
+        }
+        if let Some(until) = self.upload.closed_until(limit, now) {
+            self.upload.waited_for = true;
+            self.arm(until);
+            return false;
+        }
+        let peer = self.peer(slot);
+        let (conn, up) = (peer.conn, &mut peer.up);
+        let range = up.queue.pop_front().expect("just seen");
+        up.reading_bytes += u64::from(range.len);
+        up.reading.push_back(range);
+        self.upload.pay(range.len, limit, now);
+        self.push(Output::ReadBlock { conn, range });
+        self.suggest_to_others(slot, range.piece, now);
+        true
+    }
+
+    /// The upload limit is open again: one block for each peer in turn.
+    pub(super) fn serve_in_turn(&mut self, now: Now) {
+        if !std::mem::take(&mut self.upload.waited_for) {
             return;
         }
-        let room = self.config.send_buffer;
-        let peer = self.peer(slot);
-        let conn = peer.conn;
-        let mut reads = Vec::new();
-        while peer.up.queued_bytes + peer.up.reading_bytes < room
-            && let Some(range) = peer.up.queue.pop_front()
-        {
-            peer.up.reading_bytes += u64::from(range.len);
-            peer.up.reading.push_back(range);
-            reads.push(range);
-        }
-        for range in reads {
-            self.push(Output::ReadBlock { conn, range });
+        let slots = self.peers.len();
+        let mut idle = 0;
+        while idle < slots && !self.upload.waited_for {
+            self.served_last = (self.served_last + 1) % slots;
+            let slot = self.served_last;
+            let served = self.is_active(slot) && self.serve_one(slot, now);
+            idle = if served { 0 } else { idle + 1 };
         }
     }
 
-    pub(super) fn on_send_room(&mut self, conn: ConnId, queued: u64) {
+    pub(super) fn on_send_room(&mut self, conn: ConnId, queued: u64, now: Now) {
         let Some(slot) = self.slot(conn) else { return };
-        self.peer(slot).up.queued_bytes = queued;
-        self.serve(slot);
+        let peer = self.peer(slot);
+        peer.up.queued_bytes = queued;
+        peer.backlog = queued;
+        self.serve(slot, now);
     }
 
     pub(super) fn on_block_read(
@@ -95,6 +174,7 @@ impl Torrent {
         peer.up.reading.remove(at);
         peer.up.reading_bytes -= u64::from(range.len);
         peer.up.given += u64::from(range.len);
+        peer.up.refused = 0;
         let (addr, sender) = (peer.addr, peer.sender);
         let message = Message::Piece {
             piece: range.piece,
@@ -114,13 +194,5 @@ impl Torrent {
             len,
         });
         self.send(slot, message, now);
-    }
-
-    /// Drops what a peer still waits for.
-    pub(super) fn forget_uploads(&mut self, slot: usize) {
-        let up = &mut self.peer(slot).up;
-        up.queue.clear();
-        up.reading.clear();
-        up.reading_bytes = 0;
     }
 }

@@ -7,6 +7,23 @@ pub const HANDSHAKE_BYTES: usize = 68;
 /// What follows the length byte.
 pub const PROTOCOL: &[u8; 19] = b"BitTorrent protocol";
 
+/// One capability bit: its byte and its mask.
+pub type Capability = (usize, u8);
+/// The extension protocol (BEP 10).
+pub const EXTENSIONS: Capability = (5, 0x10);
+/// The fast extension (BEP 6).
+pub const FAST: Capability = (7, 0x04);
+
+/// The capability bits of an end that speaks these.
+#[must_use]
+pub fn reserved(capabilities: &[Capability]) -> [u8; 8] {
+    let mut bits = [0; 8];
+    for (byte, mask) in capabilities {
+        bits[*byte] |= mask;
+    }
+    bits
+}
+
 /// A handshake without its constant part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Handshake {
@@ -19,6 +36,12 @@ pub struct Handshake {
 }
 
 impl Handshake {
+    /// Whether the sender speaks this.
+    #[must_use]
+    pub fn speaks(&self, (byte, mask): Capability) -> bool {
+        self.reserved[byte] & mask != 0
+    }
+
     /// The bytes on the wire.
     #[must_use]
     pub fn encode(&self) -> [u8; HANDSHAKE_BYTES] {

@@ -1,6 +1,7 @@
-//! The peer wire protocol (BEP 3): messages, their bytes, the handshake.
+//! The peer wire protocol (BEP 3, 4, 6, 10): messages, their bytes, the handshakes.
 
 pub mod codec;
+pub mod extension;
 pub mod handshake;
 pub mod message;
 

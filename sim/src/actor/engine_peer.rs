@@ -106,6 +106,8 @@ impl EnginePeer {
             info_hash: self.content.metainfo.info_hash,
             geometry,
             have: checked.expect("a simulated disk without faults can be read"),
+            priorities: None,
+            padding: Vec::new(),
             peer_id: PeerId::random(&mut stream("id")),
             port: PEER_PORT,
             tracked: true,
@@ -131,6 +133,7 @@ impl EnginePeer {
             geometry,
             tracker: Some(self.tracker.clone()),
             announce_timeout: plan.engine.announce_timeout,
+            disk_queue_max: plan.engine.disk_queue_max,
             epoch: self.epoch,
             // What a seed does when complete is for those who come to download.
             seed_for: if plan.role == Role::Seed {

@@ -73,10 +73,7 @@ fn form(form: Form) -> Value {
         Form::Size => size(),
         Form::Duration => duration(),
         Form::DurationRange => pattern(&format!(r"{TIME}\.\. *{TIME}"), &["30 s .. 3 min"]),
-        Form::Rate => pattern(
-            &format!("{NUMBER} *([kMG]?bit|[kMG]?B|[KMG]iB)/s"),
-            &["10 Mbit/s", "200 kB/s", "1 MiB/s"],
-        ),
+        Form::Rate => rate(),
         Form::Percent => percent(),
         Form::Frequency => pattern(
             &format!("[0-9]+ per {TIME}"),
@@ -109,6 +106,13 @@ fn size() -> Value {
     pattern(
         &format!("{NUMBER} *([kMG]?B|[KMG]iB)"),
         &["64 KiB", "1.5 MB"],
+    )
+}
+
+fn rate() -> Value {
+    pattern(
+        &format!("{NUMBER} *([kMG]?bit|[kMG]?B|[KMG]iB)/s"),
+        &["10 Mbit/s", "200 kB/s", "1 MiB/s"],
     )
 }
 
@@ -159,6 +163,7 @@ fn engine_field(field: &Field) -> (String, Value) {
     let form = match field.kind {
         FieldKind::Duration => duration(),
         FieldKind::Bytes => size(),
+        FieldKind::Rate => rate(),
         FieldKind::Count => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
         FieldKind::Switch => json!({ "type": "boolean" }),
         FieldKind::Choice(words) => json!({ "enum": words }),

@@ -290,6 +290,9 @@ fn engine_value(kind: FieldKind, value: &Value<'_>, log: &mut Log) -> Option<Spa
         FieldKind::Bytes => {
             FieldValue::Bytes(read::quantity(value, "a size", units::size, log)?.into_inner())
         }
+        FieldKind::Rate => {
+            FieldValue::Rate(read::quantity(value, "a rate", units::rate, log)?.into_inner())
+        }
         FieldKind::Count => FieldValue::Count(
             read::whole(value, "this field", u64::from(u32::MAX), log)?.into_inner(),
         ),

@@ -63,6 +63,8 @@ struct Rig {
     /// Disk jobs that wait because the test holds them.
     reads: VecDeque<(ConnId, BlockRange)>,
     hold_reads: bool,
+    /// The disk takes blocks and does not say so.
+    hold_writes: bool,
     finished: u32,
     left: bool,
     /// The peers say a keep-alive at this moment, and now and then after it.
@@ -129,6 +131,8 @@ impl Plan {
             info_hash: INFO_HASH,
             geometry: self.geometry,
             have: self.have.clone(),
+            priorities: None,
+            padding: Vec::new(),
             peer_id: ME,
             port: 6881,
             tracked: self.tracked,
@@ -161,6 +165,7 @@ impl Plan {
             events: Vec::new(),
             reads: VecDeque::new(),
             hold_reads: false,
+            hold_writes: false,
             finished: 0,
             left: false,
             chat: Now::START,
@@ -213,7 +218,12 @@ impl Rig {
                     self.answer_read();
                 }
             }
-            Output::WriteBlock { range, data } => self.disk.write(range, &data),
+            Output::WriteBlock { range, data } => {
+                self.disk.write(range, &data);
+                if !self.hold_writes {
+                    self.feed(Input::BlockWritten { range });
+                }
+            }
             Output::VerifyPiece { piece, digests } => {
                 let verified = self.disk.verify(piece, digests);
                 self.feed(Input::PieceVerified(verified));

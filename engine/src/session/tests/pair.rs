@@ -178,7 +178,10 @@ impl Swarm {
                 };
                 self.later(now.after(ms(1)), me, Fact::Feed(input));
             }
-            Output::WriteBlock { range, data } => member.disk.write(range, &data),
+            Output::WriteBlock { range, data } => {
+                member.disk.write(range, &data);
+                self.later(now, me, Fact::Feed(Input::BlockWritten { range }));
+            }
             Output::VerifyPiece { piece, digests } => {
                 let verified = member.disk.verify(piece, digests);
                 assert!(verified.good, "nobody lies here");

@@ -1,0 +1,157 @@
+//! Owns what peers tell of themselves beyond the handshake: the extended handshake (BEP 10), that
+//! they want nothing any more (BEP 21), and pieces that they lost (BEP 54).
+//!
+//! Invariants: ids are stored per connection; unknown names and messages are skipped; nothing that
+//! is said here is believed beyond the connection that said it.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::ids::PieceIndex;
+use crate::time::Now;
+use crate::wire::extension::{self, DONT_HAVE_ID, ExtendedHandshake, HANDSHAKE_ID, read_dont_have};
+
+use super::event::Event;
+use super::torrent::Torrent;
+
+/// What we call ourselves.
+const CLIENT: &str = concat!("Skep/", env!("CARGO_PKG_VERSION"));
+
+impl Torrent {
+    /// Introduces us to a peer.
+    pub(super) fn send_extended_handshake(&mut self, slot: usize, now: Now) {
+        let handshake = ExtendedHandshake {
+            dont_have: Some(DONT_HAVE_ID),
+            port: Some(self.port),
+            client: Some(CLIENT.to_owned()),
+            reqq: Some(self.config.request_queue_max),
+            your_ip: Some(self.peer(slot).addr.ip()),
+            upload_only: self.pieces.finished().then_some(true),
+        };
+        self.send(slot, handshake.message(), now);
+    }
+
+    /// Tells everybody whether we want anything any more.
+    pub(super) fn spread_upload_only(&mut self, now: Now) {
+        let handshake = ExtendedHandshake {
+            upload_only: Some(self.pieces.finished()),
+            ..ExtendedHandshake::default()
+        };
+        for slot in self.slots() {
+            if self.peers[slot].as_ref().is_some_and(|p| p.extended) {
+                self.send(slot, handshake.message(), now);
+            }
+        }
+    }
+
+    pub(super) fn on_extended(
+        &mut self,
+        slot: usize,
+        id: u8,
+        payload: &Bytes,
+        now: Now,
+    ) -> Result<(), &'static str> {
+        if !self.peer(slot).extended {
+            // Nobody asked for it; like an unknown id it does no harm.
+            return Ok(());
+        }
+        match id {
+            HANDSHAKE_ID => self.on_extended_handshake(slot, payload, now),
+            DONT_HAVE_ID => match read_dont_have(payload) {
+                Some(piece) => self.on_dont_have(slot, piece, now),
+                None => Err("a message of lost pieces that is not four bytes"),
+            },
+            // Of an extension that we did not offer.
+            _ => Ok(()),
+        }
+    }
+
+    fn on_extended_handshake(
+        &mut self,
+        slot: usize,
+        payload: &[u8],
+        now: Now,
+    ) -> Result<(), &'static str> {
+        let Ok(said) = ExtendedHandshake::read(payload) else {
+            return Err("an extended handshake that is not bencode");
+        };
+        let peer = self.peer(slot);
+        if let Some(id) = said.dont_have {
+            peer.said.dont_have = id;
+        }
+        if let Some(reqq) = said.reqq {
+            peer.down.queue_max = reqq;
+        }
+        if let Some(upload_only) = said.upload_only {
+            peer.said.upload_only = upload_only;
+        }
+        let (addr, sender, inbound) = (peer.addr, peer.sender, peer.inbound);
+        if inbound && let (Some(port), Some(id)) = (said.port, peer.id) {
+            self.dial.seen_id(SocketAddr::new(addr.ip(), port), id);
+        }
+        if let Some(ip) = said.your_ip.filter(|ip| !ip.is_unspecified()) {
+            self.our_ip = Some(ip);
+        }
+        if let Some(client) = said.client {
+            if let Some(sender) = self.blame.get_mut(sender) {
+                sender.client.clone_from(&client);
+            }
+            self.emit(Event::ClientNamed { peer: addr, client });
+        }
+        self.part_from_seed(slot, now);
+        Ok(())
+    }
+
+    /// A peer lost a piece: it counts no more among its copies (BEP 54).
+    fn on_dont_have(
+        &mut self,
+        slot: usize,
+        piece: PieceIndex,
+        now: Now,
+    ) -> Result<(), &'static str> {
+        if piece.0 >= self.pieces.geometry.pieces {
+            return Err("a lost piece that does not exist");
+        }
+        if !self.bitfields[slot].remove(piece) {
+            return Ok(());
+        }
+        let copies = self.pieces.drop_copy(piece);
+        self.picker.on_availability(piece, copies);
+        self.touch(piece);
+        if !self.pieces.have.contains(piece) && !self.pieces.is_unwanted(piece) {
+            self.peer(slot).useful -= 1;
+            self.release_piece(slot, piece);
+            self.update_interest(slot, now);
+            self.fill_all_requests(now);
+        }
+        Ok(())
+    }
+
+    /// A verified piece of ours turned out to be gone from the disk: it is wanted again, and who
+    /// understands it is told (BEP 54).
+    pub(super) fn on_piece_lost(&mut self, piece: PieceIndex, now: Now) {
+        if !self.pieces.lose(piece) {
+            return;
+        }
+        self.touch(piece);
+        self.emit(Event::PieceLost { piece });
+        for slot in self.slots() {
+            if !self.is_active(slot) {
+                continue;
+            }
+            let id = self.peer(slot).said.dont_have;
+            if id != 0 {
+                self.send(slot, extension::dont_have(id, piece), now);
+            }
+            self.refuse_piece(slot, piece, now);
+            if self.bitfields[slot].contains(piece) && !self.pieces.is_unwanted(piece) {
+                self.peer(slot).useful += 1;
+                self.update_interest(slot, now);
+            }
+        }
+        self.spread_upload_only(now);
+        self.fill_all_requests(now);
+        self.find_peers(now);
+    }
+}

@@ -1,0 +1,257 @@
+//! Owns the payloads of extension messages (BEP 10): the extended handshake and `lt_donthave`
+//! (BEP 54).
+//!
+//! Invariants: what a peer wrote passes the strict scanner before anything is read from it, and
+//! nothing is allocated but the client's name, cut at [`CLIENT_CHARS_MAX`]. A key of the wrong type
+//! counts as absent, unknown keys are skipped.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_bytes::ByteBuf;
+
+use super::message::Message;
+use crate::ids::PieceIndex;
+use crate::metainfo::bencode::{ScanError, top_level_span};
+
+/// The id of the extended handshake itself.
+pub const HANDSHAKE_ID: u8 = 0;
+/// The id under which we take `lt_donthave` (BEP 54).
+pub const DONT_HAVE_ID: u8 = 7;
+/// Characters of a client's name that are kept.
+pub const CLIENT_CHARS_MAX: usize = 64;
+
+const DONT_HAVE: &str = "lt_donthave";
+
+/// What one end says in an extended handshake. Later ones add to earlier ones: absent is "as before".
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ExtendedHandshake {
+    /// The sender's id for `lt_donthave`; `Some(0)`: it takes them no more.
+    pub dont_have: Option<u8>,
+    /// Where the sender listens.
+    pub port: Option<u16>,
+    /// The client and its version, made printable.
+    pub client: Option<String>,
+    /// Requests that the sender queues.
+    pub reqq: Option<u32>,
+    /// The receiver's address as the sender sees it.
+    pub your_ip: Option<IpAddr>,
+    /// The sender wants nothing any more (BEP 21).
+    pub upload_only: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    m: Names,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reqq: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload_only: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    v: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    yourip: Option<ByteBuf>,
+}
+
+#[derive(Serialize)]
+struct Names {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lt_donthave: Option<u8>,
+}
+
+impl ExtendedHandshake {
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> Message {
+        let octets = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        };
+        let written = Written {
+            m: Names {
+                lt_donthave: self.dont_have,
+            },
+            p: self.port,
+            reqq: self.reqq,
+            upload_only: self.upload_only.map(u8::from),
+            v: self.client.as_deref(),
+            yourip: self.your_ip.map(|ip| ByteBuf::from(octets(ip))),
+        };
+        let payload = serde_bencode::to_bytes(&written).expect("integers and strings only");
+        Message::Extended {
+            id: HANDSHAKE_ID,
+            payload: Bytes::from(payload),
+        }
+    }
+
+    /// Reads the payload of an extended handshake.
+    ///
+    /// # Errors
+    /// When it is not one well-formed bencoded value.
+    pub fn read(payload: &[u8]) -> Result<ExtendedHandshake, ScanError> {
+        let names = top_level_span(payload, b"m")?.map_or(&[][..], |span| &payload[span]);
+        let port = integer(payload, b"p").and_then(|p| u16::try_from(p).ok());
+        Ok(ExtendedHandshake {
+            dont_have: integer(names, DONT_HAVE.as_bytes()).and_then(|n| u8::try_from(n).ok()),
+            port: port.filter(|p| *p != 0),
+            client: string(payload, b"v").map(printable),
+            reqq: integer(payload, b"reqq").map(|n| u32::try_from(n.max(0)).unwrap_or(u32::MAX)),
+            your_ip: string(payload, b"yourip").and_then(ip),
+            upload_only: integer(payload, b"upload_only").map(|n| n != 0),
+        })
+    }
+}
+
+/// The value of a key of the outermost dictionary, if it is an integer.
+fn integer(dict: &[u8], key: &[u8]) -> Option<i64> {
+    let value = &dict[top_level_span(dict, key).ok()??];
+    let digits = value.strip_prefix(b"i")?.strip_suffix(b"e")?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The value of a key of the outermost dictionary, if it is a byte string.
+fn string<'a>(dict: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let value = &dict[top_level_span(dict, key).ok()??];
+    let colon = value.iter().position(|b| *b == b':')?;
+    value[0].is_ascii_digit().then(|| &value[colon + 1..])
+}
+
+fn printable(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&text[..text.len().min(4 * CLIENT_CHARS_MAX)]);
+    let kept = text.chars().filter(|c| !c.is_control());
+    kept.take(CLIENT_CHARS_MAX).collect()
+}
+
+fn ip(octets: &[u8]) -> Option<IpAddr> {
+    if let Ok(v4) = <[u8; 4]>::try_from(octets) {
+        return Some(IpAddr::from(v4));
+    }
+    <[u8; 16]>::try_from(octets).ok().map(IpAddr::from)
+}
+
+/// `lt_donthave` for a receiver that takes it under `id`.
+#[must_use]
+pub fn dont_have(id: u8, piece: PieceIndex) -> Message {
+    Message::Extended {
+        id,
+        payload: Bytes::copy_from_slice(&piece.0.to_be_bytes()),
+    }
+}
+
+/// The piece of an `lt_donthave`; `None` when the payload is not four bytes.
+#[must_use]
+pub fn read_dont_have(payload: &[u8]) -> Option<PieceIndex> {
+    let bytes = <[u8; 4]>::try_from(payload).ok()?;
+    Some(PieceIndex(u32::from_be_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_handshake() -> impl Strategy<Value = ExtendedHandshake> {
+        let ip = prop_oneof![
+            any::<[u8; 4]>().prop_map(IpAddr::from),
+            any::<[u8; 16]>().prop_map(IpAddr::from)
+        ];
+        (
+            any::<Option<u8>>(),
+            prop::option::of(1..=u16::MAX),
+            prop::option::of("[a-zA-Z0-9 ./é]{0,64}"),
+            any::<Option<u32>>(),
+            prop::option::of(ip),
+            any::<Option<bool>>(),
+        )
+            .prop_map(|(dont_have, port, client, reqq, your_ip, upload_only)| {
+                ExtendedHandshake {
+                    dont_have,
+                    port,
+                    client,
+                    reqq,
+                    your_ip,
+                    upload_only,
+                }
+            })
+    }
+
+    fn payload(message: &Message) -> &[u8] {
+        match message {
+            Message::Extended { payload, .. } => payload,
+            _ => panic!("an extension message"),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_handshake_reads_back(handshake in any_handshake()) {
+            let message = handshake.message();
+            prop_assert_eq!(ExtendedHandshake::read(payload(&message)), Ok(handshake));
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = ExtendedHandshake::read(&bytes);
+            let _ = read_dont_have(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_handshake_of_libtorrent_is_understood() {
+        let bytes = b"d1:ei0e1:md11:lt_donthavei7e10:share_modei8e11:upload_onlyi3e6:ut_pexi1ee\
+            4:reqqi2000e11:upload_onlyi1e1:v16:libtorrent/2.0.96:yourip4:\x50\x04\x04\xc8e";
+        let read = ExtendedHandshake::read(bytes).expect("well-formed");
+        let wanted = ExtendedHandshake {
+            dont_have: Some(7),
+            port: None,
+            client: Some("libtorrent/2.0.9".into()),
+            reqq: Some(2000),
+            your_ip: Some(IpAddr::from([80, 4, 4, 200])),
+            upload_only: Some(true),
+        };
+        assert_eq!(read, wanted);
+    }
+
+    #[test]
+    fn what_has_the_wrong_type_or_range_counts_as_absent() {
+        for bytes in [
+            &b"de"[..],
+            b"i5e",
+            b"d1:mi5e1:p3:abc4:reqq2:xx1:vi5e6:yourip3:abce",
+            b"d1:md11:lt_donthavei256ee1:pi65536ee",
+            b"d1:md11:lt_donthavei-1ee1:pi0ee",
+            b"d2:\xff\xfei1e1:mlee",
+        ] {
+            let read = ExtendedHandshake::read(bytes).expect("well-formed");
+            assert_eq!(read, ExtendedHandshake::default(), "{bytes:?}");
+        }
+        let negative = ExtendedHandshake::read(b"d4:reqqi-5ee").expect("well-formed");
+        assert_eq!(negative.reqq, Some(0));
+        assert!(ExtendedHandshake::read(b"d1:p").is_err());
+    }
+
+    #[test]
+    fn a_client_name_is_cut_and_made_printable() {
+        let long = format!("d1:v300:\x1b[31m{}e", "x".repeat(295));
+        let client = ExtendedHandshake::read(long.as_bytes())
+            .expect("well-formed")
+            .client;
+        let client = client.expect("a name");
+        assert_eq!(client.chars().count(), CLIENT_CHARS_MAX);
+        assert!(client.starts_with("[31mxxx"), "{client}");
+    }
+
+    #[test]
+    fn dont_have_is_four_bytes() {
+        let message = dont_have(9, PieceIndex(258));
+        assert_eq!(payload(&message), [0, 0, 1, 2]);
+        assert_eq!(read_dont_have(payload(&message)), Some(PieceIndex(258)));
+        assert_eq!(read_dont_have(&[0; 3]), None);
+        assert_eq!(read_dont_have(&[0; 5]), None);
+    }
+}
