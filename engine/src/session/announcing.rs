@@ -3,22 +3,14 @@
 //! Invariant: one announce is under way at a time; connections and dials together never exceed
 //! `connections_max`; while they are at it, a connection of no use to either side gives way.
 
-use std::net::IpAddr;
-
 use crate::ids::ConnId;
 use crate::time::Now;
 use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest};
 use crate::tracker::schedule::Schedule;
 
+use super::dial::Neighbours;
 use super::event::{CloseReason, Event};
-use super::peer::Peer;
 use super::torrent::{Output, Phase, Torrent};
-
-/// Connections to one address, whatever the port.
-pub(super) fn connections_at(peers: &[Option<Box<Peer>>], ip: IpAddr) -> u32 {
-    let there = peers.iter().flatten().filter(|p| p.addr.ip() == ip);
-    u32::try_from(there.count()).expect("at most connections_max")
-}
 
 impl Torrent {
     /// Dials while there is room, and asks the tracker when it is time.
@@ -31,14 +23,11 @@ impl Torrent {
             let taken = self.connections + self.dial.dialling();
             let room = self.config.connections_max.saturating_sub(taken);
             let seeding = self.pieces.finished();
-            let peers = &self.peers;
-            let connected = |id: &_| peers.iter().flatten().any(|p| p.id.as_ref() == Some(id));
             let chosen = self.dial.choose(
                 now,
                 room,
                 seeding,
-                connected,
-                |ip| connections_at(peers, ip),
+                Neighbours(&self.peers),
                 &self.config,
                 &mut self.rngs.contacts,
             );
@@ -65,9 +54,7 @@ impl Torrent {
             return None;
         }
         let idle = self.longest_idle(now)?;
-        let peers = &self.peers;
-        let connected = |id: &_| peers.iter().flatten().any(|p| p.id.as_ref() == Some(id));
-        if !self.dial.any_due(now, connected) {
+        if !self.dial.any_due(now, Neighbours(&self.peers)) {
             return None;
         }
         self.next_turnover = now.after(self.config.idle_timeout);

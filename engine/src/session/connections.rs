@@ -14,9 +14,9 @@ use crate::time::Now;
 use crate::wire::handshake::{EXTENSIONS, FAST, reserved};
 use crate::wire::{Handshake, Message};
 
-use super::announcing::connections_at;
 use super::blame::SenderId;
 use super::canonical::canonical_priority;
+use super::dial::Neighbours;
 use super::event::{CloseReason, Event};
 use super::peer::Peer;
 use super::torrent::{Output, Phase, Torrent};
@@ -29,7 +29,7 @@ impl Torrent {
         let taken = self.connections + self.dial.dialling();
         let ip = addr.ip();
         let many = !ip.is_loopback()
-            && connections_at(&self.peers, ip) >= self.config.connections_per_address;
+            && Neighbours(&self.peers).at(ip) >= self.config.connections_per_address;
         let crowded = inbound && taken >= self.config.connections_max && !many;
         // Who is of no use gives way, or ranks below the newcomer and would not be missed.
         let idle = self.longest_idle(now).map(|conn| (conn, CloseReason::Idle));

@@ -14,6 +14,8 @@ use crate::ids::PeerId;
 use crate::time::Now;
 use crate::tracker::announce::PeerAddr;
 
+use super::peer::Peer;
+
 /// What is known of one address.
 #[derive(Clone, Copy, Debug)]
 struct Contact {
@@ -39,6 +41,23 @@ enum State {
     Connected,
     /// Ourselves, or banned.
     Never,
+}
+
+/// The connections that there are, for what speaks against one more.
+#[derive(Clone, Copy)]
+pub(super) struct Neighbours<'a>(pub(super) &'a [Option<Box<Peer>>]);
+
+impl Neighbours<'_> {
+    /// Whether a peer with this id is connected.
+    fn has(self, id: &PeerId) -> bool {
+        self.0.iter().flatten().any(|p| p.id.as_ref() == Some(id))
+    }
+
+    /// Connections to one address, whatever the port.
+    pub(super) fn at(self, ip: IpAddr) -> u32 {
+        let there = self.0.iter().flatten().filter(|p| p.addr.ip() == ip);
+        u32::try_from(there.count()).expect("at most connections_max")
+    }
 }
 
 /// All known addresses.
@@ -83,8 +102,8 @@ impl DialBook {
         worst.is_some_and(|addr| self.contacts.remove(&addr).is_some())
     }
 
-    /// Connections that we dialled, and dials, to one address, whatever the port.
-    pub(super) fn taken_at(&self, ip: IpAddr) -> u32 {
+    /// Dials to one address, whatever the port.
+    fn dialling_at(&self, ip: IpAddr) -> u32 {
         let ports = SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX);
         let taken = self.contacts.range(ports);
         let taken = taken.filter(|(_, c)| matches!(c.state, State::Dialling { .. }));
@@ -92,14 +111,12 @@ impl DialBook {
     }
 
     /// Addresses to dial now, at most `room`, chosen at random among those that are due.
-    /// `connected` says whether a peer with this id is connected already.
     pub(super) fn choose(
         &mut self,
         now: Now,
         room: u32,
         seeding: bool,
-        connected: impl Fn(&PeerId) -> bool,
-        connected_at: impl Fn(IpAddr) -> u32,
+        neighbours: Neighbours<'_>,
         config: &EngineConfig,
         rng: &mut ChaCha8Rng,
     ) -> Vec<SocketAddr> {
@@ -107,7 +124,7 @@ impl DialBook {
         if room == 0 {
             return Vec::new();
         }
-        let due = self.due(now, connected);
+        let due = self.due(now, neighbours);
         let mut due: Vec<SocketAddr> = due
             .filter(|(_, c)| !(c.seed && seeding && config.close_seed_to_seed))
             .map(|(addr, _)| *addr)
@@ -116,7 +133,7 @@ impl DialBook {
         while chosen.len() < room && !due.is_empty() {
             let addr = due.swap_remove(rng.random_range(0..due.len()));
             let ip = addr.ip();
-            let taken = connected_at(ip) + self.taken_at(ip);
+            let taken = neighbours.at(ip) + self.dialling_at(ip);
             if taken >= config.connections_per_address && !ip.is_loopback() {
                 continue;
             }
@@ -135,16 +152,16 @@ impl DialBook {
     fn due(
         &self,
         now: Now,
-        connected: impl Fn(&PeerId) -> bool,
+        neighbours: Neighbours<'_>,
     ) -> impl Iterator<Item = (&SocketAddr, &Contact)> {
         let due = self.contacts.iter();
         due.filter(move |(_, c)| c.state == State::Idle && c.next <= now)
-            .filter(move |(_, c)| !c.id.as_ref().is_some_and(&connected))
+            .filter(move |(_, c)| !c.id.as_ref().is_some_and(|id| neighbours.has(id)))
     }
 
     /// Whether there is somebody to dial now.
-    pub(super) fn any_due(&self, now: Now, connected: impl Fn(&PeerId) -> bool) -> bool {
-        self.due(now, connected).next().is_some()
+    pub(super) fn any_due(&self, now: Now, neighbours: Neighbours<'_>) -> bool {
+        self.due(now, neighbours).next().is_some()
     }
 
     /// A dial was answered by a connection.
@@ -266,6 +283,7 @@ impl DialBook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ConnId;
     use rand_chacha::rand_core::SeedableRng;
     use std::time::Duration;
 
@@ -288,7 +306,7 @@ mod tests {
 
     fn choose(book: &mut DialBook, now: Now, room: u32, config: &EngineConfig) -> Vec<SocketAddr> {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        book.choose(now, room, false, |_| false, |_| 0, config, &mut rng)
+        book.choose(now, room, false, Neighbours(&[]), config, &mut rng)
     }
 
     #[test]
@@ -367,8 +385,14 @@ mod tests {
         let (mut book, config) = book(1);
         book.seen_id(addr(1), PeerId([7; 20]));
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let seven = |id: &PeerId| id.0[0] == 7;
-        let chosen = book.choose(Now(0), 5, false, seven, |_| 0, &config, &mut rng);
+        let conn = ConnId {
+            slot: 0,
+            generation: 0,
+        };
+        let mut peer = Peer::new(conn, addr(9), true, Now::START, &config);
+        peer.id = Some(PeerId([7; 20]));
+        let peers = [Some(Box::new(peer))];
+        let chosen = book.choose(Now(0), 5, false, Neighbours(&peers), &config, &mut rng);
         assert_eq!(chosen, []);
     }
 }

@@ -12,6 +12,7 @@ use crate::ids::{BlockRange, InfoHash, PieceIndex};
 use crate::time::Now;
 use crate::wire::Message;
 
+use super::peer::Peer;
 use super::torrent::Torrent;
 
 /// Longest pause after rejects in a row.
@@ -59,7 +60,8 @@ impl Torrent {
             return;
         };
         let has = &self.bitfields[slot];
-        if !self.peers[slot].as_ref().is_some_and(|p| p.fast) || has.count() >= count {
+        let told = |p: &Peer| !p.fast || !p.up.allowed.is_empty();
+        if self.peers[slot].as_deref().is_none_or(told) || has.count() >= count {
             return;
         }
         let set = allowed_fast_set(ip, self.info_hash, self.pieces.geometry.pieces, count);

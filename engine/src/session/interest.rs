@@ -46,21 +46,24 @@ impl Torrent {
         let Some(bits) = BitSet::from_wire(wire, self.pieces.geometry.pieces) else {
             return Err("a bitfield of the wrong length or with spare bits");
         };
-        self.on_pieces(slot, bits, now);
+        self.on_pieces(slot, &bits, now);
         Ok(())
     }
 
-    /// A peer said which pieces it has: once, at the beginning.
-    pub(super) fn on_pieces(&mut self, slot: usize, bits: BitSet, now: Now) {
+    /// A peer said which pieces it has: at the beginning, and some say it later again in place of
+    /// many `have`s (aria2). What it said before stays true.
+    pub(super) fn on_pieces(&mut self, slot: usize, bits: &BitSet, now: Now) {
         for piece in bits.iter() {
-            let copies = self.pieces.add_copy(piece);
-            self.picker.on_availability(piece, copies);
-            self.touch(piece);
+            if self.bitfields[slot].insert(piece) {
+                let copies = self.pieces.add_copy(piece);
+                self.picker.on_availability(piece, copies);
+                self.touch(piece);
+            }
         }
-        self.peer(slot).useful = self.pieces.useful(&bits);
-        self.bitfields[slot] = bits;
+        self.peer(slot).useful = self.pieces.useful(&self.bitfields[slot]);
         self.update_interest(slot, now);
         self.offer_allowed_fast(slot, now);
+        self.fill_requests(slot, now);
         self.part_from_seed(slot, now);
     }
 

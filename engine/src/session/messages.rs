@@ -1,7 +1,7 @@
 //! Owns what each message of a peer means: is it legal now, and who handles it.
 //!
-//! Invariant: the first message, but for an extended handshake, may say which pieces the peer has,
-//! and with the fast extension it must; what is illegal closes the connection and changes nothing.
+//! Invariant: with the fast extension the first message, but for an extended handshake, says which
+//! pieces the peer has; what is illegal closes the connection and changes nothing.
 
 use crate::bits::BitSet;
 use crate::ids::ConnId;
@@ -44,9 +44,6 @@ impl Torrent {
             Message::Extended { id, payload } => {
                 return self.on_extended(slot, id, &payload, now);
             }
-            _ if says_pieces && !first => {
-                return Err("a bitfield that is not the first message");
-            }
             _ if first && fast && !says_pieces => {
                 return Err("a first message that does not say which pieces are there");
             }
@@ -60,8 +57,8 @@ impl Torrent {
                 return Err("a fast-extension message that was not agreed on");
             }
             Message::Bitfield(bits) => return self.on_bitfield(slot, &bits, now),
-            Message::HaveAll => self.on_pieces(slot, BitSet::full(pieces), now),
-            Message::HaveNone => self.on_pieces(slot, BitSet::empty(pieces), now),
+            Message::HaveAll => self.on_pieces(slot, &BitSet::full(pieces), now),
+            Message::HaveNone => self.on_pieces(slot, &BitSet::empty(pieces), now),
             Message::Have(piece) => return self.on_have(slot, piece, now),
             Message::Choke => self.on_choke(slot, now),
             Message::Unchoke => self.on_unchoke(slot, now),

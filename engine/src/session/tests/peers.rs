@@ -155,7 +155,7 @@ fn legal(said: &[Message]) -> bool {
 }
 
 #[test]
-fn a_bitfield_is_legal_first_only_and_with_its_exact_length() {
+fn a_bitfield_has_its_exact_length_and_no_spare_bits() {
     let extended = || Message::Extended {
         id: 0,
         payload: Bytes::from_static(b"de"),
@@ -169,9 +169,32 @@ fn a_bitfield_is_legal_first_only_and_with_its_exact_length() {
     assert!(!legal(&[bits(&[0xff, 0, 0])]));
     assert!(!legal(&[bits(&[])]));
     assert!(!legal(&[bits(&[0xff, 0b1110_0000])]), "a spare bit");
-    assert!(!legal(&[good(), good()]));
-    assert!(!legal(&[Message::Have(PieceIndex(1)), good()]));
-    assert!(!legal(&[Message::Interested, good()]));
+}
+
+/// aria2 sends one bitfield in place of twenty or more `have`s, whenever it has so many to send.
+#[test]
+fn a_later_bitfield_adds_to_what_is_known_and_takes_nothing_back() {
+    let mut rig = Plan::new(10, 1).start();
+    let peer = rig.holder(1, &[0, 1]);
+    rig.have(peer, 2);
+    rig.say(peer, bits(&[0b0011_0000, 0]));
+    rig.say(peer, bits(&[0b0011_0000, 0]));
+    let copies: Vec<_> = (0..10).map(|piece| rig.copies(piece)).collect();
+    assert_eq!(copies, [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(rig.closed, []);
+    rig.gone(peer);
+    assert!((0..10).all(|piece| rig.copies(piece) == 0));
+}
+
+#[test]
+fn what_a_later_bitfield_adds_is_asked_for_at_once() {
+    let mut rig = Plan::new(2, 1).start();
+    let peer = rig.holder(1, &[]);
+    rig.say(peer, Message::Unchoke);
+    rig.heard(peer);
+    rig.say(peer, bits(&[0b0100_0000]));
+    let interested = Message::Interested;
+    assert_eq!(rig.heard(peer), [interested, Message::Request(at(1, 0))]);
 }
 
 #[test]
