@@ -9,9 +9,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use skep_engine::config::RateLimit;
 use skep_engine::tracker::http::announce_target;
 use skep_sim::scenario::split_override;
 use skep_sim::scenario::units::{self, UnitError};
+
+use crate::real::limits::{Limits, rate};
 
 const EXAMPLES: &str = "\
 Exit codes:
@@ -245,6 +248,8 @@ pub struct SeedArgs {
     /// Where to listen for peers; port 0 takes any free one.
     #[arg(long, value_name = "ADDR:PORT", default_value_t = any_port())]
     pub listen: SocketAddr,
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 /// Get a torrent's content from its swarm, giving to others meanwhile.
@@ -275,6 +280,11 @@ pub struct GetArgs {
     /// Print one JSON object at the end: totals, and bytes per peer.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub limits: Limits,
+    /// Ask for no more content than this.
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Limits")]
+    pub download_limit: Option<RateLimit>,
 }
 
 fn any_port() -> SocketAddr {

@@ -74,12 +74,17 @@ async fn get(
             "the torrent names no tracker that Skep can ask: only http:// ones are supported",
         ));
     }
+    let mut config = args.limits.config();
+    if let Some(limit) = args.download_limit {
+        config.download_limit = limit;
+    }
     let peer = RealPeer::new(Joining {
         meta,
         tracker,
         disk,
         have,
         listen: args.listen,
+        config,
     })?;
     tell(&format!(
         "{begins}, {} of it here already, listening at {}\n",
@@ -144,6 +149,7 @@ fn report(
             json!({
                 "addr": peer.addr.to_string(),
                 "id": peer.id.to_string(),
+                "client": peer.client,
                 "received": peer.received,
                 "sent": peer.sent,
                 "wasted": peer.wasted,

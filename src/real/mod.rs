@@ -5,6 +5,7 @@
 
 mod disk;
 pub mod get;
+pub mod limits;
 mod peer;
 pub mod progress;
 pub mod seed;

@@ -34,19 +34,6 @@ use crate::humane::count;
 /// Time between two looks at a running peer.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Where real sockets differ from the defaults.
-fn config() -> EngineConfig {
-    EngineConfig {
-        // A person waits: the first retry comes soon, later ones as usual.
-        announce_retry_min: Duration::from_secs(5),
-        // Fast links: more is on its way than one wake-up of the loop hands over.
-        send_buffer: 256 * 1024,
-        // Real peers are rarely neighbours.
-        allowed_fast: 10,
-        ..EngineConfig::default()
-    }
-}
-
 /// What a real peer is made of.
 pub struct Joining<'a> {
     /// The torrent.
@@ -59,6 +46,8 @@ pub struct Joining<'a> {
     pub have: BitSet,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// The engine's numbers.
+    pub config: EngineConfig,
 }
 
 /// A peer that listens and has not begun.
@@ -122,6 +111,7 @@ impl RealPeer {
             disk,
             have,
             listen,
+            config,
         } = joining;
         let mut net = RealNetwork::new();
         let at = net
@@ -133,7 +123,6 @@ impl RealPeer {
             tracker_name.unwrap_or_default(),
             &have,
         ));
-        let config = config();
         let announce_timeout = config.announce_timeout;
         let disk_queue_max = config.disk_queue_max;
         let none = Params::new();

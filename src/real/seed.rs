@@ -42,6 +42,7 @@ async fn seed(args: &SeedArgs, meta: &Metainfo, mut disk: FileStorage) -> Result
         disk,
         have,
         listen: args.listen,
+        config: args.limits.config(),
     })?;
     print(&format!(
         "seeding {} ({}) at {}\n",
