@@ -1,4 +1,4 @@
-//! The engine on real sockets: `skep track`, `skep seed` and `skep get`.
+//! The engine on real sockets: `skep track`, `skep scrape`, `skep seed` and `skep get`.
 //!
 //! Invariant: nothing here decides anything about the protocol; it sets an engine up, tells it when to
 //! leave, and shows what it says.
@@ -7,6 +7,7 @@ mod disk;
 pub mod get;
 mod peer;
 pub mod progress;
+pub mod scrape;
 pub mod seed;
 mod signals;
 pub mod track;

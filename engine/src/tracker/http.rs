@@ -39,7 +39,7 @@ const UNSAFE: &AsciiSet = &CONTROLS
 #[non_exhaustive]
 pub enum UrlError {
     /// TLS is not spoken.
-    #[error("https:// trackers are not supported: this program speaks plain http:// only")]
+    #[error("https:// is not supported, only http:// and udp:// are")]
     Https,
     /// Neither http nor https.
     #[error("not an http:// URL")]
