@@ -118,7 +118,8 @@ impl Announcer {
     }
 
     /// Asks a tracker; a question under way is dropped. The answer comes from [`Announcer::poll`].
-    /// A farewell is not sent for longer than an HTTP tracker would get to answer.
+    /// A farewell is not sent for longer than an HTTP tracker would get to answer. A scrape goes to
+    /// the tracker as it is: its target is a [`crate::tracker::target::scrape_target`].
     ///
     /// # Panics
     /// When there is no such tracker.
@@ -312,3 +313,6 @@ fn send(client: &mut UdpClient, net: &mut impl Network) {
         net.send_to(to, datagram);
     }
 }
+
+#[cfg(test)]
+mod tests;

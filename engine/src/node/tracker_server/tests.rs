@@ -8,6 +8,7 @@ use crate::tracker::announce::{
     AnnounceFailure, AnnounceReply, AnnounceRequest, Answer, Question, Retry, ScrapeCounts,
 };
 use crate::tracker::http::{announce_target, scrape_url};
+use crate::tracker::udp::packet::{Request, parse_reply, write_request};
 use rand::SeedableRng;
 use tokio::task::LocalSet;
 
@@ -262,4 +263,145 @@ async fn connections_beyond_the_limit_are_reset() {
             assert_eq!(c.says(one_more, b"G".to_vec()).await, (String::new(), true));
         })
         .await;
+}
+
+/// A tracker that speaks these, the client's end of the network, and what the tracker did.
+fn tracker(protocols: Protocols) -> (FakeNet, Log, Tasks) {
+    let (net, server) = pair();
+    let log = Log::default();
+    let seen = Rc::clone(&log);
+    let host = TrackerHost::new(
+        server,
+        addr(1, 80),
+        SwarmConfig::default(),
+        protocols,
+        ChaCha8Rng::seed_from_u64(1),
+        Instant::now(),
+        move |at, event| seen.borrow_mut().push((at, event)),
+    );
+    let host = host.unwrap();
+    let mut tasks = Tasks::new();
+    tasks.spawn("tracker", async move {
+        host.run().await;
+    });
+    (net, log, tasks)
+}
+
+/// Sends a datagram; returns what comes back, if anything does.
+async fn datagram(net: &mut FakeNet, request: &Request) -> Option<Reply> {
+    net.send_to(addr(1, 80), write_request(request, "").into());
+    let answer = poll_fn(|cx| net.poll_event(cx));
+    match tokio::time::timeout(Duration::from_secs(1), answer).await {
+        Ok(NetEvent::Datagram { data, .. }) => Some(parse_reply(&data, false).unwrap()),
+        Ok(other) => panic!("{other:?}"),
+        Err(_) => None,
+    }
+}
+
+fn over_udp(connection: u64, port: u16) -> Request {
+    let announce = AnnounceRequest {
+        info_hash: T,
+        peer_id: PeerId([1; 20]),
+        port,
+        uploaded: 0,
+        downloaded: 0,
+        left: 9,
+        event: AnnounceEvent::Started,
+        wanted: 50,
+        key: 0,
+        tracker_id: None,
+        compact: true,
+    };
+    Request::Announce {
+        connection,
+        txid: 2,
+        announce,
+    }
+}
+
+async fn connected(net: &mut FakeNet) -> u64 {
+    match datagram(net, &Request::Connect { txid: 1 }).await {
+        Some(Reply::Connect {
+            txid: 1,
+            connection,
+        }) => connection,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_datagram_without_a_connection_id_of_its_sender_is_met_with_silence() {
+    LocalSet::new()
+        .run_until(async {
+            let (mut net, log, _tasks) = tracker(Protocols::default());
+            assert_eq!(datagram(&mut net, &over_udp(7, 6881)).await, None);
+            let told = log.borrow().last().unwrap().1.clone();
+            let (from, why) = (addr(0, 50_000), Silence::ConnectionId);
+            assert_eq!(told, TrackerEvent::Ignored { from, why });
+
+            let connection = connected(&mut net).await;
+            let good = datagram(&mut net, &over_udp(connection, 6881)).await;
+            assert!(matches!(good, Some(Reply::Announce { txid: 2, .. })));
+            tokio::time::advance(Duration::from_secs(140)).await;
+            let late = datagram(&mut net, &over_udp(connection, 6881)).await;
+            assert_eq!(late, None, "an old one");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_over_udp_is_an_error_packet() {
+    LocalSet::new()
+        .run_until(async {
+            let (mut net, log, _tasks) = tracker(Protocols::default());
+            let connection = connected(&mut net).await;
+            let refused = datagram(&mut net, &over_udp(connection, 0)).await;
+            let reason = "port must be 1 to 65535";
+            let (txid, message) = (2, reason.to_owned());
+            assert_eq!(refused, Some(Reply::Error { txid, message }));
+            let via = Protocol::Udp;
+            let told = log.borrow().last().unwrap().1.clone();
+            assert_eq!(told, TrackerEvent::Refused { reason, via });
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_protocol_that_is_switched_off_is_not_spoken() {
+    LocalSet::new()
+        .run_until(async {
+            let (http, udp) = (false, true);
+            let (mut net, _, _tasks) = tracker(Protocols { http, udp });
+            connected(&mut net).await;
+            let conn = net.connect(addr(1, 80));
+            let opened = poll_fn(|cx| net.poll_event(cx)).await;
+            assert!(matches!(opened, NetEvent::Opened { .. }), "{opened:?}");
+            let closed = poll_fn(|cx| net.poll_event(cx)).await;
+            assert!(
+                matches!(closed, NetEvent::Closed { conn: c, .. } if c == conn),
+                "{closed:?}"
+            );
+
+            let (http, udp) = (true, false);
+            let (mut net, log, _tasks) = tracker(Protocols { http, udp });
+            let silent = datagram(&mut net, &Request::Connect { txid: 1 }).await;
+            assert_eq!((silent, log.borrow().len()), (None, 0));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tracker_that_cannot_hear_datagrams_says_so_at_once() {
+    let start = |udp| {
+        let (_, server) = pair();
+        server.deafen();
+        let protocols = Protocols { http: true, udp };
+        let (config, rng) = (SwarmConfig::default(), ChaCha8Rng::seed_from_u64(1));
+        let now = Instant::now();
+        TrackerHost::new(server, addr(1, 80), config, protocols, rng, now, |_, _| {})
+            .map(|_| ())
+            .map_err(|error| error.kind())
+    };
+    assert_eq!(start(true), Err(io::ErrorKind::AddrInUse));
+    assert_eq!(start(false), Ok(()));
 }
