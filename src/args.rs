@@ -243,8 +243,8 @@ pub struct TrackArgs {
 /// Ask trackers how many seeds, leechers and downloads a torrent has.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-A scrape changes nothing: whoever asks does not become a peer. It ends with 0 when
-at least one tracker answered.
+A scrape changes nothing: whoever asks does not become a peer. It ends with 0
+when at least one tracker answered.
 
 Examples:
   skep scrape film.torrent
