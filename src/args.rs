@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use skep_engine::InfoHash;
 use skep_engine::config::RateLimit;
-use skep_engine::tracker::http::announce_target;
+use skep_engine::tracker::target::tracker_target;
 use skep_sim::scenario::split_override;
 use skep_sim::scenario::units::{self, UnitError};
 
@@ -57,6 +58,8 @@ pub enum Command {
     Seed(SeedArgs),
     /// Get a torrent's content from its swarm, giving to others meanwhile.
     Get(GetArgs),
+    /// Ask trackers how many seeds, leechers and downloads a torrent has.
+    Scrape(ScrapeArgs),
 }
 
 #[derive(Subcommand, Debug)]
@@ -175,8 +178,8 @@ Examples:
 pub struct CreateArgs {
     /// The file or folder to share.
     pub path: PathBuf,
-    /// A tracker. Given more than once, clients try them in this order; Skep itself asks the first
-    /// `http://` one.
+    /// A tracker. Given more than once, clients try them in this order; Skep itself can ask those that
+    /// are `http://` or `udp://`.
     #[arg(long, value_name = "URL", required = true, value_parser = announce_url)]
     pub announce: Vec<String>,
     /// Size of a piece, a power of two; by default at most 2,000 pieces.
@@ -211,11 +214,13 @@ pub struct ShowArgs {
 /// Be the tracker that tells peers of each other.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-It carries no content and remembers nothing when it ends. Ctrl-C ends it.
+It carries no content and remembers nothing when it ends. Ctrl-C ends it. HTTP
+and UDP are served at the same port number.
 
 Examples:
   skep track
-  skep track --listen 0.0.0.0:6969 --interval '5 min' --verbose")]
+  skep track --listen 0.0.0.0:6969 --interval '5 min' --verbose
+  skep track --listen '[::]:6969' --allow torrents.txt")]
 pub struct TrackArgs {
     /// Where to listen; port 0 takes any free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6969")]
@@ -223,9 +228,41 @@ pub struct TrackArgs {
     /// How often peers announce.
     #[arg(long, value_name = "TIME", default_value = "30min", value_parser = interval)]
     pub interval: Duration,
+    /// Do not serve UDP.
+    #[arg(long, conflicts_with = "no_http")]
+    pub no_udp: bool,
+    /// Do not serve HTTP.
+    #[arg(long)]
+    pub no_http: bool,
+    /// Track only the torrents that this file lists: one info-hash per line in hexadecimal, `#` begins a
+    /// comment.
+    #[arg(long, value_name = "FILE")]
+    pub allow: Option<PathBuf>,
     /// Print a line per announce.
     #[arg(long)]
     pub verbose: bool,
+}
+
+/// Ask trackers how many seeds, leechers and downloads a torrent has.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+A scrape changes nothing: whoever asks does not become a peer. It ends with 0
+when at least one tracker answered.
+
+Examples:
+  skep scrape film.torrent
+  skep scrape udp://tracker.example:6969 --json \\
+      --info-hash 2aa4f5a7e209e54b32803d43670971c4c8caaa05")]
+pub struct ScrapeArgs {
+    /// A metainfo file, all of whose trackers are asked, or the announce URL of one tracker.
+    #[arg(value_name = "FILE.torrent|URL")]
+    pub what: String,
+    /// The torrent, if a URL is given: 40 hexadecimal digits. May be given more than once.
+    #[arg(long, value_name = "HEX", value_parser = info_hash)]
+    pub info_hash: Vec<InfoHash>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Seed a torrent whose content is here already.
@@ -319,12 +356,26 @@ fn piece(text: &str) -> Result<u32, String> {
 fn announce_url(text: &str) -> Result<String, String> {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     match scheme.map(str::to_ascii_lowercase).as_deref() {
-        Some("https" | "udp") => Ok(text.to_owned()),
-        _ => match announce_target(text) {
+        Some("https") => Ok(text.to_owned()),
+        _ => match tracker_target(text) {
             Ok(_) => Ok(text.to_owned()),
             Err(error) => Err(error.to_string()),
         },
     }
+}
+
+/// 40 hexadecimal digits.
+pub fn info_hash(text: &str) -> Result<InfoHash, String> {
+    let mut hash = [0; 20];
+    let wrong = "an info-hash has 40 hexadecimal digits";
+    if text.len() != 40 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(wrong.to_owned());
+    }
+    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let digits = std::str::from_utf8(digits).map_err(|_| wrong.to_owned())?;
+        *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong.to_owned())?;
+    }
+    Ok(InfoHash(hash))
 }
 
 #[cfg(test)]
@@ -347,11 +398,21 @@ mod tests {
     }
 
     #[test]
+    fn info_hashes_have_forty_digits() {
+        let hash = info_hash("00ff".repeat(10).as_str()).unwrap();
+        assert_eq!(hash.to_string(), "00ff".repeat(10));
+        for text in ["", "00ff", &"0g".repeat(20), &"\u{e9}".repeat(20)] {
+            assert!(info_hash(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn trackers_have_a_known_scheme() {
         for (url, good) in [
             ("http://10.0.0.1:6969/announce", true),
             ("udp://tracker.example:80", true),
             ("https://tracker.example/announce", true),
+            ("udp://tracker.example", false),
             ("http://:80/announce", false),
             ("tracker.example", false),
             ("ftp://tracker.example", false),

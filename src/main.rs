@@ -50,6 +50,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Track(args) => real::track::run(args),
         Command::Seed(args) => real::seed::run(args),
         Command::Get(args) => real::get::run(args),
+        Command::Scrape(args) => real::scrape::run(args),
     }
 }
 

@@ -73,6 +73,7 @@ fn help() {
     assert_snapshot!("help_track", shown(at, &["track", "--help"]));
     assert_snapshot!("help_seed", shown(at, &["seed", "--help"]));
     assert_snapshot!("help_get", shown(at, &["get", "--help"]));
+    assert_snapshot!("help_scrape", shown(at, &["scrape", "--help"]));
 }
 
 #[test]

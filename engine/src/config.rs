@@ -326,6 +326,18 @@ config! {
     announce_retry_min: Duration = secs(20);
     /// Time for a tracker to answer (libtorrent: 15 s and more).
     announce_timeout: Duration = secs(15);
+    /// First wait for the answer of a UDP tracker; doubles with each sending in vain (BEP 15: 15 s).
+    udp_retry: Duration = secs(15);
+    /// Times that a request to the only tracker is sent again over UDP before it failed (BEP 15: 8).
+    udp_retries: u32 = 8;
+    /// The same when there are other trackers to ask instead (libtorrent gives up after 30 s).
+    udp_retries_failover: u32 = 1;
+    /// How long a UDP connection id is used (BEP 15: 1 min).
+    udp_connection_use: Duration = secs(60);
+    /// Redirects of an HTTP tracker that are followed in one announce (libtorrent: 5).
+    redirects_max: u32 = 5;
+    /// Trackers of one torrent that are asked (bounded so that a metainfo file cannot make us ask the world).
+    trackers_max: u32 = 64;
     /// How much of the session's own book-keeping is recomputed after every input.
     audit: Audit = Audit::Off;
 }

@@ -276,8 +276,28 @@ fn what_does_not_belong_together_is_refused() {
         ),
         (
             "[link]",
-            "[tracker]\nprotocol = \"udp\"\n[link]",
-            "`udp` is not supported yet as `protocol`",
+            "[tracker]\nprotocol = \"quic\"\n[link]",
+            "unknown `protocol`: `quic`",
+        ),
+        (
+            "[link]",
+            "[[tracker]]\n[[tracker]]\nname = \"tracker\"\n[link]",
+            "something else is called `tracker`",
+        ),
+        (
+            "[link]",
+            "[[tracker]]\nfrom = \"2 min\"\nuntil = \"1 min\"\n[link]",
+            "the tracker must begin to answer before it ends",
+        ),
+        (
+            "[link]",
+            "[tracker]\nfrom = \"58 min\"\n[link]",
+            "the time limit is too short: a change of the tracker at 58 min, and 10 min to settle",
+        ),
+        (
+            "[link]",
+            "[tracker]\nup = \"1 MiB/s\"\n[link]",
+            "`up` is not supported yet in [tracker]",
         ),
         (
             "<= 1.6 x bound",

@@ -23,7 +23,7 @@ use super::watch::bytes_of;
 use crate::args::GetArgs;
 use crate::failure::{Exit, Failure, print, tell};
 use crate::humane::{count, plain, rate, size, wait};
-use crate::torrent::read::{read, tracker};
+use crate::torrent::read::{Trackers, read};
 
 /// Runs the command.
 pub fn run(args: &GetArgs) -> Result<Exit, Failure> {
@@ -67,11 +67,12 @@ async fn get(
             return Ok(Exit::Ok);
         }
     }
-    let tracker = tracker(meta);
-    if tracker.is_none() {
+    let trackers = Trackers::of(meta);
+    trackers.tell_skipped();
+    if trackers.is_empty() {
         return Err(Failure::new(
             Exit::Failed,
-            "the torrent names no tracker that Skep can ask: only http:// ones are supported",
+            "the torrent names no tracker that Skep can ask: only http:// and udp:// ones are supported",
         ));
     }
     let mut config = args.limits.config();
@@ -80,7 +81,7 @@ async fn get(
     }
     let peer = RealPeer::new(Joining {
         meta,
-        tracker,
+        trackers,
         disk,
         have,
         listen: args.listen,

@@ -1,4 +1,4 @@
-//! The engine on real sockets: `skep track`, `skep seed` and `skep get`.
+//! The engine on real sockets: `skep track`, `skep scrape`, `skep seed` and `skep get`.
 //!
 //! Invariant: nothing here decides anything about the protocol; it sets an engine up, tells it when to
 //! leave, and shows what it says.
@@ -8,6 +8,7 @@ pub mod get;
 pub mod limits;
 mod peer;
 pub mod progress;
+pub mod scrape;
 pub mod seed;
 mod signals;
 pub mod track;

@@ -12,13 +12,13 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use skep_engine::bits::BitSet;
 use skep_engine::metainfo::{Geometry, Metainfo};
+use skep_engine::node::announcer::{Announcer, AnnouncerSetup};
 use skep_engine::node::network::Network;
 use skep_engine::node::peer_host::{Command, PeerHost, PeerHostSetup, check_content};
 use skep_engine::node::real::RealNetwork;
 use skep_engine::picker::Params;
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
 use skep_engine::storage::file::FileStorage;
-use skep_engine::tracker::http::HttpTarget;
 use skep_engine::{EngineConfig, PeerId, choker, picker};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout};
@@ -30,6 +30,7 @@ use super::watch::{Seen, Watch};
 use super::{cannot_listen, os_rng};
 use crate::failure::{Exit, Failure};
 use crate::humane::count;
+use crate::torrent::read::Trackers;
 
 /// Time between two looks at a running peer.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -38,8 +39,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub struct Joining<'a> {
     /// The torrent.
     pub meta: &'a Metainfo,
-    /// Its tracker, as people and as the engine call it.
-    pub tracker: Option<(String, HttpTarget)>,
+    /// Its trackers.
+    pub trackers: Trackers,
     /// Its files.
     pub disk: FileStorage,
     /// The pieces that were verified in them.
@@ -107,7 +108,7 @@ impl RealPeer {
     pub fn new(joining: Joining<'_>) -> Result<RealPeer, Failure> {
         let Joining {
             meta,
-            tracker,
+            trackers,
             disk,
             have,
             listen,
@@ -117,14 +118,15 @@ impl RealPeer {
         let at = net
             .listen(listen)
             .map_err(|error| cannot_listen(listen, &error))?;
-        let (tracker_name, tracker) = tracker.unzip();
-        let watch = Rc::new(Watch::new(
-            meta.geometry,
-            tracker_name.unwrap_or_default(),
-            &have,
-        ));
-        let announce_timeout = config.announce_timeout;
+        let watch = Rc::new(Watch::new(meta.geometry, trackers.names, &have));
         let disk_queue_max = config.disk_queue_max;
+        let epoch = Instant::now();
+        let announcer = AnnouncerSetup {
+            trackers: trackers.targets,
+            epoch,
+            rng: os_rng()?,
+        };
+        let announcer = Announcer::new(announcer, &config);
         let none = Params::new();
         let torrent = Torrent::new(TorrentSetup {
             config,
@@ -135,7 +137,7 @@ impl RealPeer {
             padding: Vec::new(),
             peer_id: PeerId::random(&mut os_rng()?),
             port: at.port(),
-            tracked: tracker.is_some(),
+            tiers: trackers.tiers,
             picker: picker::by_name("rarest-first", &none).expect("the engine has it"),
             choker: choker::by_name("tit-for-tat", &none).expect("the engine has it"),
             rngs: Rngs {
@@ -151,10 +153,9 @@ impl RealPeer {
             storage: Told::new(disk, Rc::clone(&watch)),
             torrent,
             geometry: meta.geometry,
-            tracker,
-            announce_timeout,
+            announcer,
             disk_queue_max,
-            epoch: Instant::now(),
+            epoch,
             // The user below says when to leave: the disk must have finished before.
             seed_for: None,
             commands: told,

@@ -14,7 +14,7 @@ use super::signals::Signals;
 use crate::args::SeedArgs;
 use crate::failure::{Exit, Failure, print, tell};
 use crate::humane::{count, plain, size};
-use crate::torrent::read::{read, tracker};
+use crate::torrent::read::{Trackers, read};
 
 /// Runs the command.
 pub fn run(args: &SeedArgs) -> Result<Exit, Failure> {
@@ -30,15 +30,16 @@ async fn seed(args: &SeedArgs, meta: &Metainfo, mut disk: FileStorage) -> Result
     if !have.is_full() {
         return Err(bad_pieces(&args.data, meta, &have));
     }
-    let tracker = tracker(meta);
-    if tracker.is_none() {
+    let trackers = Trackers::of(meta);
+    trackers.tell_skipped();
+    if trackers.is_empty() {
         tell(
-            "note: the torrent names no tracker that Skep can ask (http://); nobody will be told of this seed\n",
+            "note: the torrent names no tracker that Skep can ask (http:// or udp://); nobody will be told of this seed\n",
         );
     }
     let peer = RealPeer::new(Joining {
         meta,
-        tracker,
+        trackers,
         disk,
         have,
         listen: args.listen,

@@ -46,14 +46,14 @@ pub fn bytes_of(geometry: Geometry, pieces: &BitSet) -> u64 {
 #[derive(Debug)]
 pub struct Watch {
     geometry: Geometry,
-    tracker: String,
+    trackers: Vec<String>,
     seen: RefCell<Seen>,
     changed: Notify,
 }
 
 impl Watch {
     /// Nothing seen yet; these pieces are here, and durable if they are all of them.
-    pub fn new(geometry: Geometry, tracker: String, have: &BitSet) -> Watch {
+    pub fn new(geometry: Geometry, trackers: Vec<String>, have: &BitSet) -> Watch {
         let seen = Seen {
             here: bytes_of(geometry, have),
             received: 0,
@@ -66,7 +66,7 @@ impl Watch {
         };
         Watch {
             geometry,
-            tracker,
+            trackers,
             seen: RefCell::new(seen),
             changed: Notify::new(),
         }
@@ -91,6 +91,13 @@ impl Watch {
     pub fn finished(&self) {
         self.seen.borrow_mut().durable = true;
         self.changed.notify_one();
+    }
+
+    /// What people call a tracker.
+    fn tracker(&self, number: u32) -> &str {
+        self.trackers
+            .get(number as usize)
+            .map_or("", String::as_str)
     }
 
     /// Hears an event.
@@ -121,17 +128,28 @@ impl Watch {
                 seen.notes
                     .push(format!("banned {peer}: it sent wrong blocks"));
             }
-            Event::Announced { peers, .. } if *peers > 0 => {
+            Event::Announced { peers, tracker, .. } if *peers > 0 => {
                 let told = count(u64::from(*peers), "peer");
-                seen.notes.push(format!("{} told of {told}", self.tracker));
+                let tracker = self.tracker(*tracker);
+                seen.notes.push(format!("{tracker} told of {told}"));
             }
-            Event::AnnounceFailed { what, why } => {
-                let (tracker, why) = (&self.tracker, plain(why));
+            Event::AnnounceFailed { what, why, tracker } => {
+                let (tracker, why) = (self.tracker(*tracker), plain(why));
                 let next = match what {
                     AnnounceEvent::Stopped => "",
+                    _ if self.trackers.len() > 1 => "; the next one is asked",
                     _ => "; it is tried again",
                 };
                 seen.notes.push(format!("{tracker}: {why}{next}"));
+            }
+            Event::TrackerWarned { tracker, text } => {
+                let (tracker, text) = (self.tracker(*tracker), plain(text));
+                seen.notes.push(format!("{tracker} warns: {text}"));
+            }
+            Event::AnnounceResent { tracker } => {
+                let tracker = self.tracker(*tracker);
+                let text = format!("{tracker} has not answered yet; it is asked again");
+                seen.notes.push(text);
             }
             Event::Completed => {
                 seen.completed = Some(at);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use skep_engine::metainfo::Metainfo;
 use skep_engine::metainfo::create::{CreateOptions, create_from_path};
-use skep_engine::tracker::http::announce_target;
+use skep_engine::tracker::target::tracker_target;
 
 use super::show::essentials;
 use crate::args::CreateArgs;
@@ -21,8 +21,8 @@ pub fn run(args: &CreateArgs) -> Result<Exit, Failure> {
     if !args.force && output.symlink_metadata().is_ok() {
         return Err(exists(output));
     }
-    if !args.announce.iter().any(|url| announce_target(url).is_ok()) {
-        tell("note: no tracker here is http://, the only kind that Skep itself can ask\n");
+    if !args.announce.iter().any(|url| tracker_target(url).is_ok()) {
+        tell("note: no tracker here is http:// or udp://, the kinds that Skep itself can ask\n");
     }
     let options = CreateOptions {
         piece_bytes: args.piece,

@@ -10,10 +10,10 @@ use std::path::Path;
 
 use skep_engine::metainfo::bencode::{self, INPUT_BYTES_MAX};
 use skep_engine::metainfo::{Metainfo, MetainfoError};
-use skep_engine::tracker::http::{HttpTarget, announce_target};
+use skep_engine::tracker::target::{TrackerTarget, tracker_target};
 
 use super::excerpt::excerpt;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, tell};
 use crate::humane::plain;
 
 /// Reads and parses a metainfo file.
@@ -41,11 +41,55 @@ pub fn read(path: &Path) -> Result<Metainfo, Failure> {
     })
 }
 
-/// The first tracker of a torrent that this client can ask.
-pub fn tracker(meta: &Metainfo) -> Option<(String, HttpTarget)> {
-    let urls = meta.announce.iter().flatten();
-    urls.filter_map(|url| Some((plain(url), announce_target(url).ok()?)))
-        .next()
+/// The trackers of a torrent that this client can ask, in the order of the metainfo file.
+#[derive(Debug, Default)]
+pub struct Trackers {
+    /// What people call them.
+    pub names: Vec<String>,
+    /// What the engine calls them.
+    pub targets: Vec<TrackerTarget>,
+    /// How many each tier has.
+    pub tiers: Vec<u32>,
+    /// The others: name, and why they are left out.
+    pub skipped: Vec<(String, String)>,
+}
+
+impl Trackers {
+    /// All trackers that a metainfo file names.
+    pub fn of(meta: &Metainfo) -> Trackers {
+        let mut trackers = Trackers::default();
+        for tier in &meta.announce {
+            let before = trackers.targets.len();
+            for url in tier {
+                match tracker_target(url) {
+                    Ok(target) => {
+                        trackers.names.push(plain(url));
+                        trackers.targets.push(target);
+                    }
+                    Err(why) => trackers.skipped.push((plain(url), why.to_string())),
+                }
+            }
+            let usable = trackers.targets.len() - before;
+            if usable > 0 {
+                trackers
+                    .tiers
+                    .push(u32::try_from(usable).unwrap_or(u32::MAX));
+            }
+        }
+        trackers
+    }
+
+    /// True when there is none that this client can ask.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// Tells the user which trackers are left out, and why.
+    pub fn tell_skipped(&self) {
+        for (name, why) in &self.skipped {
+            tell(&format!("note: {name} is skipped: {why}\n"));
+        }
+    }
 }
 
 /// The bytes that an error is about, as far as that is known.

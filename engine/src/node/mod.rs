@@ -1,5 +1,6 @@
 //! The async shell: one loop per host over the [`network::Network`] and storage seams.
 
+pub mod announcer;
 pub mod network;
 pub mod peer_host;
 pub mod real;

@@ -95,11 +95,17 @@ pub type Resolving = Pin<Box<dyn Future<Output = io::Result<SocketAddr>>>>;
 
 /// The network of one host. Real: `tokio::net` behind [`super::real`]. Simulated: outside this crate.
 pub trait Network {
-    /// Listens for connections and datagrams; port 0 takes any free one. Returns where.
+    /// Listens for connections and, where it can, datagrams; port 0 takes any free one. Returns where.
     ///
     /// # Errors
     /// When the address is taken or not this host's.
     fn listen(&mut self, at: SocketAddr) -> io::Result<SocketAddr>;
+
+    /// Whether datagrams arrive at an address that [`Network::listen`] returned. A real port may be
+    /// taken for datagrams though it is free for connections.
+    fn hears_datagrams(&self, _at: SocketAddr) -> bool {
+        true
+    }
 
     /// Opens a connection. The answer is [`NetEvent::Opened`] or [`NetEvent::Failed`].
     fn connect(&mut self, to: SocketAddr) -> ConnId;

@@ -1,5 +1,5 @@
 //! Owns the loop of one host with one peer: takes the next fact from the network, the disk, the
-//! tracker, the user or the clock, feeds the session, and carries out what it decides.
+//! trackers, the user or the clock, feeds the session, and carries out what it decides.
 //!
 //! Invariants: the session is drained after every fact; what it sends to one connection leaves in
 //! that order, small messages of one wake-up as one write; a block is never copied here.
@@ -22,13 +22,11 @@ use crate::session::event::Event;
 use crate::session::torrent::{Input, Output, StorageFailure, Torrent};
 use crate::storage::{Storage, StorageEvent};
 use crate::time::Now;
-use crate::tracker::announce::{AnnounceFailure, AnnounceReply, AnnounceRequest};
-use crate::tracker::http::HttpTarget;
+use crate::tracker::announce::{Answer, Question};
 use crate::wire::Decoder;
 
-use super::network::{CloseHow, NetEvent, Network, Resolving};
-use super::stream::StreamHub;
-use super::tracker_client;
+use super::announcer::{Announcer, Told};
+use super::network::{CloseHow, NetEvent, Network};
 
 /// What a user may tell a running peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,10 +48,8 @@ pub struct PeerHostSetup<N, S> {
     pub torrent: Torrent,
     /// The sizes of its torrent.
     pub geometry: Geometry,
-    /// The tracker, if there is one.
-    pub tracker: Option<HttpTarget>,
-    /// Time for a tracker to answer.
-    pub announce_timeout: Duration,
+    /// Its talk with the trackers, which it numbers as the session does.
+    pub announcer: Announcer,
     /// Bytes given to the disk at which no more is asked for; at twice as much nothing is read
     /// from the network.
     pub disk_queue_max: u64,
@@ -78,11 +74,8 @@ pub struct PeerHost<N, S> {
     unsent: Vec<ConnId>,
     dials: BTreeMap<SocketAddr, ConnId>,
     dial_addrs: BTreeMap<ConnId, SocketAddr>,
-    hub: StreamHub,
-    tracker: Option<HttpTarget>,
-    announce_timeout: Duration,
+    announcer: Announcer,
     disk_queue_max: u64,
-    announce: Option<Announce>,
     epoch: Instant,
     sleep: Option<(Now, Pin<Box<Sleep>>)>,
     seed_for: Option<Duration>,
@@ -100,18 +93,8 @@ struct Conn {
     out: BytesMut,
 }
 
-type Answer = Result<AnnounceReply, AnnounceFailure>;
-
-/// An announce under way.
-enum Announce {
-    Resolving(Resolving, Box<AnnounceRequest>),
-    Talking(Pin<Box<dyn Future<Output = Answer>>>),
-}
-
 /// Facts handled in one wake-up before other tasks get their turn.
 const FACTS_PER_WAKE: u32 = 512;
-/// Bytes of an HTTP answer that may wait unread.
-const HTTP_UNREAD_MAX: u64 = 64 * 1024;
 /// Hashes under way while content is checked before the start.
 const CHECKS_AHEAD: u32 = 16;
 
@@ -159,11 +142,8 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             unsent: Vec::new(),
             dials: BTreeMap::new(),
             dial_addrs: BTreeMap::new(),
-            hub: StreamHub::new(HTTP_UNREAD_MAX),
-            tracker: setup.tracker,
-            announce_timeout: setup.announce_timeout,
+            announcer: setup.announcer,
             disk_queue_max: setup.disk_queue_max.saturating_mul(2),
-            announce: None,
             epoch: setup.epoch,
             sleep: None,
             seed_for: setup.seed_for,
@@ -197,7 +177,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             }
         }
         self.flush_all();
-        self.hub.pump(&mut self.net, cx);
+        self.announcer.pump(&mut self.net, cx);
         if self.left {
             return Poll::Ready(());
         }
@@ -226,7 +206,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         if self.torrent.unwritten() < self.disk_queue_max
             && let Poll::Ready(event) = self.net.poll_event(cx)
         {
-            if let Some(event) = self.hub.on_event(event) {
+            if let Some(event) = self.announcer.on_event(&mut self.net, event) {
                 self.on_net(event);
             }
             return true;
@@ -262,29 +242,22 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
     }
 
     fn poll_announce(&mut self, cx: &mut Context<'_>) -> bool {
-        let answer = match &mut self.announce {
-            None => return false,
-            Some(Announce::Resolving(resolving, request)) => match resolving.as_mut().poll(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(Err(_)) => Err(AnnounceFailure::Unreachable),
-                Poll::Ready(Ok(addr)) => {
-                    let request = (**request).clone();
-                    let target = self.tracker.clone().expect("an announce has a target");
-                    let timeout = self.announce_timeout;
-                    let stream = self.hub.open(self.net.connect(addr));
-                    self.announce = Some(Announce::Talking(Box::pin(async move {
-                        tracker_client::announce(stream, &target, &request, timeout).await
-                    })));
-                    return true;
-                }
-            },
-            Some(Announce::Talking(talk)) => match talk.as_mut().poll(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(answer) => answer,
-            },
+        let Poll::Ready(told) = self.announcer.poll(&mut self.net, cx) else {
+            return false;
         };
-        self.announce = None;
-        self.feed(Input::Announced(answer));
+        match told {
+            Told::Resent { tracker } => {
+                let now = self.now();
+                (self.observer)(now, &Event::AnnounceResent { tracker });
+            }
+            Told::Result(result) => {
+                let reply = result.map(|answer| match answer {
+                    Answer::Announced(reply) => reply,
+                    Answer::Scraped(_) => unreachable!("a session announces, it does not scrape"),
+                });
+                self.feed(Input::Announced(reply));
+            }
+        }
         true
     }
 
@@ -358,7 +331,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                     self.feed(Input::Gone { conn });
                 }
             }
-            // Nothing here speaks UDP yet; a stray datagram changes nothing.
+            // The announcer took those that mean something.
             NetEvent::Datagram { .. } => {}
         }
     }
@@ -404,6 +377,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
     /// Feeds one fact and carries out what follows.
     fn feed(&mut self, input: Input) {
         let now = self.now();
+        if matches!(input, Input::Leave) {
+            // Who leaves does not wait for a tracker longer than for any answer.
+            self.announcer.hurry();
+        }
         self.torrent.handle(input, now);
         while let Some(output) = self.torrent.poll_output() {
             self.carry_out(output, now);
@@ -452,7 +429,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             Output::WriteBlock { range, data } => self.storage.write(range, data),
             Output::VerifyPiece { piece, digests } => self.storage.verify(piece, digests),
             Output::Finish => self.storage.finish(),
-            Output::Announce(request) => self.begin_announce(request),
+            Output::Announce { tracker, request } => {
+                let question = Question::Announce(Box::new(request));
+                self.announcer.ask(&mut self.net, tracker, question);
+            }
             Output::Emit(event) => {
                 if event == Event::Completed {
                     self.plan_departure();
@@ -461,15 +441,6 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             }
             Output::Left => self.left = true,
         }
-    }
-
-    fn begin_announce(&mut self, request: AnnounceRequest) {
-        let target = self
-            .tracker
-            .as_ref()
-            .expect("a session announces only when it is tracked");
-        let resolving = self.net.resolve(&target.host, target.port);
-        self.announce = Some(Announce::Resolving(resolving, Box::new(request)));
     }
 
     fn plan_departure(&mut self) {

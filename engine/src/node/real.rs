@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::net::{TcpSocket, TcpStream, UdpSocket, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, lookup_host};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -32,6 +32,9 @@ const ACCEPTED_MAX: usize = 64;
 
 /// Datagrams in the mailbox, at most, and in the queue of a socket; the others are lost.
 const DATAGRAMS_MAX: usize = 256;
+
+/// Ports that are tried when any will do, until one is free for connections and datagrams.
+const PORT_TRIES: u32 = 8;
 
 /// What the tasks report. It becomes a [`NetEvent`] when the loop takes it.
 #[derive(Debug)]
@@ -224,10 +227,12 @@ impl RealNetwork {
 
     /// The socket that reaches an address, and the address as that socket wants it.
     fn outlet(&self, to: SocketAddr) -> Option<(&Outlet, SocketAddr)> {
+        // From a loopback address nothing leaves the machine.
+        let reaches = |at: &SocketAddr| to.ip().is_loopback() || !at.ip().is_loopback();
         let same = self
             .outlets
             .iter()
-            .find(|outlet| outlet.at.is_ipv4() == to.is_ipv4());
+            .find(|outlet| outlet.at.is_ipv4() == to.is_ipv4() && reaches(&outlet.at));
         same.map(|outlet| (outlet, to)).or_else(|| {
             // A socket at `[::]` speaks IPv4 in these clothes.
             let SocketAddr::V4(v4) = to else { return None };
@@ -241,6 +246,21 @@ impl RealNetwork {
     }
 }
 
+/// A socket that connections can be made to.
+fn listener(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if at.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    // Elsewhere this would let others take the port over.
+    if cfg!(unix) {
+        socket.set_reuseaddr(true)?;
+    }
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
+}
+
 /// An IPv4 address that came through an IPv6 socket as what it is.
 fn canonical(at: SocketAddr) -> SocketAddr {
     SocketAddr::new(at.ip().to_canonical(), at.port())
@@ -248,26 +268,26 @@ fn canonical(at: SocketAddr) -> SocketAddr {
 
 impl Network for RealNetwork {
     fn listen(&mut self, at: SocketAddr) -> io::Result<SocketAddr> {
-        let socket = if at.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
-        // Elsewhere this would let others take the port over.
-        if cfg!(unix) {
-            socket.set_reuseaddr(true)?;
+        let mut tries = if at.port() == 0 { PORT_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            let listener = listener(at)?;
+            let at = listener.local_addr()?;
+            // Another program may have the port for datagrams. Of free ports one is taken that is free
+            // for both; connections at a given port work without datagrams, and `hears_datagrams`
+            // tells who needs them.
+            if self.open_datagrams(at).is_err() && tries > 0 {
+                continue;
+            }
+            let places = Arc::clone(&self.accepted);
+            let accept = sockets::accept(listener, places, self.post.clone());
+            self.tasks.spawn("accepting connections", accept);
+            return Ok(at);
         }
-        socket.bind(at)?;
-        let listener = socket.listen(BACKLOG)?;
-        let at = listener.local_addr()?;
-        let places = Arc::clone(&self.accepted);
-        self.tasks.spawn(
-            "accepting connections",
-            sockets::accept(listener, places, self.post.clone()),
-        );
-        // Another program may have the port for datagrams; connections work without them.
-        let _ = self.open_datagrams(at);
-        Ok(at)
+    }
+
+    fn hears_datagrams(&self, at: SocketAddr) -> bool {
+        self.outlets.iter().any(|outlet| outlet.at == at)
     }
 
     fn connect(&mut self, to: SocketAddr) -> ConnId {
@@ -330,271 +350,4 @@ impl Network for RealNetwork {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::{Future, poll_fn};
-    use std::time::Duration;
-
-    use tokio::task::LocalSet;
-    use tokio::time::timeout;
-
-    use super::*;
-
-    const MIB: usize = 1024 * 1024;
-
-    fn any_port() -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
-    }
-
-    async fn local(test: impl Future<Output = ()>) {
-        let guarded = timeout(Duration::from_secs(60), test);
-        LocalSet::new().run_until(guarded).await.expect("in time");
-    }
-
-    async fn next(net: &mut RealNetwork) -> NetEvent {
-        poll_fn(|cx| net.poll_event(cx)).await
-    }
-
-    /// What happens next, if anything does soon.
-    async fn soon(net: &mut RealNetwork) -> Option<NetEvent> {
-        timeout(Duration::from_millis(200), next(net)).await.ok()
-    }
-
-    /// Two networks with one connection, and its name on either side.
-    async fn pair() -> (RealNetwork, ConnId, RealNetwork, ConnId) {
-        let (mut a, mut b) = (RealNetwork::new(), RealNetwork::new());
-        let at = b.listen(any_port()).expect("listening");
-        let here = a.connect(at);
-        let NetEvent::Opened {
-            conn,
-            inbound: false,
-            from,
-        } = next(&mut a).await
-        else {
-            panic!("opened")
-        };
-        assert_eq!((conn, from), (here, at));
-        let NetEvent::Opened {
-            conn: there,
-            inbound: true,
-            ..
-        } = next(&mut b).await
-        else {
-            panic!("opened")
-        };
-        (a, here, b, there)
-    }
-
-    /// Bytes whose order matters.
-    fn pattern(bytes: usize) -> Bytes {
-        (0..bytes)
-            .map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[3])
-            .collect()
-    }
-
-    /// Sends all of `data` with at most 64 KiB queued while receiving as much; returns what came.
-    async fn exchange(
-        mut net: RealNetwork,
-        conn: ConnId,
-        mut data: Bytes,
-    ) -> (RealNetwork, Vec<u8>) {
-        let (mut got, whole) = (Vec::new(), data.len());
-        let mut queued = 0;
-        while !data.is_empty() || got.len() < whole || queued > 0 {
-            if queued < 64 * 1024 && !data.is_empty() {
-                let block = data.split_to(data.len().min(10_000));
-                queued += block.len() as u64;
-                net.send(conn, block);
-                continue;
-            }
-            match next(&mut net).await {
-                NetEvent::Data { data, .. } => got.extend_from_slice(&data),
-                NetEvent::Room { queued: left, .. } => queued = left,
-                other => panic!("{other:?}"),
-            }
-        }
-        (net, got)
-    }
-
-    #[tokio::test]
-    async fn eight_mib_cross_in_both_directions() {
-        local(async {
-            let (a, here, b, there) = pair().await;
-            let data = pattern(8 * MIB);
-            let ((_a, to_a), (_b, to_b)) = futures_util::future::join(
-                exchange(a, here, data.clone()),
-                exchange(b, there, data.clone()),
-            )
-            .await;
-            assert!(to_a == data && to_b == data);
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_slow_reader_stops_the_sender_and_loses_nothing() {
-        local(async {
-            let (mut a, here, mut b, there) = pair().await;
-            let block = pattern(MIB);
-            (0..64).for_each(|_| a.send(here, block.clone()));
-            let mut queued = u64::MAX;
-            while let Some(NetEvent::Room { queued: left, .. }) = soon(&mut a).await {
-                queued = left;
-            }
-            assert!(
-                queued > 0,
-                "64 MiB do not fit between two ends of which one does not read"
-            );
-            let unread = b.link(there).expect("stands").unread();
-            assert!(
-                unread <= connection::UNREAD_MAX + connection::READ_BYTES_MAX,
-                "{unread}"
-            );
-            a.close(here, CloseHow::Finish);
-            let mut got = 0;
-            loop {
-                match next(&mut b).await {
-                    NetEvent::Data { data, .. } => {
-                        for (at, portion) in data.chunks(1).enumerate() {
-                            assert_eq!(portion[0], block[(got + at) % MIB]);
-                        }
-                        got += data.len();
-                    }
-                    NetEvent::Closed {
-                        how: Closed::ByPeer,
-                        ..
-                    } => break,
-                    other => panic!("{other:?}"),
-                }
-            }
-            assert_eq!(got, 64 * MIB);
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn finishing_delivers_everything_even_with_bytes_unread() {
-        local(async {
-            let (mut a, here, mut b, there) = pair().await;
-            b.send(there, pattern(100_000));
-            let data = pattern(3 * MIB);
-            a.send(here, data.clone());
-            a.close(here, CloseHow::Finish);
-            a.send(here, Bytes::from_static(b"too late"));
-            let mut got = Vec::new();
-            loop {
-                match next(&mut b).await {
-                    NetEvent::Data { data, .. } => got.extend_from_slice(&data),
-                    NetEvent::Room { .. } => {}
-                    NetEvent::Closed { conn, how } => {
-                        assert_eq!((conn, how), (there, Closed::ByPeer));
-                        break;
-                    }
-                    other => panic!("{other:?}"),
-                }
-            }
-            assert_eq!(got, data);
-            assert!(soon(&mut a).await.is_none(), "nothing follows a close");
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_reset_is_heard_and_the_place_is_used_again() {
-        local(async {
-            let (mut a, here, mut b, there) = pair().await;
-            a.close(here, CloseHow::Reset);
-            let closed = next(&mut b).await;
-            assert!(
-                matches!(closed, NetEvent::Closed { conn, how: Closed::Reset } if conn == there),
-                "{closed:?}"
-            );
-            b.send(there, Bytes::from_static(b"nobody"));
-            b.close(there, CloseHow::Reset);
-            let again = a.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-            assert_eq!(
-                again,
-                ConnId {
-                    slot: here.slot,
-                    generation: here.generation + 1
-                }
-            );
-            assert!(soon(&mut b).await.is_none());
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_dial_that_nobody_answers_fails_or_can_be_given_up() {
-        local(async {
-            let mut net = RealNetwork::new();
-            let closed = std::net::TcpListener::bind(any_port()).and_then(|socket| socket.local_addr());
-            let closed = closed.expect("a port that is free again");
-            let conn = net.connect(closed);
-            let failed = next(&mut net).await;
-            assert!(
-                matches!(failed, NetEvent::Failed { conn: c, why: ConnectError::Refused } if c == conn),
-                "{failed:?}"
-            );
-            let given_up = net.connect(closed);
-            net.close(given_up, CloseHow::Finish);
-            assert!(soon(&mut net).await.is_none());
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn ipv6_through_a_socket_for_both_families() {
-        local(async {
-            let (mut a, mut b) = (RealNetwork::new(), RealNetwork::new());
-            // Not every machine that builds this has IPv6.
-            let Ok(at) = b.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))) else {
-                return;
-            };
-            for ip in [
-                IpAddr::from(Ipv6Addr::LOCALHOST),
-                Ipv4Addr::LOCALHOST.into(),
-            ] {
-                let to = SocketAddr::new(ip, at.port());
-                a.connect(to);
-                let opened = next(&mut b).await;
-                assert!(
-                    matches!(opened, NetEvent::Opened { from, .. } if from.ip() == ip),
-                    "{opened:?}"
-                );
-                assert!(matches!(next(&mut a).await, NetEvent::Opened { .. }));
-            }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn datagrams_go_to_the_listening_port_and_back() {
-        local(async {
-            let (mut a, mut b) = (RealNetwork::new(), RealNetwork::new());
-            let at = b.listen(any_port()).expect("listening");
-            // `a` does not listen: it gets a socket when it needs one.
-            a.send_to(at, Bytes::from_static(b"ping"));
-            let NetEvent::Datagram { from, data } = next(&mut b).await else { panic!("datagram") };
-            assert_eq!(data, "ping");
-            b.send_to(SocketAddr::new(at.ip(), from.port()), Bytes::from_static(b"pong"));
-            let answer = next(&mut a).await;
-            assert!(matches!(&answer, NetEvent::Datagram { from, data } if *from == at && data == "pong"), "{answer:?}");
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn names_and_literals_are_resolved() {
-        local(async {
-            let mut net = RealNetwork::new();
-            let found = net
-                .resolve("localhost", 80)
-                .await
-                .expect("every machine knows itself");
-            assert!(found.ip().is_loopback() && found.port() == 80);
-            let literal = net.resolve("[::1]", 6881).await.expect("a literal");
-            assert_eq!(literal, SocketAddr::from((Ipv6Addr::LOCALHOST, 6881)));
-        })
-        .await;
-    }
-}
+mod tests;

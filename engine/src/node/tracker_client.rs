@@ -2,9 +2,9 @@
 //!
 //! Invariant: nothing outlives the call and nothing is spawned: hyper's connection is polled by
 //! the same future as the exchange on it, and both end with it. The tracker's answer is bounded before it is
-//! held in memory, and so is the time for it. Redirects are not followed.
+//! held in memory, and so is the time for it. A redirect is told, not followed: that takes another
+//! connection.
 
-use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, USER_AGENT};
+use hyper::header::{CONNECTION, HOST, LOCATION, USER_AGENT};
 use hyper::{Request, StatusCode};
 
 use super::stream::ConnStream;
-use crate::ids::InfoHash;
-use crate::tracker::announce::{AnnounceFailure, AnnounceReply, AnnounceRequest, ScrapeCounts};
+use crate::tracker::announce::{AnnounceFailure, Answer, Question};
 use crate::tracker::http::{
-    HttpTarget, REPLY_BYTES_MAX, announce_query, parse_reply, parse_scrape_reply, scrape_query,
+    HttpTarget, REPLY_BYTES_MAX, announce_query, parse_reply, parse_scrape_reply, redirect_target,
+    scrape_query,
 };
 
 /// What a hub with streams for these calls must let one connection hold unread: a whole answer,
@@ -30,53 +30,66 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// What the client calls itself.
 const AGENT: &str = concat!("skep/", env!("CARGO_PKG_VERSION"));
 
-/// Announces over `stream`, a connection to `target` that stands or is being opened. `limit`
-/// covers everything from now to the whole answer.
+/// What came of a question.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// The answer.
+    Answer(Answer),
+    /// The tracker is elsewhere: ask there, with [`ask`] told so.
+    Moved(HttpTarget),
+}
+
+/// Asks over `stream`, a connection to `target` that stands or is being opened. `moved`: the target came
+/// from [`Heard::Moved`] and holds the question already. `limit` covers everything from now to the
+/// whole answer. The target of a scrape is made of a [`crate::tracker::http::scrape_url`]; its answer
+/// may name other torrents than those asked for.
 ///
 /// # Errors
 /// See [`AnnounceFailure`].
-pub async fn announce(
+pub async fn ask(
     stream: ConnStream,
     target: &HttpTarget,
-    request: &AnnounceRequest,
+    question: &Question,
+    moved: bool,
     limit: Duration,
-) -> Result<AnnounceReply, AnnounceFailure> {
-    let query = announce_query(request, request.compact);
-    parse_reply(&get(stream, target, &query, limit).await?)
+) -> Result<Heard, AnnounceFailure> {
+    let query = match question {
+        Question::Announce(request) => announce_query(request, request.compact),
+        Question::Scrape(torrents) => scrape_query(torrents),
+    };
+    let path = if moved {
+        target.path_and_query.clone()
+    } else {
+        target.with_query(&query)
+    };
+    let exchange = exchange(stream, target, &path);
+    let page = match tokio::time::timeout(limit, exchange).await {
+        Ok(page) => page?,
+        Err(_) => return Err(AnnounceFailure::TimedOut),
+    };
+    match page {
+        Page::Moved(status, location) => redirect_target(target, &location, &query)
+            .map(Heard::Moved)
+            .map_err(|_| AnnounceFailure::Status(status.as_u16())),
+        Page::Whole(body) => Ok(Heard::Answer(match question {
+            Question::Announce(_) => Answer::Announced(parse_reply(&body)?),
+            Question::Scrape(_) => Answer::Scraped(parse_scrape_reply(&body)?),
+        })),
+    }
 }
 
-/// Asks for the counts of `torrents`; `target` is made of a [`crate::tracker::http::scrape_url`].
-/// The answer may name other torrents than those.
-///
-/// # Errors
-/// See [`AnnounceFailure`].
-pub async fn scrape(
-    stream: ConnStream,
-    target: &HttpTarget,
-    torrents: &[InfoHash],
-    limit: Duration,
-) -> Result<BTreeMap<InfoHash, ScrapeCounts>, AnnounceFailure> {
-    let query = scrape_query(torrents);
-    parse_scrape_reply(&get(stream, target, &query, limit).await?)
-}
-
-async fn get(
-    stream: ConnStream,
-    target: &HttpTarget,
-    query: &str,
-    limit: Duration,
-) -> Result<Bytes, AnnounceFailure> {
-    let exchange = exchange(stream, target, query);
-    let in_time = tokio::time::timeout(limit, exchange).await;
-    in_time.unwrap_or(Err(AnnounceFailure::TimedOut))
+/// What a server answers.
+enum Page {
+    Whole(Bytes),
+    Moved(StatusCode, String),
 }
 
 async fn exchange(
     stream: ConnStream,
     target: &HttpTarget,
-    query: &str,
-) -> Result<Bytes, AnnounceFailure> {
-    let request = Request::get(target.with_query(query))
+    path: &str,
+) -> Result<Page, AnnounceFailure> {
+    let request = Request::get(path)
         .header(HOST, target.authority())
         .header(USER_AGENT, AGENT)
         .header(CONNECTION, "close")
@@ -90,8 +103,14 @@ async fn exchange(
             .send_request(request)
             .await
             .map_err(|e| failure(&e))?;
-        if response.status() != StatusCode::OK {
-            return Err(AnnounceFailure::Status(response.status().as_u16()));
+        let status = response.status();
+        if status != StatusCode::OK {
+            let location = response.headers().get(LOCATION);
+            let location = location.and_then(|to| to.to_str().ok());
+            return match location.filter(|_| status.is_redirection()) {
+                Some(to) => Ok(Page::Moved(status, to.to_owned())),
+                None => Err(AnnounceFailure::Status(status.as_u16())),
+            };
         }
         let body = Limited::new(response.into_body(), REPLY_BYTES_MAX);
         let whole = body.collect().await.map_err(|e| {
@@ -102,7 +121,7 @@ async fn exchange(
                     .map_or(AnnounceFailure::Unreachable, failure)
             }
         })?;
-        Ok(whole.to_bytes())
+        Ok(Page::Whole(whole.to_bytes()))
     };
     let (mut answer, mut conn) = (pin!(answer), pin!(conn));
     let mut conn_ended = false;
@@ -126,15 +145,28 @@ fn failure(error: &hyper::Error) -> AnnounceFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ConnId, PeerId};
+    use crate::ids::{ConnId, InfoHash, PeerId};
     use crate::node::network::{CloseHow, NetEvent, Network};
     use crate::node::stream::StreamHub;
     use crate::node::stream::fake::{addr, drive, pair};
-    use crate::tracker::announce::AnnounceEvent;
+    use crate::tracker::announce::{AnnounceEvent, AnnounceReply, AnnounceRequest};
     use crate::tracker::http::announce_target;
     use std::task::Poll;
 
     const LIMIT: Duration = Duration::from_secs(15);
+
+    async fn announce(
+        stream: ConnStream,
+        target: &HttpTarget,
+        request: &AnnounceRequest,
+        limit: Duration,
+    ) -> Result<AnnounceReply, AnnounceFailure> {
+        let question = Question::Announce(Box::new(request.clone()));
+        match ask(stream, target, &question, false, limit).await? {
+            Heard::Answer(Answer::Announced(reply)) => Ok(reply),
+            other => panic!("{other:?}"),
+        }
+    }
 
     fn request() -> AnnounceRequest {
         AnnounceRequest {
@@ -223,7 +255,8 @@ mod tests {
             reason: "no".to_owned(),
             retry: crate::tracker::announce::Retry::Never,
         };
-        let moved = b"HTTP/1.1 302 Found\r\nLocation: http://x/\r\nContent-Length: 0\r\n\r\n";
+        let moved = b"HTTP/1.1 302 Found\r\nLocation: https://x/\r\nContent-Length: 0\r\n\r\n";
+        let broken = b"HTTP/1.1 503 Busy\r\nLocation: http://x/\r\nContent-Length: 0\r\n\r\n";
         let huge = vec![b'x'; REPLY_BYTES_MAX + 1];
         let mut endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
         endless.extend_from_slice(&huge);
@@ -244,10 +277,16 @@ mod tests {
                 refused,
             ),
             (
-                "redirect",
+                "redirect to where we cannot go",
                 moved.to_vec(),
                 None,
                 AnnounceFailure::Status(302),
+            ),
+            (
+                "status",
+                broken.to_vec(),
+                None,
+                AnnounceFailure::Status(503),
             ),
             (
                 "web page",

@@ -1,9 +1,10 @@
-//! Owns the loop of a tracker host: HTTP/1.1 by hyper over a [`Network`], answers from
+//! Owns the loop of a tracker host: HTTP/1.1 by hyper and UDP over a [`Network`], answers from
 //! [`Swarms`], everything decided told to an observer.
 //!
 //! Invariant: bounded in every direction: at most [`CONNECTIONS_MAX`] connections, each with a
-//! bounded head and a bounded time without a whole request. hyper has no timer and writes no date:
-//! both would read the system's clock.
+//! bounded head and a bounded time without a whole request; nothing is kept of who sends datagrams,
+//! and who cannot receive at its address gets nothing. hyper has no timer and writes no date: both
+//! would read the system's clock.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -31,11 +32,13 @@ use super::spawn::Tasks;
 use super::stream::{ConnStream, StreamHub};
 use crate::ids::{InfoHash, PeerId};
 use crate::time::Now;
-use crate::tracker::announce::{AnnounceEvent, Retry};
+use crate::tracker::announce::{AnnounceEvent, AnnounceReply, AnnounceRequest};
 use crate::tracker::http::{
     no_peer_id, parse_announce, parse_scrape_query, write_failure, write_reply, write_scrape,
 };
-use crate::tracker::swarm::{SwarmConfig, Swarms};
+use crate::tracker::swarm::{Families, Refusal, SwarmConfig, Swarms};
+use crate::tracker::udp::packet::{self, Reply};
+use crate::tracker::udp::server::{Admitted, ConnectionIds, Silence, admit};
 
 /// Connections served at once; further ones are reset.
 pub const CONNECTIONS_MAX: usize = 4096;
@@ -46,13 +49,45 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes a connection may have sent ahead of being read.
 const UNREAD_MAX: u64 = 64 * 1024;
 
+/// Datagrams answered in one wake-up before connections get their turn.
+const DATAGRAMS_PER_WAKE: u32 = 256;
+
+/// What a request came over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Protocol {
+    /// BEP 3.
+    Http,
+    /// BEP 15.
+    Udp,
+}
+
+/// What a tracker speaks; at the same port number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Protocols {
+    /// BEP 3.
+    pub http: bool,
+    /// BEP 15.
+    pub udp: bool,
+}
+
+impl Default for Protocols {
+    fn default() -> Protocols {
+        Protocols {
+            http: true,
+            udp: true,
+        }
+    }
+}
+
 /// What a tracker did.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum TrackerEvent {
     /// It answered an announce.
     Announced {
-        /// The other end of the connection, not where the peer listens.
+        /// Where it came from, not where the peer listens.
         from: SocketAddr,
+        /// What it came over.
+        via: Protocol,
         /// The torrent.
         info_hash: InfoHash,
         /// Who announced.
@@ -69,17 +104,30 @@ pub enum TrackerEvent {
         leechers: u32,
     },
     /// It answered a scrape.
-    Scraped,
+    Scraped {
+        /// What it came over.
+        via: Protocol,
+    },
     /// It refused a request.
     Refused {
         /// What the other end was told.
         reason: &'static str,
+        /// What it came over.
+        via: Protocol,
+    },
+    /// It met a datagram with silence.
+    Ignored {
+        /// Where it claims to come from.
+        from: SocketAddr,
+        /// Why.
+        why: Silence,
     },
 }
 
 /// The state behind all connections.
 struct Desk {
     swarms: Swarms,
+    ids: ConnectionIds,
     rng: ChaCha8Rng,
     epoch: Instant,
     observer: Box<dyn FnMut(Now, TrackerEvent)>,
@@ -91,6 +139,7 @@ pub struct TrackerHost<N: Network> {
     hub: StreamHub,
     tasks: Tasks,
     local: SocketAddr,
+    protocols: Protocols,
     desk: Rc<RefCell<Desk>>,
 }
 
@@ -105,20 +154,29 @@ impl<N: Network> fmt::Debug for TrackerHost<N> {
 
 impl<N: Network> TrackerHost<N> {
     /// A tracker that listens at `listen` (port 0: any) and knows nobody. Its time counts from
-    /// `epoch`; `observer` hears of every answer; `rng` chooses the peers that are told.
+    /// `epoch`; `observer` hears of every answer; `rng` chooses the peers that are told, and from
+    /// another stream of it comes the key of UDP connection ids.
     ///
     /// # Errors
-    /// When the network cannot listen there.
+    /// When the network cannot listen there, for datagrams too if UDP is wanted.
     pub fn new(
         mut net: N,
         listen: SocketAddr,
         config: SwarmConfig,
+        protocols: Protocols,
         rng: ChaCha8Rng,
         epoch: Instant,
         observer: impl FnMut(Now, TrackerEvent) + 'static,
     ) -> io::Result<TrackerHost<N>> {
         let local = net.listen(listen)?;
+        if protocols.udp && !net.hears_datagrams(local) {
+            let text = "another program has this port for UDP";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+        }
+        let mut key_rng = rng.clone();
+        key_rng.set_stream(key_rng.get_stream() ^ 1);
         let desk = Desk {
+            ids: ConnectionIds::new(config.connection_valid, &mut key_rng),
             swarms: Swarms::new(config),
             rng,
             epoch,
@@ -129,6 +187,7 @@ impl<N: Network> TrackerHost<N> {
             hub: StreamHub::new(UNREAD_MAX),
             tasks: Tasks::new(),
             local,
+            protocols,
             desk: Rc::new(RefCell::new(desk)),
         })
     }
@@ -149,15 +208,30 @@ impl<N: Network> TrackerHost<N> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Infallible> {
+        let mut datagrams = 0;
         while let Poll::Ready(event) = self.net.poll_event(cx) {
-            if let Some(NetEvent::Opened { conn, from, .. }) = self.hub.on_event(event) {
-                if self.tasks.len() >= CONNECTIONS_MAX {
-                    self.net.close(conn, CloseHow::Reset);
-                    continue;
+            match self.hub.on_event(event) {
+                Some(NetEvent::Opened { conn, from, .. }) => {
+                    if !self.protocols.http || self.tasks.len() >= CONNECTIONS_MAX {
+                        self.net.close(conn, CloseHow::Reset);
+                        continue;
+                    }
+                    let stream = self.hub.accept(conn);
+                    let served = serve(stream, from, Rc::clone(&self.desk));
+                    self.tasks.spawn("tracker connection", served);
                 }
-                let stream = self.hub.accept(conn);
-                let served = serve(stream, from, Rc::clone(&self.desk));
-                self.tasks.spawn("tracker connection", served);
+                Some(NetEvent::Datagram { from, data }) if self.protocols.udp => {
+                    let reply = self.desk.borrow_mut().datagram(from, &data);
+                    if let Some(reply) = reply {
+                        self.net.send_to(from, reply);
+                    }
+                    datagrams += 1;
+                    if datagrams == DATAGRAMS_PER_WAKE {
+                        cx.waker().wake_by_ref();
+                        break;
+                    }
+                }
+                _ => {}
             }
         }
         self.tasks.poll_panics(cx);
@@ -192,8 +266,7 @@ async fn serve(stream: ConnStream, from: SocketAddr, desk: Rc<RefCell<Desk>>) {
 
 impl Desk {
     fn answer(&mut self, request: &Request<Incoming>, from: SocketAddr) -> Response<Full<Bytes>> {
-        let since = Instant::now().saturating_duration_since(self.epoch);
-        let now = Now::START.after(since);
+        let now = self.now();
         let query = request.uri().query().unwrap_or_default();
         let path = request.uri().path();
         if !matches!(path, "/announce" | "/scrape") {
@@ -207,9 +280,9 @@ impl Desk {
         } else {
             self.scrape(query, now)
         };
-        let body = body.unwrap_or_else(|reason| {
-            (self.observer)(now, TrackerEvent::Refused { reason });
-            write_failure(reason, Retry::Unsaid)
+        let body = body.unwrap_or_else(|Refusal { reason, retry }| {
+            self.refused(reason, Protocol::Http, now);
+            write_failure(reason, retry)
         });
         page(StatusCode::OK, body)
     }
@@ -220,22 +293,34 @@ impl Desk {
         reason: &'static str,
         now: Now,
     ) -> Response<Full<Bytes>> {
-        (self.observer)(now, TrackerEvent::Refused { reason });
+        self.refused(reason, Protocol::Http, now);
         page(status, reason.into())
     }
 
-    fn announce(
-        &mut self,
-        query: &str,
-        from: SocketAddr,
-        now: Now,
-    ) -> Result<Vec<u8>, &'static str> {
+    fn announce(&mut self, query: &str, from: SocketAddr, now: Now) -> Result<Vec<u8>, Refusal> {
         let request = parse_announce(query)?;
+        let reply = self.take_note(&request, from, Protocol::Http, now)?;
+        Ok(write_reply(&reply, request.compact, no_peer_id(query)))
+    }
+
+    fn take_note(
+        &mut self,
+        request: &AnnounceRequest,
+        from: SocketAddr,
+        via: Protocol,
+        now: Now,
+    ) -> Result<AnnounceReply, Refusal> {
+        let families = match via {
+            Protocol::Http => Families::Both,
+            Protocol::Udp => Families::Askers,
+        };
+        let rng = &mut self.rng;
         let reply = self
             .swarms
-            .announce(&request, from.ip(), now, &mut self.rng)?;
+            .announce(request, from.ip(), families, now, rng)?;
         let event = TrackerEvent::Announced {
             from,
+            via,
             info_hash: request.info_hash,
             peer_id: request.peer_id,
             event: request.event,
@@ -245,18 +330,61 @@ impl Desk {
             leechers: reply.incomplete.unwrap_or(0),
         };
         (self.observer)(now, event);
-        Ok(write_reply(&reply, request.compact, no_peer_id(query)))
+        Ok(reply)
     }
 
-    fn scrape(&mut self, query: &str, now: Now) -> Result<Vec<u8>, &'static str> {
+    fn scrape(&mut self, query: &str, now: Now) -> Result<Vec<u8>, Refusal> {
         let torrents = parse_scrape_query(query)?;
         self.swarms.expire(now);
         let told = torrents
             .into_iter()
             .filter_map(|t| Some((t, self.swarms.scrape(t)?)));
         let body = write_scrape(&told.collect());
-        (self.observer)(now, TrackerEvent::Scraped);
+        let via = Protocol::Http;
+        (self.observer)(now, TrackerEvent::Scraped { via });
         Ok(body)
+    }
+
+    /// The answer to a datagram, if it gets one.
+    fn datagram(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<Bytes> {
+        let now = self.now();
+        let via = Protocol::Udp;
+        let reply = match admit(&self.ids, from.ip(), datagram, now) {
+            Err(why) => {
+                (self.observer)(now, TrackerEvent::Ignored { from, why });
+                return None;
+            }
+            Ok(Admitted::Connect(reply)) => return Some(reply.into()),
+            Ok(Admitted::Announce { txid, announce }) => {
+                match self.take_note(&announce, from, via, now) {
+                    Ok(reply) => Reply::Announce { txid, reply },
+                    Err(Refusal { reason, .. }) => {
+                        self.refused(reason, via, now);
+                        let message = reason.to_owned();
+                        Reply::Error { txid, message }
+                    }
+                }
+            }
+            Ok(Admitted::Scrape { txid, torrents }) => {
+                self.swarms.expire(now);
+                let told = torrents
+                    .into_iter()
+                    .map(|t| self.swarms.scrape(t).unwrap_or_default());
+                let counts = told.collect();
+                (self.observer)(now, TrackerEvent::Scraped { via });
+                Reply::Scrape { txid, counts }
+            }
+        };
+        Some(packet::write_reply(&reply, from.is_ipv6()).into())
+    }
+
+    fn refused(&mut self, reason: &'static str, via: Protocol, now: Now) {
+        (self.observer)(now, TrackerEvent::Refused { reason, via });
+    }
+
+    fn now(&self) -> Now {
+        let since = Instant::now().saturating_duration_since(self.epoch);
+        Now::START.after(since)
     }
 }
 
@@ -272,254 +400,4 @@ fn page(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::ConnId;
-    use crate::node::stream::fake::{FakeNet, addr, drive, pair};
-    use crate::node::tracker_client;
-    use crate::tracker::announce::{AnnounceFailure, AnnounceReply, AnnounceRequest, ScrapeCounts};
-    use crate::tracker::http::{announce_target, scrape_url};
-    use rand::SeedableRng;
-    use tokio::task::LocalSet;
-
-    const URL: &str = "http://10.0.0.2/announce";
-    const T: InfoHash = InfoHash([0xfe; 20]);
-    type Log = Rc<RefCell<Vec<(Now, TrackerEvent)>>>;
-
-    /// A client's host that talks to a tracker.
-    struct Client {
-        net: FakeNet,
-        hub: StreamHub,
-        log: Log,
-        _tracker: Tasks,
-    }
-
-    impl Client {
-        fn new() -> Client {
-            let (net, server) = pair();
-            let log = Log::default();
-            let seen = Rc::clone(&log);
-            let host = TrackerHost::new(
-                server,
-                addr(1, 80),
-                SwarmConfig::default(),
-                ChaCha8Rng::seed_from_u64(1),
-                Instant::now(),
-                move |at, event| seen.borrow_mut().push((at, event)),
-            );
-            let host = host.unwrap();
-            assert_eq!(host.local_addr(), addr(1, 80));
-            let mut tasks = Tasks::new();
-            tasks.spawn("tracker", async move {
-                host.run().await;
-            });
-            Client {
-                net,
-                hub: StreamHub::new(tracker_client::UNREAD_MAX),
-                log,
-                _tracker: tasks,
-            }
-        }
-
-        async fn announces(
-            &mut self,
-            peer: u8,
-            event: AnnounceEvent,
-            left: u64,
-        ) -> Result<AnnounceReply, AnnounceFailure> {
-            tokio::task::yield_now().await;
-            let target = announce_target(URL).unwrap();
-            let stream = self.hub.open(self.net.connect(addr(1, 80)));
-            let request = AnnounceRequest {
-                info_hash: T,
-                peer_id: PeerId([peer; 20]),
-                port: u16::from(peer),
-                uploaded: 0,
-                downloaded: 0,
-                left,
-                event,
-                wanted: 50,
-                key: 0,
-                tracker_id: None,
-                compact: false,
-            };
-            let limit = Duration::from_secs(15);
-            let work = tracker_client::announce(stream, &target, &request, limit);
-            drive(&mut self.net, &mut self.hub, work).await
-        }
-
-        fn dials(&mut self) -> ConnId {
-            self.net.connect(addr(1, 80))
-        }
-
-        /// Sends bytes as they are; returns what comes back until the end, or silence.
-        async fn says(&mut self, conn: ConnId, data: Vec<u8>) -> (String, bool) {
-            self.net.send(conn, Bytes::from(data));
-            let mut got = Vec::new();
-            let listen = poll_fn(|cx| {
-                while let Poll::Ready(event) = self.net.poll_event(cx) {
-                    match event {
-                        NetEvent::Data { data, .. } => got.extend_from_slice(&data),
-                        NetEvent::Closed { conn: closed, .. } if closed == conn => {
-                            return Poll::Ready(());
-                        }
-                        _ => {}
-                    }
-                }
-                Poll::Pending
-            });
-            let patience = Duration::from_secs(1);
-            let closed = tokio::time::timeout(patience, listen).await.is_ok();
-            (String::from_utf8_lossy(&got).into_owned(), closed)
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn peers_announce_and_learn_of_each_other() {
-        LocalSet::new()
-            .run_until(async {
-                let mut c = Client::new();
-                let first = c.announces(1, AnnounceEvent::Started, 9).await.unwrap();
-                assert_eq!(first.peers, []);
-                assert_eq!(first.interval, Some(Duration::from_secs(1800)));
-                tokio::time::advance(Duration::from_secs(5)).await;
-                let second = c.announces(2, AnnounceEvent::Started, 0).await.unwrap();
-                assert_eq!(second.peers.len(), 1);
-                assert_eq!(second.peers[0].addr, addr(0, 1));
-                assert_eq!(second.peers[0].id, Some(PeerId([1; 20])));
-                assert_eq!((second.complete, second.incomplete), (Some(1), Some(1)));
-                let log = c.log.borrow();
-                let expected = TrackerEvent::Announced {
-                    from: addr(0, 50_002),
-                    info_hash: T,
-                    peer_id: PeerId([2; 20]),
-                    event: AnnounceEvent::Started,
-                    left: 0,
-                    given: 1,
-                    seeds: 1,
-                    leechers: 1,
-                };
-                assert_eq!(log[1], (Now(5_000_000_000), expected));
-            })
-            .await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_scrape_tells_counts_of_known_torrents() {
-        LocalSet::new()
-            .run_until(async {
-                let mut c = Client::new();
-                c.announces(1, AnnounceEvent::Started, 9).await.unwrap();
-                c.announces(1, AnnounceEvent::Completed, 0).await.unwrap();
-                let target = announce_target(&scrape_url(URL).unwrap()).unwrap();
-                let stream = c.hub.open(c.net.connect(addr(1, 80)));
-                let torrents = [T, InfoHash([0; 20])];
-                let limit = Duration::from_secs(15);
-                let work = tracker_client::scrape(stream, &target, &torrents, limit);
-                let told = drive(&mut c.net, &mut c.hub, work).await.unwrap();
-                let counts = ScrapeCounts {
-                    complete: 1,
-                    downloaded: 1,
-                    incomplete: 0,
-                };
-                assert_eq!(told, [(T, counts)].into());
-                assert_eq!(c.log.borrow().last().unwrap().1, TrackerEvent::Scraped);
-            })
-            .await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_bad_announce_is_refused_in_words() {
-        LocalSet::new()
-            .run_until(async {
-                let mut c = Client::new();
-                let refused = c.announces(0, AnnounceEvent::Started, 9).await;
-                let reason = "port must be 1 to 65535";
-                assert_eq!(
-                    refused,
-                    Err(AnnounceFailure::Refused {
-                        reason: reason.to_owned(),
-                        retry: Retry::Unsaid
-                    })
-                );
-                let told = c.log.borrow().last().unwrap().1.clone();
-                assert_eq!(told, TrackerEvent::Refused { reason });
-            })
-            .await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_that_are_none_get_a_status() {
-        LocalSet::new()
-            .run_until(async {
-                let long = format!(
-                    "GET /announce?{} HTTP/1.1\r\n\r\n",
-                    "x".repeat(HEAD_BYTES_MAX)
-                );
-                for (request, status, closed) in [
-                    ("GET / HTTP/1.1\r\n\r\n", "404", false),
-                    ("GET /announce/x HTTP/1.1\r\n\r\n", "404", false),
-                    ("POST /announce HTTP/1.1\r\n\r\n", "405", false),
-                    ("HEAD /scrape HTTP/1.1\r\n\r\n", "405", false),
-                    ("GET /scrape HTTP/1.0\r\n\r\n", "200", true),
-                    ("\u{13}BitTorrent protocol\r\n\r\n", "400", true),
-                    (long.as_str(), "431", true),
-                ] {
-                    let mut c = Client::new();
-                    let conn = c.dials();
-                    let (got, end) = c.says(conn, request.into()).await;
-                    assert_eq!(got.split(' ').nth(1), Some(status), "{request:.40}: {got}");
-                    assert_eq!(end, closed, "{request:.40}");
-                    assert!(!got.to_lowercase().contains("date:"), "{got}");
-                }
-            })
-            .await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_serves_many_requests_until_it_is_idle() {
-        LocalSet::new()
-            .run_until(async {
-                let mut c = Client::new();
-                let conn = c.dials();
-                for _ in 0..3 {
-                    let (got, closed) = c.says(conn, b"GET / HTTP/1.1\r\n\r\n".to_vec()).await;
-                    assert!(got.starts_with("HTTP/1.1 404") && !closed, "{got}");
-                    tokio::time::advance(IDLE_MAX / 2).await;
-                }
-                tokio::time::advance(IDLE_MAX).await;
-                assert_eq!(c.says(conn, b"GE".to_vec()).await, (String::new(), true));
-            })
-            .await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_dribbles_a_request_is_cut_off() {
-        LocalSet::new()
-            .run_until(async {
-                let mut c = Client::new();
-                let conn = c.dials();
-                let mut seconds = 0;
-                while !c.says(conn, b"G".to_vec()).await.1 {
-                    seconds += 1;
-                }
-                assert!((28..=31).contains(&seconds), "{seconds} s");
-            })
-            .await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn connections_beyond_the_limit_are_reset() {
-        LocalSet::new()
-            .run_until(async {
-                let mut c = Client::new();
-                tokio::task::yield_now().await;
-                for _ in 0..CONNECTIONS_MAX {
-                    c.dials();
-                }
-                let one_more = c.dials();
-                assert_eq!(c.says(one_more, b"G".to_vec()).await, (String::new(), true));
-            })
-            .await;
-    }
-}
+mod tests;

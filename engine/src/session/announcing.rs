@@ -1,4 +1,4 @@
-//! Owns finding peers: when the tracker is asked, and whom to dial.
+//! Owns finding peers: when a tracker is asked, and whom to dial.
 //!
 //! Invariant: one announce is under way at a time; connections and dials together never exceed
 //! `connections_max`; while they are at it, a connection of no use to either side gives way.
@@ -86,6 +86,7 @@ impl Torrent {
                 AnnounceEvent::Stopped => 0,
                 _ => self.config.peers_wanted,
             };
+            let tracker = schedule.asked();
             let tracker_id = schedule.tracker_id().map(<[u8]>::to_vec);
             let request = AnnounceRequest {
                 info_hash: self.info_hash,
@@ -100,7 +101,7 @@ impl Torrent {
                 tracker_id,
                 compact: true,
             };
-            self.push(Output::Announce(request));
+            self.push(Output::Announce { tracker, request });
         }
         let due = self
             .schedule
@@ -117,11 +118,19 @@ impl Torrent {
         let Some(schedule) = &mut self.schedule else {
             return;
         };
+        let tracker = schedule.asked();
         match result {
             Ok(reply) => {
                 let what = schedule.on_reply(&reply, now);
                 let peers = u32::try_from(reply.peers.len()).unwrap_or(u32::MAX);
-                self.emit(Event::Announced { what, peers });
+                self.emit(Event::Announced {
+                    what,
+                    peers,
+                    tracker,
+                });
+                if let Some(text) = reply.warning {
+                    self.emit(Event::TrackerWarned { tracker, text });
+                }
                 self.dial.learn(&reply.peers, self.peer_id, &self.config);
             }
             Err(failure) => {
@@ -129,6 +138,7 @@ impl Torrent {
                 self.emit(Event::AnnounceFailed {
                     what,
                     why: failure.to_string(),
+                    tracker,
                 });
                 // Who leaves does not wait for a tracker that is not there.
                 if self.phase == Phase::Leaving && what == AnnounceEvent::Stopped {

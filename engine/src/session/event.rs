@@ -249,13 +249,29 @@ pub enum Event {
         what: AnnounceEvent,
         /// Peers it told.
         peers: u32,
+        /// Which: the metainfo file's trackers counted through all tiers.
+        tracker: u32,
     },
-    /// The tracker did not answer well; it is tried again.
+    /// The tracker did not answer well; it is tried again, or another one is.
     AnnounceFailed {
         /// What was said.
         what: AnnounceEvent,
         /// Why, in words.
         why: String,
+        /// Which.
+        tracker: u32,
+    },
+    /// The tracker has something to say to the user. It is text from outside.
+    TrackerWarned {
+        /// Which.
+        tracker: u32,
+        /// Its words.
+        text: String,
+    },
+    /// A tracker did not answer over UDP in time, and the request was sent again.
+    AnnounceResent {
+        /// Which.
+        tracker: u32,
     },
     /// The disk failed: the torrent pauses, no peer is blamed.
     StorageFailed {

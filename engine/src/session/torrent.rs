@@ -181,8 +181,13 @@ pub enum Output {
     },
     /// Every piece is verified: make it durable.
     Finish,
-    /// Announce to the tracker.
-    Announce(AnnounceRequest),
+    /// Announce to a tracker.
+    Announce {
+        /// Its number: the metainfo file's trackers counted through all tiers.
+        tracker: u32,
+        /// What to say.
+        request: AnnounceRequest,
+    },
     /// Something for traces, checks and reports.
     Emit(Event),
     /// After [`Input::Leave`]: everything is said, the host may stop.
@@ -207,8 +212,8 @@ pub struct TorrentSetup {
     pub peer_id: PeerId,
     /// Where we listen for peers.
     pub port: u16,
-    /// Whether there is a tracker to announce to.
-    pub tracked: bool,
+    /// How many trackers each tier has (BEP 12); empty when there is nobody to announce to.
+    pub tiers: Vec<u32>,
     /// The piece-selection strategy.
     pub picker: Box<dyn PiecePicker>,
     /// The choking strategy.
@@ -317,18 +322,22 @@ impl Torrent {
         if let Some(priorities) = setup.priorities {
             pieces.prioritise(priorities);
         }
+        let key = rngs.contacts.next_u32();
+        let tracked = setup.tiers.iter().any(|trackers| *trackers > 0);
+        let schedule =
+            tracked.then(|| Schedule::new(&config, &setup.tiers, complete, &mut rngs.contacts));
         Torrent {
             info_hash: setup.info_hash,
             peer_id: setup.peer_id,
             port: setup.port,
-            key: rngs.contacts.next_u32(),
+            key,
             pieces,
             peers: Vec::new(),
             bitfields: Vec::new(),
             connections: 0,
             dial: DialBook::default(),
             our_ip: None,
-            schedule: setup.tracked.then(|| Schedule::new(&config, complete)),
+            schedule,
             blame: Blame::default(),
             choking: Choking::new(setup.choker, &config, &mut rngs.choker),
             unwritten: 0,

@@ -1,9 +1,21 @@
 //! Owns what an announce and a scrape say, whatever protocol carries them.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::ids::{InfoHash, PeerId};
+
+/// Longest interval that a tracker can impose; more is read as this. A day.
+pub(super) const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Peers taken from one answer; the rest is dropped.
+pub(super) const PEERS_MAX: usize = 2000;
+/// Bytes kept of a text for the user.
+pub(super) const TEXT_BYTES_MAX: usize = 1024;
+/// Peers handed out when the announce does not say (chihaya: 50).
+pub(super) const WANTED_UNSAID: u32 = 50;
+/// Torrents in one scrape (BEP 15: about 74 fit one datagram).
+pub const SCRAPE_TORRENTS_MAX: usize = 74;
 
 /// Why a peer announces (BEP 3).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
@@ -72,6 +84,8 @@ pub struct AnnounceReply {
     pub tracker_id: Option<Vec<u8>>,
     /// For the user.
     pub warning: Option<String>,
+    /// Our address as the tracker sees it (BEP 24).
+    pub external_ip: Option<IpAddr>,
 }
 
 /// Why an announce brought nothing.
@@ -95,6 +109,9 @@ pub enum AnnounceFailure {
     /// An HTTP status other than 200.
     #[error("the tracker answered with HTTP status {0}")]
     Status(u16),
+    /// It pointed elsewhere, and from there elsewhere, and so on.
+    #[error("the tracker redirects too often")]
+    Redirected,
     /// An answer that is none.
     #[error("the tracker's answer is not readable: {0}")]
     Garbage(&'static str),
@@ -120,4 +137,22 @@ pub struct ScrapeCounts {
     pub downloaded: u32,
     /// Leechers.
     pub incomplete: u32,
+}
+
+/// What a tracker is asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Question {
+    /// To take note of us, and to tell peers.
+    Announce(Box<AnnounceRequest>),
+    /// For the counts of these torrents.
+    Scrape(Vec<InfoHash>),
+}
+
+/// What it answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// To [`Question::Announce`].
+    Announced(AnnounceReply),
+    /// To [`Question::Scrape`]; a tracker may leave torrents out.
+    Scraped(BTreeMap<InfoHash, ScrapeCounts>),
 }

@@ -39,11 +39,14 @@ const UNSAFE: &AsciiSet = &CONTROLS
 #[non_exhaustive]
 pub enum UrlError {
     /// TLS is not spoken.
-    #[error("https:// trackers are not supported: this program speaks plain http:// only")]
+    #[error("https:// is not supported, only http:// and udp:// are")]
     Https,
     /// Neither http nor https.
     #[error("not an http:// URL")]
     NotHttp,
+    /// Neither http, https nor udp.
+    #[error("not an http:// or udp:// URL")]
+    Scheme,
     /// Longer than [`URL_BYTES_MAX`].
     #[error("the URL is too long")]
     TooLong,
@@ -111,6 +114,18 @@ pub fn announce_target(url: &str) -> Result<HttpTarget, UrlError> {
         "https" => return Err(UrlError::Https),
         _ => return Err(UrlError::NotHttp),
     }
+    let (host, port, tail) = host_and_port(rest)?;
+    let slash = if tail.starts_with('/') { "" } else { "/" };
+    Ok(HttpTarget {
+        host: host.to_owned(),
+        port: port.unwrap_or(80),
+        path_and_query: format!("{slash}{tail}"),
+    })
+}
+
+/// Takes apart what stands behind `://`: the host (an IPv6 address without its brackets), the port
+/// if there is one, and path and query as ASCII.
+pub(super) fn host_and_port(rest: &str) -> Result<(&str, Option<u16>, String), UrlError> {
     let rest = rest.split('#').next().unwrap_or_default();
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
@@ -130,22 +145,48 @@ pub fn announce_target(url: &str) -> Result<HttpTarget, UrlError> {
         return Err(UrlError::Host);
     }
     let port = match port.strip_prefix(':') {
-        None if port.is_empty() => 80,
+        None if port.is_empty() => None,
         None => return Err(UrlError::Host),
-        Some("") => 80,
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().unwrap_or(0),
-        Some(_) => 0,
+        Some("") => None,
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            Some(digits.parse().unwrap_or(0))
+        }
+        Some(_) => Some(0),
     };
-    if port == 0 {
+    if port == Some(0) {
         return Err(UrlError::Port);
     }
-    let slash = if tail.starts_with('/') { "" } else { "/" };
-    let path_and_query = format!("{slash}{}", utf8_percent_encode(tail, UNSAFE));
-    Ok(HttpTarget {
-        host: host.to_owned(),
-        port,
-        path_and_query,
-    })
+    Ok((host, port, utf8_percent_encode(tail, UNSAFE).to_string()))
+}
+
+/// Where a redirect from `target` leads (RFC 9110, 10.2.2): another `http://` URL, or a path on the
+/// same host. `query` is added when the new place says nothing of its own, as servers that move a
+/// whole site do.
+///
+/// # Errors
+/// See [`UrlError`]; `https://` is not followed.
+pub fn redirect_target(
+    target: &HttpTarget,
+    location: &str,
+    query: &str,
+) -> Result<HttpTarget, UrlError> {
+    let location = location.trim();
+    let mut moved = if location.starts_with('/') && !location.starts_with("//") {
+        if location.len() > URL_BYTES_MAX {
+            return Err(UrlError::TooLong);
+        }
+        let path = location.split('#').next().unwrap_or_default();
+        HttpTarget {
+            path_and_query: utf8_percent_encode(path, UNSAFE).to_string(),
+            ..target.clone()
+        }
+    } else {
+        announce_target(location)?
+    };
+    if !moved.path_and_query.contains("info_hash=") {
+        moved.path_and_query = moved.with_query(query);
+    }
+    Ok(moved)
 }
 
 /// The scrape URL that belongs to an announce URL: `announce` right after the last `/` becomes
@@ -250,6 +291,39 @@ mod tests {
             ("http://t/x%064announce", None),
         ] {
             assert_eq!(scrape_url(announce).as_deref(), scrape, "{announce}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_leads_to_a_url_or_to_a_path_of_the_same_host_and_keeps_the_question() {
+        let target = announce_target("http://t.example:81/announce").unwrap();
+        for (location, host, port, path) in [
+            ("/a", "t.example", 81, "/a?info_hash=x"),
+            ("/a?info_hash=y", "t.example", 81, "/a?info_hash=y"),
+            ("http://u/b?k=1", "u", 80, "/b?k=1&info_hash=x"),
+            ("/a\u{e9}#part", "t.example", 81, "/a%C3%A9?info_hash=x"),
+        ] {
+            let moved = redirect_target(&target, location, "info_hash=x").unwrap();
+            assert_eq!(
+                (
+                    moved.host.as_str(),
+                    moved.port,
+                    moved.path_and_query.as_str()
+                ),
+                (host, port, path),
+                "{location}"
+            );
+        }
+        for (location, why) in [
+            ("https://t/", UrlError::Https),
+            ("//t/", UrlError::NotHttp),
+            ("", UrlError::NotHttp),
+        ] {
+            assert_eq!(
+                redirect_target(&target, location, "q"),
+                Err(why),
+                "{location}"
+            );
         }
     }
 

@@ -1,9 +1,9 @@
-//! Owns when a client announces what to one tracker: a pure machine, asked before and told after
-//! every announce.
+//! Owns when a client announces what to which of its trackers: a pure machine, asked before and told
+//! after every announce.
 //!
-//! Invariant: at most one announce is in flight; `started` is acknowledged before anything else
-//! but `stopped` is sent; `completed` is acknowledged at most once, and never sent by a peer that
-//! was complete at its start; after `stopped` was acknowledged, or the tracker said `retry in
+//! Invariant: at most one announce is in flight; a tracker acknowledges `started` before it is sent
+//! anything else but `stopped`; `completed` is acknowledged at most once, and never sent by a peer that
+//! was complete at its start; after `stopped` was acknowledged, or every tracker said `retry in
 //! never` (BEP 31), nothing is sent.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, Retry};
+use super::tiers::Tiers;
 use crate::config::EngineConfig;
 use crate::time::Now;
 
@@ -27,10 +28,10 @@ const BACKOFF: [Duration; 5] = [
 /// 60 s). Never more than the pause itself.
 const JITTER_MAX: Duration = Duration::from_secs(60);
 
-/// Where the membership stands with this tracker.
+/// Where the membership stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
-    /// `started` is not acknowledged yet.
+    /// No tracker acknowledged `started` yet.
     Joining,
     Member,
     /// `stopped` is still to be acknowledged.
@@ -39,17 +40,16 @@ enum Phase {
     Silent,
 }
 
-/// The announces of one membership to one tracker.
+/// The announces of one membership.
 #[derive(Clone, Debug)]
 pub struct Schedule {
+    tiers: Tiers,
     interval_unsaid: Duration,
     interval_min_unsaid: Duration,
     retry_min: Duration,
     phase: Phase,
-    /// The tracker may know this peer.
-    heard_of: bool,
-    /// `started` was acknowledged.
-    joined: bool,
+    /// The tracker that was asked last: it may know this peer.
+    last_asked: Option<u32>,
     completed: Completed,
     in_flight: Option<AnnounceEvent>,
     /// The regular announce.
@@ -59,7 +59,6 @@ pub struct Schedule {
     /// Not before this after a failure.
     retry: Now,
     failures: usize,
-    tracker_id: Option<Vec<u8>>,
 }
 
 /// What became of the `completed` event.
@@ -72,16 +71,22 @@ enum Completed {
 }
 
 impl Schedule {
-    /// A membership that begins: `started` is due at once.
+    /// A membership that begins: `started` is due at once. `tiers`: how many trackers each tier has
+    /// (BEP 12); their order is drawn from `rng`.
     #[must_use]
-    pub fn new(config: &EngineConfig, complete_at_start: bool) -> Schedule {
+    pub fn new(
+        config: &EngineConfig,
+        tiers: &[u32],
+        complete_at_start: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Schedule {
         Schedule {
+            tiers: Tiers::new(tiers, config.trackers_max, rng),
             interval_unsaid: config.announce_interval,
             interval_min_unsaid: config.announce_interval_min,
             retry_min: config.announce_retry_min,
             phase: Phase::Joining,
-            heard_of: false,
-            joined: false,
+            last_asked: None,
             completed: if complete_at_start {
                 Completed::Over
             } else {
@@ -92,20 +97,35 @@ impl Schedule {
             extra: Now::START,
             retry: Now::START,
             failures: 0,
-            tracker_id: None,
         }
     }
 
-    /// The announce to send now, if one is due. It is in flight until [`Schedule::on_reply`] or
-    /// [`Schedule::on_failure`] is called. `short_of_peers`: more of them are needed.
+    /// The announce to send now, if one is due; [`Schedule::asked`] says to which tracker. It is in
+    /// flight until [`Schedule::on_reply`] or [`Schedule::on_failure`] is called. `short_of_peers`:
+    /// more of them are needed.
     pub fn poll(&mut self, now: Now, short_of_peers: bool) -> Option<AnnounceEvent> {
         if self.next_due(short_of_peers) > now {
             return None;
         }
-        let event = self.next_event();
-        self.heard_of = true;
+        let Some((tracker, event)) = self.choose(now) else {
+            // Nobody may be asked yet, as they said themselves.
+            self.retry = self.tiers.soonest();
+            if self.retry == Now::NEVER || self.phase == Phase::Leaving {
+                self.phase = Phase::Silent;
+            }
+            self.failures = self.failures.max(1);
+            return None;
+        };
+        self.last_asked = Some(tracker);
         self.in_flight = Some(event);
         Some(event)
+    }
+
+    /// The tracker of the announce in flight or, when there is none, of the last one: its number as
+    /// the metainfo file lists them.
+    #[must_use]
+    pub fn asked(&self) -> u32 {
+        self.last_asked.unwrap_or(0)
     }
 
     /// When [`Schedule::poll`] next returns something, if nothing else happens before.
@@ -114,24 +134,23 @@ impl Schedule {
         if self.in_flight.is_some() {
             return Now::NEVER;
         }
+        let retrying = self.failures > 0 || self.tiers.mid_round();
         match self.phase {
             Phase::Silent => Now::NEVER,
             Phase::Joining | Phase::Leaving => self.retry,
-            Phase::Member if self.failures > 0 || self.completed == Completed::Pending => {
-                self.retry
-            }
+            Phase::Member if retrying || self.completed == Completed::Pending => self.retry,
             Phase::Member if short_of_peers => self.extra.min(self.regular),
             Phase::Member => self.regular,
         }
     }
 
-    /// What the tracker last told this peer to send back with every announce (BEP 3).
+    /// What [`Schedule::asked`] last told this peer to send back with every announce (BEP 3).
     #[must_use]
     pub fn tracker_id(&self) -> Option<&[u8]> {
-        self.tracker_id.as_deref()
+        self.tiers.tracker_id(self.last_asked?)
     }
 
-    /// True when nothing will be sent again, so that leaving need not wait for this tracker: `stopped`
+    /// True when nothing will be sent again, so that leaving need not wait for a tracker: `stopped`
     /// was acknowledged, or there is nobody to tell.
     #[must_use]
     pub fn stopped_delivered(&self) -> bool {
@@ -151,7 +170,7 @@ impl Schedule {
     pub fn stop(&mut self) {
         if matches!(self.phase, Phase::Joining | Phase::Member) {
             self.retry = Now::START;
-            self.phase = if self.heard_of {
+            self.phase = if self.farewell_to().is_some() {
                 Phase::Leaving
             } else {
                 Phase::Silent
@@ -164,17 +183,14 @@ impl Schedule {
     /// # Panics
     /// When none is in flight.
     pub fn on_reply(&mut self, reply: &AnnounceReply, now: Now) -> AnnounceEvent {
-        let event = self.landed();
-        if reply.tracker_id.is_some() {
-            self.tracker_id.clone_from(&reply.tracker_id);
-        }
+        let (tracker, event) = self.landed();
+        self.tiers.answered(tracker, reply.tracker_id.as_deref());
         self.failures = 0;
         self.retry = Now::START;
         self.regular = now.after(reply.interval.unwrap_or(self.interval_unsaid));
         self.extra = now.after(reply.interval_min.unwrap_or(self.interval_min_unsaid));
         match event {
             AnnounceEvent::Started => {
-                self.joined = true;
                 if self.phase == Phase::Joining {
                     self.phase = Phase::Member;
                 }
@@ -186,8 +202,8 @@ impl Schedule {
         event
     }
 
-    /// The announce in flight failed: the same event is sent again after a pause, unless the peer
-    /// leaves meanwhile. Returns what it was.
+    /// The announce in flight failed: the next tracker is asked at once; when all failed, the first
+    /// again after a pause. Returns what it was.
     ///
     /// # Panics
     /// When none is in flight.
@@ -197,47 +213,89 @@ impl Schedule {
         now: Now,
         rng: &mut ChaCha8Rng,
     ) -> AnnounceEvent {
-        let event = self.landed();
-        let refused = match failure {
-            AnnounceFailure::Refused { retry, .. } => *retry,
-            _ => Retry::Unsaid,
+        let (tracker, event) = self.landed();
+        let not_before = match failure {
+            AnnounceFailure::Refused { retry, .. } => match retry {
+                Retry::Unsaid => Now::START,
+                Retry::After(pause) => now.after(*pause),
+                Retry::Never => Now::NEVER,
+            },
+            _ => Now::START,
         };
-        let pause = match refused {
-            Retry::Never => {
+        self.tiers.failed(tracker, not_before);
+        if self.phase == Phase::Leaving {
+            self.fail_farewell(event, now, rng);
+            return event;
+        }
+        if self.tiers.next(now).is_some() {
+            self.retry = Now::START;
+            return event;
+        }
+        self.tiers.begin_round();
+        self.retry = match self.tiers.soonest() {
+            Now::NEVER => {
                 self.phase = Phase::Silent;
                 return event;
             }
-            Retry::After(pause) => pause,
-            Retry::Unsaid => self.backoff(rng),
+            soonest if soonest > now => soonest,
+            _ => now.after(self.backoff(rng)),
         };
         self.failures = self.failures.saturating_add(1);
-        // A peer that began to leave meanwhile still says so at once.
-        let farewell = self.phase == Phase::Leaving && event != AnnounceEvent::Stopped;
-        self.retry = if farewell {
-            Now::START
-        } else {
-            now.after(pause)
-        };
         event
     }
 
-    fn landed(&mut self) -> AnnounceEvent {
-        self.in_flight
-            .take()
-            .expect("an answer belongs to an announce in flight")
+    /// A failure while the peer leaves: `stopped` is tried again after a pause, and said at once when
+    /// it was not what failed.
+    fn fail_farewell(&mut self, event: AnnounceEvent, now: Now, rng: &mut ChaCha8Rng) {
+        self.tiers.begin_round();
+        if self.farewell_to().is_none() {
+            self.phase = Phase::Silent;
+            return;
+        }
+        self.retry = if event == AnnounceEvent::Stopped {
+            now.after(self.backoff(rng))
+        } else {
+            Now::START
+        };
+        self.failures = self.failures.saturating_add(1);
     }
 
-    fn next_event(&self) -> AnnounceEvent {
+    fn landed(&mut self) -> (u32, AnnounceEvent) {
+        let event = self.in_flight.take();
+        let event = event.expect("an answer belongs to an announce in flight");
+        (self.asked(), event)
+    }
+
+    /// Who must hear of our leaving: the tracker that knows us, or else the one that may.
+    fn farewell_to(&self) -> Option<u32> {
+        let maybe = self.last_asked.filter(|t| self.tiers.accepts(*t));
+        self.tiers.home().or(maybe)
+    }
+
+    /// The tracker to ask now, and what to say.
+    fn choose(&self, now: Now) -> Option<(u32, AnnounceEvent)> {
         let pending = self.completed == Completed::Pending;
-        match self.phase {
-            Phase::Joining => AnnounceEvent::Started,
+        let home = self.tiers.home();
+        if self.phase == Phase::Leaving {
+            let tracker = self.farewell_to()?;
             // A completion that can still be told is told before the farewell.
-            Phase::Leaving if !(pending && self.joined && self.failures == 0) => {
+            let tell = pending && home == Some(tracker) && self.failures == 0;
+            let event = if tell {
+                AnnounceEvent::Completed
+            } else {
                 AnnounceEvent::Stopped
-            }
-            _ if pending => AnnounceEvent::Completed,
-            _ => AnnounceEvent::Periodic,
+            };
+            return Some((tracker, event));
         }
+        // `completed` goes to the tracker that knows us, while that answers.
+        let told = home.filter(|home| pending && !self.tiers.tried(*home) && self.failures == 0);
+        let tracker = told.or_else(|| self.tiers.next(now))?;
+        let event = match self.tiers.knows_us(tracker) {
+            false => AnnounceEvent::Started,
+            true if pending => AnnounceEvent::Completed,
+            true => AnnounceEvent::Periodic,
+        };
+        Some((tracker, event))
     }
 
     /// The pause after one more failure.
@@ -252,251 +310,4 @@ impl Schedule {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use AnnounceEvent::{Completed, Periodic, Started, Stopped};
-    use rand::SeedableRng;
-
-    const fn at(seconds: u64) -> Now {
-        Now(seconds * 1_000_000_000)
-    }
-
-    fn reply(interval: u64, interval_min: u64) -> AnnounceReply {
-        AnnounceReply {
-            interval: Some(Duration::from_secs(interval)),
-            interval_min: Some(Duration::from_secs(interval_min)),
-            ..AnnounceReply::default()
-        }
-    }
-
-    fn rng() -> ChaCha8Rng {
-        ChaCha8Rng::seed_from_u64(7)
-    }
-
-    fn schedule() -> Schedule {
-        Schedule::new(&EngineConfig::default(), false)
-    }
-
-    /// Member since 0 s with interval 100 s and minimum 10 s.
-    fn member() -> Schedule {
-        let mut s = schedule();
-        assert_eq!(s.poll(at(0), false), Some(Started));
-        s.on_reply(&reply(100, 10), at(0));
-        s
-    }
-
-    fn refused(retry: Retry) -> AnnounceFailure {
-        AnnounceFailure::Refused {
-            reason: "no".to_owned(),
-            retry,
-        }
-    }
-
-    /// Fails what is in flight and returns the seconds until the next try.
-    fn fail(s: &mut Schedule, now: Now, rng: &mut ChaCha8Rng) -> f64 {
-        s.on_failure(&AnnounceFailure::Unreachable, now, rng);
-        s.next_due(false).since(now).as_secs_f64()
-    }
-
-    #[test]
-    fn started_comes_first_and_then_the_interval() {
-        let mut s = member();
-        assert_eq!(s.next_due(false), at(100));
-        assert_eq!(s.poll(at(99), false), None);
-        assert_eq!(s.poll(at(100), false), Some(Periodic));
-    }
-
-    #[test]
-    fn one_announce_is_in_flight_at_a_time() {
-        let mut s = schedule();
-        assert_eq!(s.poll(at(0), true), Some(Started));
-        assert_eq!(s.next_due(true), Now::NEVER);
-        s.complete();
-        s.stop();
-        assert_eq!(s.poll(at(9999), true), None);
-        s.on_reply(&reply(100, 10), at(1));
-        assert_eq!(s.poll(at(1), true), Some(Completed));
-    }
-
-    #[test]
-    fn intervals_the_tracker_does_not_name_come_from_the_configuration() {
-        let mut s = schedule();
-        s.poll(at(0), false);
-        s.on_reply(&AnnounceReply::default(), at(5));
-        assert_eq!(s.next_due(false), at(1805));
-        assert_eq!(s.next_due(true), at(65));
-    }
-
-    #[test]
-    fn the_minimum_interval_matters_only_when_short_of_peers() {
-        let mut s = member();
-        assert_eq!(s.poll(at(10), false), None);
-        assert_eq!(s.poll(at(9), true), None);
-        assert_eq!(s.poll(at(10), true), Some(Periodic));
-        s.on_reply(&reply(100, 500), at(10));
-        assert_eq!(
-            s.next_due(true),
-            at(110),
-            "a minimum above the interval delays nothing"
-        );
-    }
-
-    #[test]
-    fn completed_is_sent_at_once_and_once() {
-        let mut s = member();
-        s.complete();
-        assert_eq!(s.poll(at(1), false), Some(Completed));
-        s.on_reply(&reply(100, 10), at(1));
-        s.complete();
-        assert_eq!(s.next_due(false), at(101));
-        assert_eq!(s.poll(at(101), false), Some(Periodic));
-    }
-
-    #[test]
-    fn a_peer_complete_at_its_start_never_sends_completed() {
-        let mut s = Schedule::new(&EngineConfig::default(), true);
-        s.complete();
-        assert_eq!(s.poll(at(0), false), Some(Started));
-        s.on_reply(&reply(100, 10), at(0));
-        s.complete();
-        assert_eq!(s.poll(at(50), false), None);
-        assert_eq!(s.poll(at(100), false), Some(Periodic));
-    }
-
-    #[test]
-    fn completed_waits_for_started_to_be_acknowledged() {
-        let (mut s, mut rng) = (schedule(), rng());
-        s.complete();
-        assert_eq!(s.poll(at(0), false), Some(Started));
-        fail(&mut s, at(0), &mut rng);
-        assert_eq!(s.poll(at(60), false), Some(Started));
-        s.on_reply(&reply(100, 10), at(60));
-        assert_eq!(s.poll(at(60), false), Some(Completed));
-    }
-
-    #[test]
-    fn a_completed_that_was_lost_is_sent_again() {
-        let (mut s, mut rng) = (member(), rng());
-        s.complete();
-        assert_eq!(s.poll(at(1), false), Some(Completed));
-        assert!(fail(&mut s, at(1), &mut rng) >= 20.0);
-        assert_eq!(s.poll(at(2), true), None, "not even when short of peers");
-        assert_eq!(s.poll(at(41), false), Some(Completed));
-    }
-
-    #[test]
-    fn leaving_is_said_at_once_and_then_nothing_more() {
-        let mut s = member();
-        s.stop();
-        assert_eq!(s.poll(at(1), true), Some(Stopped));
-        assert!(!s.stopped_delivered());
-        s.on_reply(&reply(100, 10), at(1));
-        assert!(s.stopped_delivered());
-        s.stop();
-        assert_eq!(s.next_due(true), Now::NEVER);
-    }
-
-    #[test]
-    fn leaving_does_not_wait_for_a_back_off_but_its_own_failure_does() {
-        let (mut s, mut rng) = (member(), rng());
-        assert_eq!(s.poll(at(100), false), Some(Periodic));
-        fail(&mut s, at(100), &mut rng);
-        s.complete();
-        s.stop();
-        assert_eq!(s.poll(at(101), false), Some(Stopped));
-        assert!(fail(&mut s, at(101), &mut rng) >= 300.0);
-        assert_eq!(s.poll(at(102), false), None);
-        assert_eq!(s.poll(at(1000), false), Some(Stopped));
-    }
-
-    #[test]
-    fn an_announce_that_fails_while_leaving_is_followed_by_stopped() {
-        let (mut s, mut rng) = (schedule(), rng());
-        assert_eq!(s.poll(at(0), false), Some(Started));
-        s.stop();
-        assert_eq!(fail(&mut s, at(15), &mut rng), 0.0);
-        assert_eq!(s.poll(at(15), false), Some(Stopped));
-    }
-
-    #[test]
-    fn a_peer_that_never_spoke_leaves_silently() {
-        let mut s = schedule();
-        s.stop();
-        assert!(s.stopped_delivered());
-        assert_eq!(s.poll(at(0), true), None);
-    }
-
-    #[test]
-    fn failures_back_off_to_two_hours_with_jitter_and_an_answer_resets_them() {
-        let (mut s, mut rng) = (schedule(), rng());
-        let mut now = at(0);
-        for pause in [20.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 7200.0] {
-            assert_eq!(s.poll(now, true), Some(Started));
-            let waits = fail(&mut s, now, &mut rng);
-            let most = pause + f64::min(pause, 60.0);
-            assert!(waits >= pause && waits <= most, "{waits} s after {pause} s");
-            now = s.next_due(true);
-        }
-        assert_eq!(s.poll(now, true), Some(Started));
-        s.on_reply(&reply(100, 10), now);
-        let later = now.after(Duration::from_secs(100));
-        assert_eq!(s.poll(later, false), Some(Periodic));
-        assert!(fail(&mut s, later, &mut rng) <= 40.0);
-    }
-
-    #[test]
-    fn retry_in_is_honoured_exactly() {
-        let (mut s, mut rng) = (schedule(), rng());
-        s.poll(at(0), false);
-        let later = Retry::After(Duration::from_secs(420));
-        s.on_failure(&refused(later), at(1), &mut rng);
-        assert_eq!(s.next_due(true), at(421));
-    }
-
-    #[test]
-    fn retry_in_never_silences_even_the_farewell() {
-        let (mut s, mut rng) = (schedule(), rng());
-        s.poll(at(0), false);
-        s.on_failure(&refused(Retry::Never), at(1), &mut rng);
-        s.complete();
-        s.stop();
-        assert!(s.stopped_delivered());
-        assert_eq!(s.poll(at(999_999), true), None);
-    }
-
-    #[test]
-    #[should_panic(expected = "an answer belongs to an announce in flight")]
-    fn an_answer_to_nothing_is_a_bug_of_the_caller() {
-        schedule().on_reply(&reply(1, 1), at(0));
-    }
-
-    #[test]
-    fn an_announce_is_named_when_it_ends() {
-        let (mut s, mut rng) = (schedule(), rng());
-        s.poll(at(0), false);
-        assert_eq!(
-            s.on_failure(&AnnounceFailure::TimedOut, at(0), &mut rng),
-            Started
-        );
-        s.poll(at(60), false);
-        assert_eq!(s.on_reply(&reply(1, 1), at(60)), Started);
-    }
-
-    #[test]
-    fn the_tracker_id_is_kept_until_another_comes() {
-        let mut s = schedule();
-        for (told, kept) in [
-            (None, None),
-            (Some(b"a"), Some(b"a")),
-            (None, Some(b"a")),
-            (Some(b"b"), Some(b"b")),
-        ] {
-            let due = s.next_due(false);
-            s.poll(due, false);
-            let mut reply = reply(100, 10);
-            reply.tracker_id = told.map(|id| id.to_vec());
-            s.on_reply(&reply, due);
-            assert_eq!(s.tracker_id(), kept.map(|id| id.as_slice()));
-        }
-    }
-}
+mod tests;

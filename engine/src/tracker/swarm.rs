@@ -1,17 +1,20 @@
 //! Owns what a tracker remembers: the peers of every swarm, and who is told of whom.
 //!
-//! Invariant: the three views of a swarm agree: each peer stands in `peers`, once in the list of
-//! its kind at `Peer::at`, and once in the queue of expiries at `Peer::expiry`. Memory is bounded by
-//! [`SwarmConfig::torrents_max`] and [`SwarmConfig::peers_max`].
+//! Invariant: the views of a swarm agree: each peer stands in `peers`, once in the list of its kind
+//! and address family at `Peer::at`, once in the count of its source, and once in the queue of
+//! expiries at `Peer::queued`. Memory is bounded by [`SwarmConfig::torrents_max`],
+//! [`SwarmConfig::peers_max`] and [`SwarmConfig::peers_total_max`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::announce::{AnnounceEvent, AnnounceReply, AnnounceRequest, PeerAddr, ScrapeCounts};
+use super::announce::{
+    AnnounceEvent, AnnounceReply, AnnounceRequest, PeerAddr, Retry, ScrapeCounts,
+};
 use crate::ids::{InfoHash, PeerId};
 use crate::time::Now;
 
@@ -29,9 +32,19 @@ pub struct SwarmConfig {
     pub leechers_only_to_seeds: bool,
     /// Peers remembered per torrent; further ones are refused.
     pub peers_max: usize,
+    /// Peers remembered in all; further ones are refused. Each takes about 400 bytes, so the default
+    /// is about 80 MB.
+    pub peers_total_max: usize,
+    /// Peers of one torrent from one source, an IPv4 address or an IPv6 /64; further ones are refused.
+    /// High enough for the clients behind one address translator.
+    pub peers_source_max: u32,
     /// Torrents remembered; further ones are refused. One without peers is forgotten after
     /// twice the interval, and with it how often it was completed.
     pub torrents_max: usize,
+    /// The torrents that are tracked; `None`: all that are announced.
+    pub allowed: Option<BTreeSet<InfoHash>>,
+    /// How long a UDP connection id is accepted (BEP 15: 2 min).
+    pub connection_valid: Duration,
 }
 
 impl Default for SwarmConfig {
@@ -42,8 +55,50 @@ impl Default for SwarmConfig {
             answer_max: 50,
             leechers_only_to_seeds: true,
             peers_max: 10_000,
-            torrents_max: 1000,
+            peers_total_max: 200_000,
+            peers_source_max: 100,
+            torrents_max: 10_000,
+            allowed: None,
+            connection_valid: Duration::from_secs(120),
         }
+    }
+}
+
+/// Which peers an answer can carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Families {
+    /// With IPv4 and with IPv6 addresses: HTTP, which has a list for each (BEP 7).
+    Both,
+    /// Of the asker's family: UDP, where it says which kind of list it is (BEP 15).
+    Askers,
+}
+
+/// Why an announce is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refusal {
+    /// The `failure reason`.
+    pub reason: &'static str,
+    /// Whether trying again may help (BEP 31).
+    pub retry: Retry,
+}
+
+impl From<&'static str> for Refusal {
+    fn from(reason: &'static str) -> Refusal {
+        Refusal {
+            reason,
+            retry: Retry::Unsaid,
+        }
+    }
+}
+
+/// Pause that is asked for when there is no room: some of it is free again by then.
+const FULL_RETRY: Retry = Retry::After(Duration::from_secs(5 * 60));
+
+const fn full(reason: &'static str) -> Refusal {
+    Refusal {
+        reason,
+        retry: FULL_RETRY,
     }
 }
 
@@ -58,8 +113,8 @@ enum Kind {
 struct Peer {
     addr: SocketAddr,
     key: u32,
-    kind: Kind,
-    /// Position in the list of its kind.
+    /// Number of its list, and position in it.
+    list: usize,
     at: usize,
     /// No `completed` counts any more: it did already, or the peer was complete when it came.
     completed: bool,
@@ -71,10 +126,25 @@ struct Peer {
 #[derive(Clone, Default, Debug)]
 struct Swarm {
     peers: BTreeMap<PeerId, Peer>,
-    /// Ids by [`Kind`], in no order: the ground for choosing at random.
-    lists: [Vec<PeerId>; 2],
+    /// Ids by [`Kind`] and family, in no order: the ground for choosing at random.
+    lists: [Vec<PeerId>; 4],
+    /// Peers by [`source`].
+    sources: BTreeMap<IpAddr, u32>,
     completions: u32,
     expires: Now,
+}
+
+/// The list of a peer.
+fn list_of(kind: Kind, ip: IpAddr) -> usize {
+    2 * kind as usize + usize::from(ip.is_ipv6())
+}
+
+/// Whoever has one address has all of these: an IPv4 address, the /64 of an IPv6 one.
+fn source(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX)).into(),
+    }
 }
 
 /// All swarms of one tracker.
@@ -98,23 +168,34 @@ impl Swarms {
     }
 
     /// Takes one announce from a peer that speaks from `from`, and answers it: up to the wanted
-    /// number of peers, chosen at random, never the one that asks.
+    /// number of peers that the answer can carry, chosen at random, never the one that asks.
     ///
     /// # Errors
-    /// The `failure reason` to answer with: the tracker is full, or the peer id belongs to another
-    /// address with another key.
+    /// What to answer with: the torrent is not tracked, the tracker is full, the peer id belongs to
+    /// another address with another key, or nobody can listen at port 0.
     pub fn announce(
         &mut self,
         request: &AnnounceRequest,
         from: IpAddr,
+        families: Families,
         now: Now,
         rng: &mut ChaCha8Rng,
-    ) -> Result<AnnounceReply, &'static str> {
+    ) -> Result<AnnounceReply, Refusal> {
         self.expire(now);
+        if request.port == 0 {
+            return Err("port must be 1 to 65535".into());
+        }
+        let allowed = self.config.allowed.as_ref();
+        if allowed.is_some_and(|allowed| !allowed.contains(&request.info_hash)) {
+            return Err(Refusal {
+                reason: "this tracker does not serve this torrent",
+                retry: Retry::Never,
+            });
+        }
         let known = self.swarms.get(&request.info_hash);
         let peer = known.and_then(|s| s.peers.get(&request.peer_id));
         if peer.is_some_and(|p| p.addr.ip() != from && p.key != request.key) {
-            return Err("this peer id is in use at another address");
+            return Err("this peer id is in use at another address".into());
         }
         let seed = request.left == 0;
         let mut peers = Vec::new();
@@ -128,7 +209,8 @@ impl Swarms {
             if let Some(swarm) = self.swarms.get(&request.info_hash) {
                 let seeds_too = !(seed && self.config.leechers_only_to_seeds);
                 let wanted = request.wanted.min(self.config.answer_max) as usize;
-                peers = swarm.choose(request.peer_id, wanted, seeds_too, rng);
+                let only = (families == Families::Askers).then_some(from.is_ipv6());
+                peers = swarm.choose(request.peer_id, wanted, seeds_too, only, rng);
             }
         }
         let counts = self.scrape(request.info_hash).unwrap_or_default();
@@ -140,6 +222,7 @@ impl Swarms {
             incomplete: Some(counts.incomplete),
             tracker_id: None,
             warning: None,
+            external_ip: None,
         })
     }
 
@@ -148,8 +231,10 @@ impl Swarms {
     #[must_use]
     pub fn scrape(&self, torrent: InfoHash) -> Option<ScrapeCounts> {
         let swarm = self.swarms.get(&torrent)?;
-        let count =
-            |kind: Kind| u32::try_from(swarm.lists[kind as usize].len()).unwrap_or(u32::MAX);
+        let count = |kind: Kind| {
+            let both = &swarm.lists[2 * kind as usize..][..2];
+            u32::try_from(both.iter().map(Vec::len).sum::<usize>()).unwrap_or(u32::MAX)
+        };
         Some(ScrapeCounts {
             complete: count(Kind::Seed),
             downloaded: swarm.completions,
@@ -191,7 +276,8 @@ impl Swarms {
     /// Peers remembered, of all torrents.
     #[must_use]
     pub fn peers(&self) -> usize {
-        self.swarms.values().map(|s| s.peers.len()).sum()
+        // One entry per peer and one per torrent.
+        self.expiries.len() - self.swarms.len()
     }
 
     fn deadline(&self, now: Now) -> Now {
@@ -199,36 +285,45 @@ impl Swarms {
     }
 
     /// Makes a place for a peer that is not known.
-    fn admit(
-        &mut self,
-        request: &AnnounceRequest,
-        from: IpAddr,
-        now: Now,
-    ) -> Result<(), &'static str> {
+    fn admit(&mut self, request: &AnnounceRequest, from: IpAddr, now: Now) -> Result<(), Refusal> {
         let (torrent, id) = (request.info_hash, request.peer_id);
         let expires = self.deadline(now);
+        if self.peers() >= self.config.peers_total_max {
+            return Err(full("the tracker has no room for another peer"));
+        }
         if !self.swarms.contains_key(&torrent) {
             if self.swarms.len() >= self.config.torrents_max {
-                return Err("the tracker has no room for another torrent");
+                return Err(full("the tracker has no room for another torrent"));
             }
             self.expiries.insert((expires, torrent, None));
         }
         let swarm = self.swarms.entry(torrent).or_default();
-        if swarm.peers.len() >= self.config.peers_max {
-            return Err("the tracker has no room for another peer of this torrent");
+        // A torrent that the first refusal leaves without peers is forgotten like any other.
+        if swarm.peers.is_empty() {
+            swarm.expires = swarm.expires.max(expires);
         }
+        if swarm.peers.len() >= self.config.peers_max {
+            let reason = "the tracker has no room for another peer of this torrent";
+            return Err(full(reason));
+        }
+        let of_source = swarm.sources.get(&source(from)).copied().unwrap_or(0);
+        if of_source >= self.config.peers_source_max {
+            return Err(full("too many peers of this torrent at this address"));
+        }
+        swarm.sources.insert(source(from), of_source + 1);
         let seed = request.left == 0;
         let kind = if seed { Kind::Seed } else { Kind::Leecher };
+        let list = list_of(kind, from);
         let peer = Peer {
             addr: SocketAddr::new(from, request.port),
             key: request.key,
-            kind,
-            at: swarm.lists[kind as usize].len(),
+            list,
+            at: swarm.lists[list].len(),
             completed: seed && request.event != AnnounceEvent::Completed,
             expires,
             queued: expires,
         };
-        swarm.lists[kind as usize].push(id);
+        swarm.lists[list].push(id);
         swarm.peers.insert(id, peer);
         self.expiries.insert((expires, torrent, Some(id)));
         Ok(())
@@ -243,10 +338,16 @@ impl Swarms {
         };
         swarm.expires = expires;
         let seed = request.left == 0;
-        swarm.set_kind(id, if seed { Kind::Seed } else { Kind::Leecher });
+        let kind = if seed { Kind::Seed } else { Kind::Leecher };
+        swarm.set_list(id, list_of(kind, from));
         let Some(peer) = swarm.peers.get_mut(&id) else {
             return;
         };
+        let before = source(peer.addr.ip());
+        if before != source(from) {
+            leave_source(&mut swarm.sources, before);
+            *swarm.sources.entry(source(from)).or_default() += 1;
+        }
         peer.addr = SocketAddr::new(from, request.port);
         peer.key = request.key;
         peer.expires = expires;
@@ -267,12 +368,13 @@ impl Swarms {
 impl Swarm {
     fn take(&mut self, id: PeerId) -> Option<Peer> {
         let peer = self.peers.remove(&id)?;
-        self.unlist(peer.kind, peer.at);
+        self.unlist(peer.list, peer.at);
+        leave_source(&mut self.sources, source(peer.addr.ip()));
         Some(peer)
     }
 
-    fn unlist(&mut self, kind: Kind, at: usize) {
-        let list = &mut self.lists[kind as usize];
+    fn unlist(&mut self, list: usize, at: usize) {
+        let list = &mut self.lists[list];
         list.swap_remove(at);
         let moved = list.get(at).and_then(|moved| self.peers.get_mut(moved));
         if let Some(moved) = moved {
@@ -280,41 +382,50 @@ impl Swarm {
         }
     }
 
-    fn set_kind(&mut self, id: PeerId, kind: Kind) {
-        let Some(peer) = self.peers.get(&id).filter(|p| p.kind != kind) else {
+    fn set_list(&mut self, id: PeerId, list: usize) {
+        let Some(peer) = self.peers.get(&id).filter(|p| p.list != list) else {
             return;
         };
-        self.unlist(peer.kind, peer.at);
-        let list = &mut self.lists[kind as usize];
-        let at = list.len();
-        list.push(id);
+        self.unlist(peer.list, peer.at);
+        let at = self.lists[list].len();
+        self.lists[list].push(id);
         if let Some(peer) = self.peers.get_mut(&id) {
-            (peer.kind, peer.at) = (kind, at);
+            (peer.list, peer.at) = (list, at);
         }
     }
 
-    /// Up to `wanted` peers at random but never `asker`; leechers only unless `seeds_too`.
+    /// Up to `wanted` peers at random but never `asker`; leechers only unless `seeds_too`; those with
+    /// IPv6 addresses or those without, if `v6` says.
     fn choose(
         &self,
         asker: PeerId,
         wanted: usize,
         seeds_too: bool,
+        v6: Option<bool>,
         rng: &mut ChaCha8Rng,
     ) -> Vec<PeerAddr> {
-        let leechers = &self.lists[Kind::Leecher as usize];
-        let seeds = &self.lists[Kind::Seed as usize];
-        let total = leechers.len() + if seeds_too { seeds.len() } else { 0 };
-        // Both lists count as one, and the asker's position is left out of it.
-        let own = self.peers.get(&asker).map(|peer| match peer.kind {
-            Kind::Leecher => peer.at,
-            Kind::Seed => leechers.len() + peer.at,
+        let seeds_from = 2 * Kind::Seed as usize;
+        let carried = |list: &usize| {
+            (seeds_too || *list < seeds_from) && v6.is_none_or(|v6| v6 == (list % 2 == 1))
+        };
+        let lists: Vec<usize> = (0..self.lists.len()).filter(carried).collect();
+        let total: usize = lists.iter().map(|list| self.lists[*list].len()).sum();
+        // The lists count as one, and the asker's position is left out of it.
+        let own = self.peers.get(&asker).and_then(|peer| {
+            let place = lists.iter().position(|list| *list == peer.list)?;
+            let before = lists[..place].iter().map(|list| self.lists[*list].len());
+            Some(before.sum::<usize>() + peer.at)
         });
-        let own = own.filter(|own| *own < total);
         let others = total - usize::from(own.is_some());
         let mut chosen = Vec::new();
         for at in sample(others, wanted, rng) {
-            let at = at + usize::from(own.is_some_and(|own| at >= own));
-            let id = leechers.get(at).or_else(|| seeds.get(at - leechers.len()));
+            let mut at = at + usize::from(own.is_some_and(|own| at >= own));
+            let id = lists.iter().find_map(|list| {
+                let list = &self.lists[*list];
+                let id = list.get(at);
+                at = at.wrapping_sub(list.len());
+                id
+            });
             if let Some((id, peer)) = id.and_then(|id| self.peers.get_key_value(id)) {
                 chosen.push(PeerAddr {
                     addr: peer.addr,
@@ -323,6 +434,15 @@ impl Swarm {
             }
         }
         chosen
+    }
+}
+
+fn leave_source(sources: &mut BTreeMap<IpAddr, u32>, source: IpAddr) {
+    if let Some(peers) = sources.get_mut(&source) {
+        *peers -= 1;
+        if *peers == 0 {
+            sources.remove(&source);
+        }
     }
 }
 
@@ -340,253 +460,4 @@ fn sample(total: usize, wanted: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use AnnounceEvent::{Completed, Periodic, Started, Stopped};
-    use rand::SeedableRng;
-    use std::net::Ipv4Addr;
-
-    const T: InfoHash = InfoHash([9; 20]);
-    const NOBODY: [u16; 0] = [];
-    const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
-
-    const fn at(seconds: u64) -> Now {
-        Now(seconds * 1_000_000_000)
-    }
-
-    fn id(n: u32) -> PeerId {
-        let mut id = [0; 20];
-        id[..4].copy_from_slice(&n.to_be_bytes());
-        PeerId(id)
-    }
-
-    fn says(peer: u32, event: AnnounceEvent, left: u64) -> AnnounceRequest {
-        AnnounceRequest {
-            info_hash: T,
-            peer_id: id(peer),
-            port: 1000 + peer as u16,
-            uploaded: 0,
-            downloaded: 0,
-            left,
-            event,
-            wanted: 1000,
-            key: peer,
-            tracker_id: None,
-            compact: true,
-        }
-    }
-
-    struct Tracker {
-        swarms: Swarms,
-        rng: ChaCha8Rng,
-    }
-
-    impl Tracker {
-        fn new(change: impl FnOnce(&mut SwarmConfig)) -> Tracker {
-            let mut config = SwarmConfig::default();
-            change(&mut config);
-            Tracker {
-                swarms: Swarms::new(config),
-                rng: ChaCha8Rng::seed_from_u64(1),
-            }
-        }
-        fn hears(
-            &mut self,
-            request: &AnnounceRequest,
-            now: Now,
-        ) -> Result<AnnounceReply, &'static str> {
-            let reply = self.swarms.announce(request, HOME, now, &mut self.rng);
-            self.audit();
-            reply
-        }
-        /// The ports that peer is told of, sorted.
-        fn tells(&mut self, peer: u32, event: AnnounceEvent, left: u64) -> Vec<u16> {
-            let reply = self.hears(&says(peer, event, left), at(0)).unwrap();
-            let mut ports: Vec<_> = reply.peers.iter().map(|p| p.addr.port()).collect();
-            ports.sort_unstable();
-            ports
-        }
-        fn counts(&self) -> (u32, u32, u32) {
-            let c = self.swarms.scrape(T).unwrap();
-            (c.complete, c.downloaded, c.incomplete)
-        }
-        fn audit(&self) {
-            for (torrent, swarm) in &self.swarms.swarms {
-                let listed: usize = swarm.lists.iter().map(Vec::len).sum();
-                assert_eq!(listed, swarm.peers.len());
-                for (id, peer) in &swarm.peers {
-                    assert_eq!(swarm.lists[peer.kind as usize][peer.at], *id);
-                    let entry = (peer.queued, *torrent, Some(*id));
-                    assert!(self.swarms.expiries.contains(&entry));
-                }
-            }
-            let all = self.swarms.peers() + self.swarms.swarms.len();
-            assert_eq!(self.swarms.expiries.len(), all);
-        }
-    }
-
-    #[test]
-    fn peers_learn_of_each_other_but_never_of_themselves() {
-        let mut t = Tracker::new(|_| {});
-        assert_eq!(t.tells(1, Started, 5), NOBODY);
-        assert_eq!(t.tells(2, Started, 5), [1001]);
-        assert_eq!(t.tells(3, Started, 0), [1001, 1002]);
-        assert_eq!(t.tells(1, Periodic, 5), [1002, 1003]);
-        assert_eq!(t.counts(), (1, 0, 2));
-    }
-
-    #[test]
-    fn seeds_are_told_of_leechers_only_unless_switched_off() {
-        for (switch, told) in [(true, vec![1001]), (false, vec![1001, 1002])] {
-            let mut t = Tracker::new(|c| c.leechers_only_to_seeds = switch);
-            t.tells(1, Started, 5);
-            t.tells(2, Started, 0);
-            assert_eq!(t.tells(3, Started, 0), told);
-        }
-    }
-
-    #[test]
-    fn a_peer_that_stops_is_gone_and_is_told_nothing() {
-        let mut t = Tracker::new(|_| {});
-        t.tells(1, Started, 5);
-        t.tells(2, Started, 5);
-        assert_eq!(t.tells(1, Stopped, 5), NOBODY);
-        assert_eq!(t.tells(2, Periodic, 5), NOBODY);
-        assert_eq!(t.tells(7, Stopped, 5), NOBODY, "a stranger may stop");
-        assert_eq!(t.counts(), (0, 0, 1));
-    }
-
-    #[test]
-    fn completed_counts_once_per_peer_and_not_for_those_complete_at_start() {
-        let mut t = Tracker::new(|_| {});
-        t.tells(1, Started, 5);
-        t.tells(1, Completed, 0);
-        t.tells(1, Completed, 0);
-        assert_eq!(t.counts(), (1, 1, 0));
-        t.tells(2, Started, 0);
-        t.tells(2, Completed, 0);
-        assert_eq!(t.counts(), (2, 1, 0));
-        t.tells(3, Completed, 0);
-        assert_eq!(
-            t.counts(),
-            (3, 2, 0),
-            "its earlier announces may have been lost"
-        );
-        t.tells(4, Completed, 5);
-        assert_eq!(
-            t.counts(),
-            (3, 2, 1),
-            "complete with bytes left is not complete"
-        );
-    }
-
-    #[test]
-    fn a_peer_is_forgotten_after_two_intervals_of_silence() {
-        let mut t = Tracker::new(|c| c.interval = Duration::from_secs(100));
-        t.hears(&says(1, Started, 5), at(0)).unwrap();
-        t.hears(&says(2, Started, 5), at(0)).unwrap();
-        t.hears(&says(1, Periodic, 5), at(150)).unwrap();
-        let told = t.hears(&says(3, Started, 5), at(199)).unwrap();
-        assert_eq!(told.peers.len(), 2);
-        let told = t.hears(&says(3, Periodic, 5), at(200)).unwrap();
-        assert_eq!(told.peers[0].id, Some(id(1)));
-        assert_eq!(told.incomplete, Some(2));
-        t.swarms.expire(at(349));
-        assert_eq!(t.swarms.peers(), 2);
-        t.swarms.expire(at(350));
-        t.audit();
-        assert_eq!(t.swarms.peers(), 1);
-        t.swarms.expire(at(400));
-        t.audit();
-        assert_eq!((t.swarms.peers(), t.swarms.scrape(T)), (0, None));
-    }
-
-    #[test]
-    fn answers_are_capped_and_every_peer_is_equally_likely() {
-        let mut t = Tracker::new(|c| c.answer_max = 10);
-        for peer in 0..100 {
-            t.hears(&says(peer, Started, u64::from(peer % 2)), at(0))
-                .unwrap();
-        }
-        let mut told = [0; 100];
-        for _ in 0..1000 {
-            let reply = t
-                .swarms
-                .announce(&says(5, Periodic, 1), HOME, at(0), &mut t.rng);
-            let peers: BTreeSet<_> = reply.unwrap().peers.into_iter().collect();
-            assert_eq!(peers.len(), 10);
-            peers
-                .iter()
-                .for_each(|p| told[usize::from(p.addr.port()) - 1000] += 1);
-        }
-        // Each is told 101 times on average, with a deviation of 9.5.
-        assert_eq!(told[5], 0);
-        for (peer, times) in told.iter().enumerate().filter(|(peer, _)| *peer != 5) {
-            assert!((55..150).contains(times), "peer {peer}: {times}");
-        }
-        let mut few = says(5, Periodic, 1);
-        few.wanted = 3;
-        assert_eq!(t.hears(&few, at(0)).unwrap().peers.len(), 3);
-    }
-
-    #[test]
-    fn the_same_generator_chooses_the_same_peers() {
-        let run = || {
-            let mut t = Tracker::new(|c| c.answer_max = 5);
-            (0..50)
-                .map(|peer| t.tells(peer, Started, 1))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(run(), run());
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let mut t = Tracker::new(|c| (c.peers_max, c.torrents_max) = (2, 1));
-        t.tells(1, Started, 5);
-        t.tells(2, Started, 5);
-        let full = Err("the tracker has no room for another peer of this torrent");
-        assert_eq!(t.hears(&says(3, Started, 5), at(0)), full);
-        assert_eq!(
-            t.tells(2, Periodic, 5),
-            [1001],
-            "who is known stays welcome"
-        );
-        let mut other = says(1, Started, 5);
-        other.info_hash = InfoHash([8; 20]);
-        let full = Err("the tracker has no room for another torrent");
-        assert_eq!(t.hears(&other, at(0)), full);
-        assert_eq!(t.swarms.scrape(other.info_hash), None);
-    }
-
-    #[test]
-    fn a_peer_id_cannot_be_taken_over_from_elsewhere_without_its_key() {
-        let mut t = Tracker::new(|_| {});
-        t.tells(1, Started, 5);
-        let elsewhere = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 66));
-        let mut thief = says(1, Stopped, 5);
-        thief.key = 666;
-        let said = t.swarms.announce(&thief, elsewhere, at(0), &mut t.rng);
-        assert_eq!(said, Err("this peer id is in use at another address"));
-        assert_eq!(t.swarms.peers(), 1);
-        let moved = says(1, Periodic, 5);
-        assert!(
-            t.swarms
-                .announce(&moved, elsewhere, at(0), &mut t.rng)
-                .is_ok()
-        );
-        t.audit();
-        let told = t.hears(&says(2, Started, 5), at(0)).unwrap();
-        assert_eq!(told.peers[0].addr.ip(), elsewhere);
-    }
-
-    #[test]
-    fn samples_are_different_numbers_and_all_when_all_are_wanted() {
-        let mut rng = ChaCha8Rng::seed_from_u64(3);
-        for total in 0..20 {
-            let mut all = sample(total, 99, &mut rng);
-            all.sort_unstable();
-            assert_eq!(all, (0..total).collect::<Vec<_>>());
-        }
-    }
-}
+mod tests;

@@ -16,7 +16,6 @@ use skep_engine::node::network::Network;
 use skep_engine::node::peer_host::{Command, Observer, PeerHost, PeerHostSetup, check_content};
 use skep_engine::picker;
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
-use skep_engine::tracker::http::HttpTarget;
 use skep_engine::{Now, PeerId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -26,6 +25,7 @@ use crate::disk::{Disk, DiskStorage};
 use crate::network::fabric::Fabric;
 use crate::scenario::plan::{EndKind, HostPlan, OnComplete, Role};
 use crate::seed;
+use crate::world::Contacts;
 
 /// Port on which every simulated peer listens.
 pub const PEER_PORT: u16 = 6881;
@@ -43,8 +43,8 @@ pub struct EnginePeer {
     pub content: Arc<Content>,
     /// Its disk.
     pub disk: Rc<RefCell<Disk>>,
-    /// The tracker.
-    pub tracker: HttpTarget,
+    /// The trackers.
+    pub contacts: Rc<Contacts>,
     /// The start of the run.
     pub epoch: Instant,
 }
@@ -110,7 +110,7 @@ impl EnginePeer {
             padding: Vec::new(),
             peer_id: PeerId::random(&mut stream("id")),
             port: PEER_PORT,
-            tracked: true,
+            tiers: self.contacts.tiers.clone(),
             picker: picker::by_name(&plan.picker.name, &plan.picker.params)
                 .expect("validation refuses unknown strategies"),
             choker: choker::by_name(&plan.choker.name, &plan.choker.params)
@@ -131,8 +131,9 @@ impl EnginePeer {
             storage,
             torrent,
             geometry,
-            tracker: Some(self.tracker.clone()),
-            announce_timeout: plan.engine.announce_timeout,
+            announcer: self
+                .contacts
+                .announcer(&plan.engine, self.epoch, stream("udp")),
             disk_queue_max: plan.engine.disk_queue_max,
             epoch: self.epoch,
             // What a seed does when complete is for those who come to download.

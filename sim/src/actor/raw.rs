@@ -12,13 +12,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use skep_engine::node::announcer::{Announcer, Told};
 use skep_engine::node::network::{CloseHow, NetEvent, Network};
-use skep_engine::node::stream::StreamHub;
-use skep_engine::node::tracker_client;
 use skep_engine::tracker::announce::{
-    AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest,
+    AnnounceEvent, AnnounceFailure, AnnounceRequest, Answer, Question,
 };
-use skep_engine::tracker::http::HttpTarget;
 use skep_engine::wire::{Decoder, Handshake, Message};
 use skep_engine::{ConnId, InfoHash, Now, PeerId};
 use tokio::time::{Instant, Sleep};
@@ -54,8 +52,6 @@ const REDIAL: Duration = Duration::from_secs(30);
 const ANNOUNCE: Duration = Duration::from_secs(60);
 /// Connections that an attacker keeps.
 const CONNECTIONS_MAX: usize = 200;
-/// Unread bytes of a tracker's answer.
-const HTTP_UNREAD_MAX: u64 = 256 * 1024;
 
 /// What an attacker is.
 pub struct RawSetup {
@@ -75,8 +71,8 @@ pub struct RawSetup {
     pub total: u64,
     /// Bytes of a bitfield.
     pub bitfield_bytes: u32,
-    /// The tracker.
-    pub tracker: HttpTarget,
+    /// Its talk with the trackers.
+    pub announcer: Announcer,
     /// The start of the run.
     pub epoch: Instant,
     /// Who hears of what it does.
@@ -165,14 +161,13 @@ impl RawIo {
     }
 }
 
-type Announcing = Pin<Box<dyn Future<Output = Result<AnnounceReply, AnnounceFailure>>>>;
-
 /// An attacker's host.
 pub struct RawPeer {
     io: RawIo,
     attacker: Box<dyn Attacker>,
-    hub: StreamHub,
-    announcing: Option<Announcing>,
+    announcer: Announcer,
+    /// The tracker that it asks; the next one after a failure.
+    tracker: u32,
     announced: bool,
     next_announce: Now,
     contacts: BTreeMap<SocketAddr, Contact>,
@@ -180,7 +175,6 @@ pub struct RawPeer {
     port: u16,
     total: u64,
     bitfield_bytes: u32,
-    tracker: HttpTarget,
     sleep: Pin<Box<Sleep>>,
 }
 
@@ -206,8 +200,8 @@ impl RawPeer {
                 observer: setup.observer,
             },
             attacker: setup.attacker,
-            hub: StreamHub::new(HTTP_UNREAD_MAX),
-            announcing: None,
+            announcer: setup.announcer,
+            tracker: 0,
             announced: false,
             next_announce: Now::START,
             contacts: BTreeMap::new(),
@@ -219,7 +213,6 @@ impl RawPeer {
             port: setup.listen.port(),
             total: setup.total,
             bitfield_bytes: setup.bitfield_bytes,
-            tracker: setup.tracker,
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
         }
     }
@@ -235,16 +228,15 @@ impl RawPeer {
                 return Poll::Ready(());
             }
             if let Poll::Ready(event) = self.io.net.poll_event(cx) {
-                if let Some(event) = self.hub.on_event(event) {
+                if let Some(event) = self.announcer.on_event(&mut self.io.net, event) {
                     self.on_net(event);
                 }
                 continue;
             }
-            if let Some(announcing) = &mut self.announcing
-                && let Poll::Ready(answer) = announcing.as_mut().poll(cx)
-            {
-                self.announcing = None;
-                self.on_announced(answer);
+            if let Poll::Ready(told) = self.announcer.poll(&mut self.io.net, cx) {
+                if let Told::Result(answer) = told {
+                    self.on_announced(answer);
+                }
                 continue;
             }
             if self.sleep.as_mut().poll(cx).is_ready() {
@@ -252,14 +244,14 @@ impl RawPeer {
                 self.on_tick();
                 continue;
             }
-            self.hub.pump(&mut self.io.net, cx);
+            self.announcer.pump(&mut self.io.net, cx);
             return Poll::Pending;
         }
     }
 
     fn on_tick(&mut self) {
         let now = self.io.now();
-        if self.next_announce <= now && self.announcing.is_none() {
+        if self.next_announce <= now && self.announcer.idle() {
             self.announce();
         }
         self.attacker.on_tick(&mut self.io);
@@ -285,23 +277,14 @@ impl RawPeer {
             tracker_id: None,
             compact: true,
         };
-        let target = self.tracker.clone();
-        let ip = target
-            .host
-            .parse()
-            .expect("a simulated tracker has a literal address");
-        let stream = self
-            .hub
-            .open(self.io.net.connect(SocketAddr::new(ip, target.port)));
-        self.announcing = Some(Box::pin(async move {
-            tracker_client::announce(stream, &target, &request, ANNOUNCE).await
-        }));
+        let question = Question::Announce(Box::new(request));
+        self.announcer.ask(&mut self.io.net, self.tracker, question);
     }
 
-    fn on_announced(&mut self, answer: Result<AnnounceReply, AnnounceFailure>) {
+    fn on_announced(&mut self, answer: Result<Answer, AnnounceFailure>) {
         let now = self.io.now();
         let interval = match answer {
-            Ok(reply) => {
+            Ok(Answer::Announced(reply)) => {
                 self.announced = true;
                 for peer in &reply.peers {
                     let fresh = Contact {
@@ -312,7 +295,18 @@ impl RawPeer {
                 }
                 reply.interval.unwrap_or(ANNOUNCE)
             }
-            Err(_) => ANNOUNCE,
+            Ok(Answer::Scraped(_)) => ANNOUNCE,
+            Err(_) => {
+                let trackers = u32::try_from(self.announcer.trackers()).unwrap_or(1);
+                self.tracker = (self.tracker + 1) % trackers.max(1);
+                self.announced = false;
+                // The next one at once, the first again after a pause.
+                if self.tracker == 0 {
+                    ANNOUNCE
+                } else {
+                    Duration::ZERO
+                }
+            }
         };
         self.next_announce = now.after(interval);
         self.dial(now);

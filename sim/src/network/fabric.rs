@@ -42,8 +42,6 @@ const BACKLOG_MAX: usize = 1024;
 const ROOM_NEWS_MIN: u64 = 1024;
 
 type HostIndex = u32;
-/// The host that was added first carries no content.
-const TRACKER: HostIndex = 0;
 
 /// One end of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,7 +109,9 @@ struct Host {
     /// The parcel that the downlink carries now: whose, how many bytes.
     down_carries: Option<End>,
     sent_wire: u64,
-    /// Bytes handed in for connections to anybody but the first host, the tracker.
+    /// A peer, or whoever else connections of peers lead to; not a tracker.
+    peer: bool,
+    /// Bytes handed in for connections between peers.
     sent_to_peers: u64,
 }
 
@@ -201,6 +201,18 @@ impl Fabric {
     /// # Panics
     /// When the address is taken.
     pub fn add_host(&self, name: &str, ip: Ipv4Addr, link: LinkPlan) {
+        self.add(name, ip, link, true);
+    }
+
+    /// As [`Fabric::add_host`], for a tracker: what goes to it and comes from it is not between peers.
+    ///
+    /// # Panics
+    /// When the address is taken.
+    pub fn add_tracker(&self, name: &str, ip: Ipv4Addr, link: LinkPlan) {
+        self.add(name, ip, link, false);
+    }
+
+    fn add(&self, name: &str, ip: Ipv4Addr, link: LinkPlan, peer: bool) {
         let mut state = self.0.borrow_mut();
         let index = HostIndex::try_from(state.hosts.len()).expect("fewer hosts than 2^32");
         assert!(state.by_ip.insert(ip, index).is_none(), "{ip} is taken");
@@ -222,6 +234,7 @@ impl Fabric {
             down: FairQueue::default(),
             down_carries: None,
             sent_wire: 0,
+            peer,
             sent_to_peers: 0,
         });
     }

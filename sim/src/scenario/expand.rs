@@ -17,9 +17,10 @@ use super::model::{Arrival, Churn, Group, Have, Latency, Link, Model, Strategy};
 use super::parse::Scenario;
 use super::plan::{
     AttackPlan, EndKind, FaultPlan, HostPlan, LinkPlan, OnComplete, Plan, SessionPlan,
-    StrategyPlan, TorrentPlan, TrackerPlan,
+    StrategyPlan, TorrentPlan,
 };
 use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
+use super::trackers;
 use super::units::MILLION;
 use crate::seed;
 
@@ -29,8 +30,8 @@ const LATENCY: Duration = Duration::from_millis(20);
 impl Scenario {
     /// The plan of this scenario with this seed. The same seed gives the same plan.
     ///
-    /// Hosts have the addresses 10.1.0.1 and following in the order of the file; the tracker has
-    /// 10.0.0.1. No peer is churned, and none arrives, in the last `settle` of the time limit: who is
+    /// Hosts have the addresses 10.1.0.1 and following in the order of the file; the trackers have
+    /// 10.0.0.1 and following. No peer is churned, and none arrives, in the last `settle` of the time limit: who is
     /// away by then and comes back at all comes back at that moment at the latest.
     #[must_use]
     pub fn expand(&self, seed: u64) -> Plan {
@@ -59,15 +60,7 @@ impl Scenario {
                 piece_bytes: u32::try_from(model.torrent.piece_bytes())
                     .expect("validated: at most 256 MiB"),
             },
-            tracker: TrackerPlan {
-                interval: model.tracker.interval(),
-                interval_min: model.tracker.interval_min(),
-                peers_max: model
-                    .tracker
-                    .peers_max
-                    .as_ref()
-                    .map_or(50, |n| *n.get_ref()),
-            },
+            trackers: trackers::plans(model),
             hosts,
             faults,
             expect: model.expect.clone(),

@@ -118,7 +118,11 @@ pub const ROOT: Keys = Keys {
             "Defaults for the links of all hosts.",
         ),
         must("group", Form::Tables(&GROUP), "Peers of one kind."),
-        may("tracker", Form::Table(&TRACKER), "The tracker."),
+        may(
+            "tracker",
+            Form::OneOf(&[Form::Table(&TRACKER), Form::Tables(&TRACKER)]),
+            "The tracker, or `[[tracker]]` for each of several.",
+        ),
         may(
             "fault",
             Form::Table(&FAULT),
@@ -399,10 +403,40 @@ pub const SEED_FOR: Keys = Keys {
     later: &[],
 };
 
-/// `[tracker]`
+/// `[tracker]` and `[[tracker]]`
 pub const TRACKER: Keys = Keys {
     table: "[tracker]",
     keys: &[
+        may(
+            "name",
+            Form::Text,
+            "Its name in output. Default: tracker, tracker-1 and so on.",
+        ),
+        may(
+            "protocol",
+            Form::Words(&["http", "udp"], &[]),
+            "What peers ask it over. Default: http.",
+        ),
+        may(
+            "tier",
+            Form::Whole,
+            "Peers ask a tier only when all trackers of lower tiers failed. Default: 0.",
+        ),
+        may(
+            "from",
+            Form::Duration,
+            "Answers from this moment on. Default: 0 s.",
+        ),
+        may(
+            "until",
+            Form::Duration,
+            "Answers until this moment; \"0 s\": never. Default: the end of the run.",
+        ),
+        may(
+            "loss",
+            Form::Percent,
+            "Loss on its link; a path's is the mean of its two ends'. Default: 0%.",
+        ),
         may(
             "interval",
             Form::Duration,
@@ -416,15 +450,10 @@ pub const TRACKER: Keys = Keys {
         may(
             "peers_max",
             Form::Whole,
-            "Most peers in one answer. Default: 50.",
-        ),
-        may(
-            "protocol",
-            Form::Words(&["http"], &["udp"]),
-            "Default: http.",
+            "Most peers in one answer; over udp 74 at most. Default: 50.",
         ),
     ],
-    later: &["tier", "name", "up", "down"],
+    later: &["up", "down"],
 };
 
 /// `[fault]`

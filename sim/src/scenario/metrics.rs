@@ -198,6 +198,14 @@ pub const SOMETIMES: &[Sometimes] = &[
         doc: "an announce failed and was tried again",
     },
     Sometimes {
+        word: "tracker-fail-over",
+        doc: "a tracker failed and another one answered",
+    },
+    Sometimes {
+        word: "udp-resent",
+        doc: "a UDP tracker did not answer in time and was asked again",
+    },
+    Sometimes {
         word: "peer-snubbed",
         doc: "an unchoked peer waited too long for a block",
     },

@@ -23,6 +23,7 @@ mod sections;
 pub mod selector;
 mod set;
 pub mod strategies;
+mod trackers;
 pub mod units;
 pub mod validate;
 mod validate_engine;

@@ -9,7 +9,7 @@ use skep_engine::config::FieldValue;
 use toml::Spanned;
 
 use super::expect::Expectation;
-use super::plan::{OnComplete, Role};
+use super::plan::{OnComplete, Role, TrackerProtocol};
 use super::selector::Selector;
 use super::units::Frequency;
 
@@ -30,8 +30,8 @@ pub struct Model {
     pub link: Link,
     /// `[[group]]`, in order.
     pub groups: Vec<Group>,
-    /// `[tracker]`
-    pub tracker: Tracker,
+    /// `[tracker]` or `[[tracker]]`; one when the file names none.
+    pub trackers: Vec<Tracker>,
     /// `[[fault.crash]]`, in order.
     pub crashes: Vec<Crash>,
     /// `[engine]`, in order.
@@ -264,6 +264,18 @@ pub enum Stay {
 /// `[tracker]`
 #[derive(Clone, Debug, Default)]
 pub struct Tracker {
+    /// Its name, if the file gives one.
+    pub name: Option<Spanned<String>>,
+    /// What it is asked over.
+    pub protocol: Option<Spanned<TrackerProtocol>>,
+    /// Its tier.
+    pub tier: Option<Spanned<u32>>,
+    /// It answers from here.
+    pub from: Option<Spanned<Duration>>,
+    /// It answers until here.
+    pub until: Option<Spanned<Duration>>,
+    /// Loss on its link, in parts per million.
+    pub loss: Option<Spanned<u32>>,
     /// Announce interval.
     pub interval: Option<Spanned<Duration>>,
     /// Shortest interval.
@@ -273,6 +285,16 @@ pub struct Tracker {
 }
 
 impl Tracker {
+    /// The name of the tracker at this place in the file.
+    #[must_use]
+    pub fn name(&self, place: usize) -> String {
+        match (&self.name, place) {
+            (Some(name), _) => name.get_ref().clone(),
+            (None, 0) => "tracker".to_owned(),
+            (None, place) => format!("tracker-{place}"),
+        }
+    }
+
     /// The announce interval; 30 min when the file names none.
     #[must_use]
     pub fn interval(&self) -> Duration {

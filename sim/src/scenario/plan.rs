@@ -26,8 +26,8 @@ pub struct Plan {
     pub settle: Duration,
     /// The content.
     pub torrent: TorrentPlan,
-    /// The tracker.
-    pub tracker: TrackerPlan,
+    /// The trackers, in the order in which peers number them: by tier, then by place in the file.
+    pub trackers: Vec<TrackerPlan>,
     /// All peers, honest and attackers, in the order of the file.
     pub hosts: Vec<HostPlan>,
     /// The scheduled faults, in the order of their moments.
@@ -63,9 +63,30 @@ impl TorrentPlan {
     }
 }
 
-/// The tracker's host.
+/// What a tracker is asked over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TrackerProtocol {
+    /// BEP 3.
+    Http,
+    /// BEP 15.
+    Udp,
+}
+
+/// A tracker's host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrackerPlan {
+    /// Its name; `tracker` when there is one and the file gives none.
+    pub name: String,
+    /// What it is asked over.
+    pub protocol: TrackerProtocol,
+    /// Its tier (BEP 12).
+    pub tier: u32,
+    /// It answers from here.
+    pub from: Now,
+    /// It answers until here, if it ever ends; at the start of the run: it never answers.
+    pub until: Option<Now>,
+    /// Loss on its link per 1,448-byte segment, in parts per million.
+    pub loss_ppm: u32,
     /// What it tells peers.
     pub interval: Duration,
     /// The floor it tells peers.
@@ -211,13 +232,15 @@ pub struct FaultPlan {
 }
 
 impl Plan {
-    /// The last moment at which the plan itself disturbs the swarm: a join, a leave, a crash.
+    /// The last moment at which the plan itself disturbs the swarm: a join, a leave, a crash, a tracker
+    /// that begins or ends to answer.
     #[must_use]
     pub fn last_disturbance(&self) -> Now {
         self.hosts
             .iter()
             .flat_map(|h| &h.sessions)
             .map(|s| s.end.map_or(s.join, |(at, _)| at))
+            .chain(self.trackers.iter().map(|t| t.until.unwrap_or(t.from)))
             .max()
             .unwrap_or(Now::START)
     }

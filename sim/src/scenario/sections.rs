@@ -14,11 +14,11 @@ use super::expect::{self, Expectation, ExpectationKind, Limit};
 use super::groups;
 use super::keys;
 use super::metrics::{METRICS_LATER, MetricName, NameError, SOMETIMES, full_names};
-use super::model::{Crash, EngineSetting, Latency, Link, Model, Run, Torrent, Tracker, Vary};
+use super::model::{Crash, EngineSetting, Latency, Link, Model, Run, Torrent, Vary};
 use super::problem::{Found, Log, Sources, suggest};
 use super::read::{self, Fields, Value};
 use super::selector::Selector;
-use super::units;
+use super::{trackers, units};
 
 /// Seeds that one file may name.
 const SEEDS_MAX: u64 = 1_000_000;
@@ -58,10 +58,7 @@ pub(super) fn model(document: &DeTable<'_>, vary: Vec<Vary>, log: &mut Log) -> M
         groups: root
             .get("group")
             .map_or_else(Vec::new, |v| groups::groups(v, log)),
-        tracker: root
-            .get("tracker")
-            .and_then(|v| tracker(v, log))
-            .unwrap_or_default(),
+        trackers: trackers::trackers(root.get("tracker"), log),
         crashes: root.get("fault").map_or_else(Vec::new, |v| crashes(v, log)),
         engine: root.get("engine").map_or_else(Vec::new, |v| engine(v, log)),
         vary,
@@ -191,27 +188,6 @@ fn latency(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Latency>> {
         p95: p95.into_inner(),
     };
     Some(Spanned::new(value.span(), latency))
-}
-
-fn tracker(value: &Value<'_>, log: &mut Log) -> Option<Tracker> {
-    if value.get_ref().is_array() {
-        let found = Found::at(value.span(), "several trackers are not supported yet");
-        log.push(found.label("not supported yet").help("write one [tracker]"));
-        return None;
-    }
-    let fields = Fields::open(&keys::TRACKER, value, log)?;
-    fields.word("protocol", &[("http", ())], &["udp"], log);
-    let peers_max = fields.whole("peers_max", 10_000, log);
-    Some(Tracker {
-        interval: fields.quantity("interval", "a duration", units::duration, log),
-        interval_min: fields.quantity("interval_min", "a duration", units::duration, log),
-        peers_max: peers_max.map(|n| {
-            Spanned::new(
-                n.span(),
-                u32::try_from(*n.get_ref()).expect("at most 10,000"),
-            )
-        }),
-    })
 }
 
 fn crashes(value: &Value<'_>, log: &mut Log) -> Vec<Crash> {

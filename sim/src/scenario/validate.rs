@@ -13,7 +13,7 @@ use super::plan::Role;
 use super::problem::{Found, Log, suggest};
 use super::selector::{Base, RESERVED, Selector, is_group_name};
 use super::units::show_duration;
-use super::{validate_engine, validate_expect};
+use super::{trackers, validate_engine, validate_expect};
 
 /// Peers that one scenario may have.
 pub const HOSTS_MAX: u64 = 20_000;
@@ -34,7 +34,7 @@ pub(super) fn check(model: &Model, log: &mut Log) {
         have(group, model, log);
     }
     times(model, log);
-    tracker(model, log);
+    trackers::check(model, log);
     for crash in &model.crashes {
         if *crash.at.get_ref() == Duration::ZERO {
             let found =
@@ -347,34 +347,6 @@ fn times(model: &Model, log: &mut Log) {
             );
             log.push(found);
         }
-    }
-}
-
-fn tracker(model: &Model, log: &mut Log) {
-    let tracker = &model.tracker;
-    for time in [&tracker.interval, &tracker.interval_min]
-        .into_iter()
-        .flatten()
-    {
-        if *time.get_ref() == Duration::ZERO {
-            log.push(Found::at(time.span(), "an interval is longer than zero"));
-        }
-    }
-    if let Some(floor) = &tracker.interval_min
-        && *floor.get_ref() > tracker.interval()
-    {
-        let interval = show_duration(tracker.interval());
-        let found = Found::at(
-            floor.span(),
-            format!("this is above the interval of {interval}"),
-        );
-        log.push(found);
-    }
-    if let Some(none) = tracker.peers_max.as_ref().filter(|n| *n.get_ref() == 0) {
-        log.push(Found::at(
-            none.span(),
-            "a tracker that names no peers is of no use",
-        ));
     }
 }
 

@@ -5,11 +5,12 @@
 
 mod judge;
 mod recorder;
+mod trackers;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,10 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use skep_engine::node::spawn::Tasks;
-use skep_engine::node::tracker_server::TrackerHost;
-use skep_engine::tracker::http::{HttpTarget, announce_target};
-use skep_engine::tracker::swarm::SwarmConfig;
-use skep_engine::{Now, PeerId, PieceIndex};
+use skep_engine::{EngineConfig, Now, PeerId, PieceIndex};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, Sleep};
 
@@ -33,25 +31,12 @@ use crate::disk::Disk;
 use crate::network::fabric::Fabric;
 use crate::outcome::Outcome;
 use crate::scenario::Plan;
-use crate::scenario::plan::{HostPlan, LinkPlan, Role};
+use crate::scenario::plan::{HostPlan, Role};
 use crate::seed;
 use crate::trace::{Trace, WorldEvent};
 
 use recorder::Recorder;
-
-/// The tracker's address in every simulated network.
-const TRACKER_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-/// The tracker's port.
-const TRACKER_PORT: u16 = 6969;
-/// The tracker's links: never the bottleneck.
-const TRACKER_LINK: LinkPlan = LinkPlan {
-    up: 125_000_000,
-    down: 125_000_000,
-    latency: Duration::from_millis(20),
-    jitter: Duration::ZERO,
-    loss_ppm: 0,
-    reset_every: None,
-};
+pub use trackers::Contacts;
 
 /// Runs a plan to its end. `lines` takes the trace, one JSON object per event.
 ///
@@ -109,11 +94,11 @@ impl World {
     fn new(plan: &Plan, trace: Trace) -> World {
         let plan = Rc::new(plan.clone());
         let epoch = Instant::now();
-        let announce = format!("http://{TRACKER_IP}:{TRACKER_PORT}/announce");
-        let target = announce_target(&announce).expect("our own address");
-        let content = Arc::new(Content::generate(&plan.torrent, plan.seed, &announce));
+        let contacts = Rc::new(Contacts::of(&plan.trackers));
+        let content = Content::generate(&plan.torrent, plan.seed, &contacts.urls[0]);
+        let content = Arc::new(content);
         let fabric = Fabric::new(plan.seed, epoch);
-        fabric.add_host("tracker", TRACKER_IP, TRACKER_LINK);
+        trackers::add_hosts(&plan.trackers, &fabric);
         let mut disks = Vec::new();
         for host in &plan.hosts {
             fabric.add_host(&host.name, host.ip, host.link.clone());
@@ -137,11 +122,11 @@ impl World {
             deadline,
             settle_from: None,
         };
-        world.start_tracker();
+        world.start_trackers();
         for host in 0..world.plan.hosts.len() {
             match world.plan.hosts[host].role {
-                Role::Seed | Role::Leecher => world.start_peer(host, &target),
-                Role::Attacker => world.start_attacker(host, &target),
+                Role::Seed | Role::Leecher => world.start_peer(host, &contacts),
+                Role::Attacker => world.start_attacker(host, &contacts),
             }
         }
         let fabric = world.fabric.clone();
@@ -151,30 +136,7 @@ impl World {
         world
     }
 
-    fn start_tracker(&mut self) {
-        let config = SwarmConfig {
-            interval: self.plan.tracker.interval,
-            interval_min: self.plan.tracker.interval_min,
-            answer_max: self.plan.tracker.peers_max,
-            ..SwarmConfig::default()
-        };
-        let recorder = Rc::clone(&self.recorder);
-        let tracker = TrackerHost::new(
-            self.fabric.attach(TRACKER_IP),
-            SocketAddr::from((TRACKER_IP, TRACKER_PORT)),
-            config,
-            seed::stream(self.plan.seed, "tracker"),
-            self.epoch,
-            move |at, event| recorder.borrow_mut().on_tracker(at, event),
-        );
-        let tracker = tracker.expect("the tracker's port is free");
-        self.tasks.spawn("tracker", async move {
-            let never = tracker.run().await;
-            match never {}
-        });
-    }
-
-    fn start_peer(&mut self, host: usize, tracker: &HttpTarget) {
+    fn start_peer(&mut self, host: usize, contacts: &Rc<Contacts>) {
         let plan = self.plan.hosts[host].clone();
         let sessions = plan.sessions.clone();
         let peer = EnginePeer {
@@ -183,7 +145,7 @@ impl World {
             fabric: self.fabric.clone(),
             content: Arc::clone(&self.content),
             disk: Rc::clone(&self.recorder.borrow().disks[host]),
-            tracker: tracker.clone(),
+            contacts: Rc::clone(contacts),
             epoch: self.epoch,
         };
         let recorder = Rc::clone(&self.recorder);
@@ -211,7 +173,7 @@ impl World {
         });
     }
 
-    fn start_attacker(&mut self, host: usize, tracker: &HttpTarget) {
+    fn start_attacker(&mut self, host: usize, contacts: &Rc<Contacts>) {
         let HostPlan {
             name,
             ip,
@@ -221,7 +183,7 @@ impl World {
         } = self.plan.hosts[host].clone();
         let attack = attack.expect("validation gives every attacker an attack");
         let seed = self.plan.seed;
-        let (fabric, tracker, epoch) = (self.fabric.clone(), tracker.clone(), self.epoch);
+        let (fabric, contacts, epoch) = (self.fabric.clone(), Rc::clone(contacts), self.epoch);
         let recorder = Rc::clone(&self.recorder);
         let content = Arc::clone(&self.content);
         self.tasks.spawn("attacker", async move {
@@ -244,7 +206,7 @@ impl World {
                     peer_id: PeerId::random(&mut stream("id")),
                     total: geometry.total,
                     bitfield_bytes: geometry.bitfield_bytes(),
-                    tracker: tracker.clone(),
+                    announcer: contacts.announcer(&EngineConfig::default(), epoch, stream("udp")),
                     epoch,
                     observer: Rc::new(move |attack| {
                         let event = WorldEvent::Attack(attack);

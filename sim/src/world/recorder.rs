@@ -35,6 +35,8 @@ pub(super) struct Tally {
     pub(super) uploaded: u64,
     pub(super) banned_by: u32,
     pub(super) announces: u32,
+    /// The tracker of the last announce, if it failed.
+    pub(super) failed_tracker: Option<u32>,
     pub(super) acted: u64,
     /// Its last crash: stays follow each other, so all crashes planned before it happened too.
     pub(super) crashed: Option<Now>,
@@ -128,15 +130,15 @@ impl Recorder {
         });
     }
 
-    /// Takes the next event of the tracker.
-    pub(super) fn on_tracker(&mut self, at: Now, event: TrackerEvent) {
+    /// Takes the next event of a tracker.
+    pub(super) fn on_tracker(&mut self, at: Now, name: &str, event: TrackerEvent) {
         if let TrackerEvent::Announced { from, .. } = &event
             && let Some(host) = self.by_ip.get(&from.ip())
         {
             self.tallies[*host].announces += 1;
         }
         let event = WorldEvent::Tracker(event);
-        self.trace.push(at, u32::MAX, "tracker", &event);
+        self.trace.push(at, u32::MAX, name, &event);
         self.check(&Seen {
             at,
             host: None,
@@ -229,7 +231,17 @@ impl Recorder {
                 self.happened("peer-banned");
             }
             Event::EndgameEntered => self.happened("endgame-entered"),
-            Event::AnnounceFailed { .. } => self.happened("tracker-retry"),
+            Event::AnnounceFailed { tracker, .. } => {
+                tally.failed_tracker = Some(*tracker);
+                self.happened("tracker-retry");
+            }
+            Event::Announced { tracker, .. } => {
+                let failed = tally.failed_tracker.take();
+                if failed.is_some_and(|failed| failed != *tracker) {
+                    self.happened("tracker-fail-over");
+                }
+            }
+            Event::AnnounceResent { .. } => self.happened("udp-resent"),
             Event::Snubbed { .. } => self.happened("peer-snubbed"),
             Event::RequestTimedOut { .. } => self.happened("request-timed-out"),
             _ => {}

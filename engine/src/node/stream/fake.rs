@@ -27,6 +27,9 @@ struct End {
     slots: u32,
     listens: bool,
     hold_room: bool,
+    /// Datagrams that get lost before one arrives.
+    lose: u32,
+    deaf: bool,
 }
 
 impl End {
@@ -63,6 +66,14 @@ impl FakeNet {
     /// From now on the network swallows what it gets and says nothing of room.
     pub fn hold_room(&self) {
         self.ends.borrow_mut()[self.me].hold_room = true;
+    }
+    /// The next so many datagrams of this end get lost.
+    pub fn lose_datagrams(&self, datagrams: u32) {
+        self.ends.borrow_mut()[self.me].lose = datagrams;
+    }
+    /// Somebody else has this end's ports for datagrams.
+    pub fn deafen(&self) {
+        self.ends.borrow_mut()[self.me].deaf = true;
     }
     /// An event made by hand.
     pub fn inject(&self, event: NetEvent) {
@@ -122,7 +133,18 @@ impl Network for FakeNet {
             ends[1 - self.me].push(NetEvent::Closed { conn: theirs, how });
         }
     }
-    fn send_to(&mut self, _: SocketAddr, _: Bytes) {}
+    fn hears_datagrams(&self, _: SocketAddr) -> bool {
+        !self.ends.borrow()[self.me].deaf
+    }
+    fn send_to(&mut self, _: SocketAddr, data: Bytes) {
+        let mut ends = self.ends.borrow_mut();
+        if ends[self.me].lose > 0 {
+            ends[self.me].lose -= 1;
+            return;
+        }
+        let from = addr(self.me, if self.me == 0 { 50_000 } else { 80 });
+        ends[1 - self.me].push(NetEvent::Datagram { from, data });
+    }
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent> {
         let end = &mut self.ends.borrow_mut()[self.me];
         end.waker = Some(cx.waker().clone());

@@ -135,7 +135,7 @@ impl Plan {
             padding: Vec::new(),
             peer_id: ME,
             port: 6881,
-            tracked: self.tracked,
+            tiers: vec![1; usize::from(self.tracked)],
             picker: Box::new(Sequential),
             choker: Box::new(TitForTat::default()),
             rngs: Rngs {
@@ -229,7 +229,7 @@ impl Rig {
                 self.feed(Input::PieceVerified(verified));
             }
             Output::Finish => self.finished += 1,
-            Output::Announce(request) => self.announced.push(request),
+            Output::Announce { request, .. } => self.announced.push(request),
             Output::Emit(event) => {
                 assert!(!matches!(event, Event::AuditFailed { .. }), "{event:?}");
                 self.events.push((self.now, event));

@@ -202,7 +202,7 @@ impl Swarm {
             Output::Finish => {}
             Output::Connect { .. }
             | Output::Abandon { .. }
-            | Output::Announce(_)
+            | Output::Announce { .. }
             | Output::Left => {
                 panic!("nobody dials, announces or leaves here")
             }

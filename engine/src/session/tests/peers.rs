@@ -508,3 +508,18 @@ fn after_leaving_nobody_is_let_in_and_nothing_is_due() {
     rig.wait(secs(1000));
     assert_eq!(rig.torrent.poll_timeout(), Now::NEVER);
 }
+
+#[test]
+fn what_a_tracker_warns_of_is_told_and_nothing_else_changes() {
+    let mut rig = Plan::new(2, 1).tracked().start();
+    rig.feed(Input::Announced(Ok(AnnounceReply {
+        warning: Some("slow down".to_owned()),
+        ..AnnounceReply::default()
+    })));
+    let warned = Event::TrackerWarned {
+        tracker: 0,
+        text: "slow down".to_owned(),
+    };
+    assert_eq!(rig.count(|e| *e == warned), 1);
+    assert_eq!(said(&rig), [AnnounceEvent::Started]);
+}

@@ -9,7 +9,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encod
 
 use super::TRACKER_ID_BYTES_MAX;
 use crate::ids::{InfoHash, PeerId};
-use crate::tracker::announce::{AnnounceEvent, AnnounceRequest};
+use crate::tracker::announce::{
+    AnnounceEvent, AnnounceRequest, SCRAPE_TORRENTS_MAX, WANTED_UNSAID,
+};
 
 /// Everything but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -18,10 +20,6 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Peers handed out when the query does not say (chihaya: 50).
-const WANTED_UNSAID: u32 = 50;
-/// Torrents in one scrape (UDP, BEP 15: about 74).
-const SCRAPE_TORRENTS_MAX: usize = 74;
 /// Parameters in one query.
 const PARAMETERS_MAX: usize = 128;
 
@@ -59,7 +57,7 @@ pub fn announce_query(request: &AnnounceRequest, no_peer_id: bool) -> String {
 }
 
 /// Reads an announce query; the error is the `failure reason` to answer with. `ip` is ignored: a
-/// peer's address is the one it speaks from. `event=paused` (BEP 21) counts as none.
+/// peer's address is the one it speaks from, or anybody could send a swarm to a victim. `event=paused` (BEP 21) counts as none.
 ///
 /// # Errors
 /// A parameter is missing, twice there, or not what it should be.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use skep_engine::ConnId;
 use skep_engine::node::network::{CloseHow, NetEvent, Network};
 
-use super::{EPHEMERAL_FROM, End, Fabric, Fact, HostIndex, State, TRACKER, data_bytes};
+use super::{EPHEMERAL_FROM, End, Fabric, Fact, HostIndex, State, data_bytes};
 use crate::network::link::{Path, transmit_ns, wire_bytes};
 
 /// The network as one program on one host sees it.
@@ -60,10 +60,8 @@ impl Network for FabricNet {
         };
         let bytes = data.len() as u64;
         state.totals.sent += bytes;
-        if state
-            .conn(end)
-            .is_some_and(|conn| !conn.hosts.contains(&TRACKER))
-        {
+        let ends = state.conn(end).map(|conn| conn.hosts);
+        if ends.is_some_and(|ends| ends.iter().all(|h| state.hosts[*h as usize].peer)) {
             state.hosts[host as usize].sent_to_peers += bytes;
         }
         if let Some(flow) = state.flow(end) {
