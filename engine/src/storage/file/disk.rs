@@ -1,61 +1,30 @@
 //! Owns the files of one torrent and the way from a piece to them. Runs on the storage thread.
 //!
 //! Invariant: a file that has its final name is never written to, and no file is ever replaced.
-//! Unfinished files carry [`PART_SUFFIX`]. No more than [`HANDLES_MAX`] files are open at once.
+//! Unfinished files carry [`PART_SUFFIX`](crate::metainfo::PART_SUFFIX). What resume data claims was
+//! hashed, and synced afterwards.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::OpenError;
-use crate::ids::{BLOCK_BYTES, BlockRange, PieceIndex};
+use super::handles::Handles;
+use super::keeper::{Checkpoint, Keeper, parts_path};
+use super::layout::{self, DiskFile, State};
+use super::parts::Parts;
+use super::{FileOptions, OpenError, OpenMode, Preallocate, Resume, raw};
+use crate::bits::BitSet;
+use crate::ids::{BLOCK_BYTES, BlockRange, InfoHash, PieceIndex};
 use crate::metainfo::create::PieceHasher;
-use crate::metainfo::{Geometry, Metainfo, PART_SUFFIX};
-use crate::storage::Verified;
+use crate::metainfo::{Geometry, Metainfo};
 use crate::storage::memory::checked;
-
-/// Open files of one torrent at once.
-const HANDLES_MAX: usize = 64;
+use crate::storage::resume::{ResumeData, known_by_looking};
+use crate::storage::{Known, Verified};
 
 /// Bytes read at once while a piece is hashed.
 const HASH_READ_BYTES: u32 = 16 * BLOCK_BYTES;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    /// Has the suffix; written to.
-    Partial,
-    /// Has its final name; only read.
-    Named,
-}
-
-#[derive(Debug)]
-struct DiskFile {
-    /// The final name.
-    path: PathBuf,
-    /// First byte inside the content.
-    offset: u64,
-    /// Bytes.
-    len: u64,
-    state: State,
-}
-
-impl DiskFile {
-    fn partial_path(&self) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(PART_SUFFIX);
-        PathBuf::from(name)
-    }
-
-    fn path_now(&self) -> PathBuf {
-        match self.state {
-            State::Partial => self.partial_path(),
-            State::Named => self.path.clone(),
-        }
-    }
-}
 
 /// The part of a range that lies in one file.
 struct Segment {
@@ -69,108 +38,180 @@ struct Segment {
 /// The files of one torrent.
 #[derive(Debug)]
 pub(super) struct Disk {
+    info_hash: InfoHash,
     geometry: Geometry,
     hashes: Vec<[u8; 20]>,
     files: Vec<DiskFile>,
-    /// Open files by number, the one used last at the end.
-    handles: Vec<(usize, File)>,
+    skipped: BTreeSet<usize>,
+    preallocate: Preallocate,
+    handles: Handles,
+    parts: Parts,
     read_only: bool,
-    /// Whether any file with content existed before.
-    pub(super) held_content: bool,
+    /// Folders with names that may not be durable yet.
+    folders: BTreeSet<PathBuf>,
+    verified: BitSet,
+    /// Pieces that may be there and were not hashed since.
+    unchecked: BitSet,
+    /// Something that resume data says is not so any more.
+    changed: bool,
+    keeper: Option<Keeper>,
+    /// At the start.
+    pub(super) known: Known,
+    pub(super) notes: Vec<String>,
 }
 
 impl Disk {
-    fn new(meta: &Metainfo, read_only: bool) -> Disk {
-        Disk {
+    /// Opens the files at `place`; makes those that a download lacks.
+    pub(super) fn open(
+        place: &Path,
+        meta: &Metainfo,
+        mode: OpenMode,
+        options: &FileOptions,
+    ) -> Result<Disk, OpenError> {
+        let io = |source| OpenError::io(place, source);
+        let whole = std::path::absolute(place).map_err(io)?;
+        let folder = match mode {
+            OpenMode::Seed => whole.parent().unwrap_or(&whole).to_owned(),
+            OpenMode::Download | OpenMode::Check => {
+                layout::check_folder(place)?;
+                whole
+            }
+        };
+        let keeps = options.resume != Resume::Off && mode != OpenMode::Check;
+        let shared = mode == OpenMode::Seed;
+        let mut keeper = match keeps && folder.is_dir() {
+            true => Keeper::open(&folder, meta.info_hash, shared)?,
+            false => None,
+        };
+        let parts_path = parts_path(&folder, meta.info_hash);
+        let files = match mode {
+            OpenMode::Download => layout::for_download(place, meta, &options.skipped)?,
+            OpenMode::Seed => layout::for_seed(place, meta)?,
+            OpenMode::Check => layout::for_check(place, meta, &parts_path),
+        };
+        let mut notes = Vec::new();
+        let pieces = meta.geometry.pieces;
+        let resume = match keeper.as_mut().filter(|_| options.resume == Resume::Use) {
+            Some(keeper) => keeper
+                .load(meta.info_hash, pieces, files.len())
+                .unwrap_or_else(|why| {
+                    notes.push(format!(
+                        "the resume data cannot be used ({why}); everything is checked"
+                    ));
+                    None
+                }),
+            None => None,
+        };
+        let links = files.iter().filter(|file| file.state == State::Link);
+        match links.count() {
+            0 => {}
+            links => notes.push(format!(
+                "symbolic links in the torrent are not created: {links}"
+            )),
+        }
+        let folders = layout::folders(&folder, &files);
+        let mut disk = Disk {
+            info_hash: meta.info_hash,
             geometry: meta.geometry,
             hashes: meta.piece_hashes.clone(),
-            files: Vec::with_capacity(meta.files.len()),
-            handles: Vec::new(),
-            read_only,
-            held_content: false,
+            parts: Parts::new(parts_path, meta.geometry, &meta.files),
+            files,
+            skipped: options.skipped.clone(),
+            preallocate: options.preallocate,
+            handles: Handles::default(),
+            read_only: mode != OpenMode::Download,
+            folders,
+            verified: BitSet::empty(pieces),
+            unchecked: BitSet::empty(pieces),
+            changed: false,
+            keeper,
+            known: Known {
+                have: BitSet::empty(pieces),
+                unchecked: BitSet::empty(pieces),
+            },
+            notes,
+        };
+        disk.find_out(meta, resume.as_ref());
+        if !disk.read_only {
+            disk.make_missing()?;
         }
+        Ok(disk)
     }
 
-    /// The files below `dir`, created where they are missing. Everything is looked at before
-    /// anything is created.
-    pub(super) fn for_download(dir: &Path, meta: &Metainfo) -> Result<Disk, OpenError> {
-        if !fs::metadata(dir).is_ok_and(|found| found.is_dir()) {
-            return Err(OpenError::NoDirectory(dir.to_owned()));
-        }
-        let mut disk = Disk::new(meta, false);
-        for entry in &meta.files {
-            let path = entry
-                .path
-                .iter()
-                .fold(dir.to_owned(), |path, part| path.join(part));
-            let mut file = DiskFile {
-                path,
-                offset: entry.offset,
-                len: entry.len,
-                state: State::Named,
-            };
-            let mut found = len_of(&file.path)?;
-            if let Some(have) = found.filter(|have| *have != entry.len) {
-                return Err(OpenError::Exists {
-                    path: file.path,
-                    have,
-                    need: entry.len,
-                });
-            }
-            if found.is_none() {
-                file.state = State::Partial;
-                found = len_of(&file.partial_path())?;
-                if let Some(have) = found.filter(|have| *have > entry.len) {
-                    return Err(OpenError::Exists {
-                        path: file.partial_path(),
-                        have,
-                        need: entry.len,
-                    });
-                }
-            }
-            disk.held_content |= found.is_some_and(|have| have > 0);
-            disk.files.push(file);
-        }
-        for file in disk
+    /// What is known before anything is made: a file that is made now holds nothing.
+    fn find_out(&mut self, meta: &Metainfo, resume: Option<&ResumeData>) {
+        let now: Vec<_> = self
             .files
             .iter()
-            .filter(|file| file.state == State::Partial)
-        {
-            let path = file.partial_path();
-            create_sparse(&path, file.len).map_err(|source| OpenError::Io { path, source })?;
+            .map(|file| file.stamp(&self.parts.path))
+            .collect();
+        for (at, file) in self.files.iter_mut().enumerate() {
+            let synced = resume.is_some_and(|resume| resume.stamps[at] == now[at]);
+            file.unsynced = file.state == State::Partial && now[at].is_some() && !synced;
         }
-        Ok(disk)
+        self.known = match resume {
+            Some(resume) => resume.known(self.geometry, &meta.files, &now),
+            None => known_by_looking(self.geometry, &meta.files, &now),
+        };
+        self.verified = self.known.have.clone();
+        self.unchecked = self.known.unchecked.clone();
+        self.changed = !self.unchecked.is_empty();
     }
 
-    /// The files at `path`, all of which must be there: the file itself, or the folder that plays the
-    /// torrent's name.
-    pub(super) fn for_seed(path: &Path, meta: &Metainfo) -> Result<Disk, OpenError> {
-        let mut disk = Disk::new(meta, true);
-        for entry in &meta.files {
-            // The first component is the torrent's name, for which `path` stands.
-            let path = entry.path[1..]
-                .iter()
-                .fold(path.to_owned(), |path, part| path.join(part));
-            match len_of(&path)? {
-                Some(have) if have == entry.len => {}
-                Some(have) => {
-                    return Err(OpenError::WrongSize {
-                        path,
-                        have,
-                        need: entry.len,
-                    });
-                }
-                None => return Err(OpenError::Missing(path)),
+    /// Makes the unfinished files, each with what the part file has of it.
+    fn make_missing(&mut self) -> Result<(), OpenError> {
+        for number in 0..self.files.len() {
+            if self.files[number].state == State::Partial {
+                let path = self.files[number].partial_path();
+                let made = self.make(number);
+                made.map_err(|source| OpenError::io(&path, source))?;
             }
-            disk.files.push(DiskFile {
-                path,
-                offset: entry.offset,
-                len: entry.len,
-                state: State::Named,
-            });
         }
-        disk.held_content = true;
-        Ok(disk)
+        self.tidy_parts();
+        Ok(())
+    }
+
+    fn make(&mut self, number: usize) -> io::Result<()> {
+        let fresh = !self.files[number].partial_path().is_file();
+        self.files[number].create(self.preallocate)?;
+        let (offset, len) = (self.files[number].offset, self.files[number].len);
+        if fresh && len > 0 {
+            let file = &self.files[number];
+            let into = self.handles.get(number, || (file.path_now(), true))?;
+            self.parts.bring(offset, len, into)?;
+            // What came over may be what it lacked.
+            self.files[number].unsynced = true;
+        }
+        Ok(())
+    }
+
+    /// Removes the part file once nothing is kept in it.
+    fn tidy_parts(&mut self) {
+        if self.files.iter().all(|file| file.state != State::Away) {
+            // If it cannot be removed it is only a pity for the room.
+            let _ = self.parts.remove();
+        }
+    }
+
+    /// Changes which files are not wanted. A file that exists stays where it is.
+    pub(super) fn set_skipped(&mut self, skipped: BTreeSet<usize>) -> io::Result<()> {
+        self.skipped = skipped;
+        for number in 0..self.files.len() {
+            if self.files[number].state != State::Away || self.skipped.contains(&number) {
+                continue;
+            }
+            self.changed = true;
+            self.files[number].state = State::Partial;
+            if let Err(error) = self.make(number) {
+                let path = self.files[number].partial_path();
+                self.files[number].state = State::Away;
+                return Err(raw::named(&path, &error));
+            }
+            self.folders
+                .extend(self.files[number].path.parent().map(Path::to_owned));
+        }
+        self.tidy_parts();
+        Ok(())
     }
 
     /// Exactly the bytes of a range.
@@ -187,22 +228,34 @@ impl Disk {
     }
 
     /// Writes a block, across files where it spans them. Where a file already has its final name the
-    /// block must be what is there.
+    /// block must be what is there. What falls on padding is dropped.
     pub(super) fn write(&mut self, range: BlockRange, data: &[u8]) -> io::Result<()> {
         checked(&self.geometry, range)?;
         if self.read_only {
-            let text = "the content is only read while seeding";
+            let text = "the content is only read";
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
+        self.changed = true;
+        self.verified.remove(range.piece);
+        self.unchecked.insert(range.piece);
         let mut rest = data;
         for segment in self.segments(range) {
             let (now, later) = rest.split_at(segment.len);
             rest = later;
-            let state = self.files[segment.file].state;
-            let written = self.handle(segment.file).and_then(|file| match state {
-                State::Partial => positioned::write_all(file, now, segment.at),
-                State::Named => unchanged(file, now, segment.at),
-            });
+            let place = self.files[segment.file].offset + segment.at;
+            let written = match self.files[segment.file].state {
+                State::Partial => {
+                    self.files[segment.file].unsynced = true;
+                    let file = self.handle(segment.file);
+                    file.and_then(|file| raw::write_all(file, now, segment.at))
+                }
+                State::Named => {
+                    let file = self.handle(segment.file);
+                    file.and_then(|file| unchanged(file, now, segment.at))
+                }
+                State::Away => self.parts.write(now, place),
+                State::Padding | State::Link => Ok(()),
+            };
             written.map_err(|error| self.named(segment.file, &error))?;
         }
         Ok(())
@@ -226,6 +279,11 @@ impl Disk {
         } else {
             None
         };
+        self.changed |= self.unchecked.remove(piece);
+        self.changed |= match good {
+            true => self.verified.insert(piece),
+            false => self.verified.remove(piece),
+        };
         Ok(Verified {
             piece,
             good,
@@ -233,30 +291,127 @@ impl Disk {
         })
     }
 
-    /// Makes the content durable, then gives every unfinished file its final name.
+    /// Makes the content durable, then gives every wanted file its final name.
     pub(super) fn finish(&mut self) -> io::Result<()> {
-        let partial = |disk: &Disk| -> Vec<usize> {
-            let files = disk.files.iter().enumerate();
-            files
-                .filter(|(_, file)| file.state == State::Partial)
-                .map(|(at, _)| at)
-                .collect()
-        };
-        for at in partial(self) {
-            let synced = self.handle(at).and_then(|file| file.sync_all());
-            synced.map_err(|error| self.named(at, &error))?;
+        if let Some(keeper) = &mut self.keeper {
+            // It may be reading the names that change now.
+            keeper.wait();
+        }
+        let skipped = &self.skipped;
+        let wanted =
+            |(at, file): &(usize, &DiskFile)| file.state == State::Partial && !skipped.contains(at);
+        let partial: Vec<usize> = self
+            .files
+            .iter()
+            .enumerate()
+            .filter(wanted)
+            .map(|(at, _)| at)
+            .collect();
+        for at in partial.iter().copied() {
+            if self.files[at].unsynced {
+                let synced = self.handle(at).and_then(|file| file.sync_all());
+                synced.map_err(|error| self.named(at, &error))?;
+                self.files[at].unsynced = false;
+            }
         }
         // Some systems do not rename what is open.
         self.handles.clear();
-        let mut folders = BTreeSet::new();
-        for at in partial(self) {
+        for at in partial {
             let file = &self.files[at];
-            publish(&file.partial_path(), &file.path).map_err(|error| self.named(at, &error))?;
-            folders.extend(file.path.parent().map(Path::to_owned));
+            let published = raw::publish(&file.partial_path(), &file.path);
+            published.map_err(|error| self.named(at, &error))?;
+            self.folders.extend(file.path.parent().map(Path::to_owned));
             self.files[at].state = State::Named;
+            self.changed = true;
         }
-        folders.iter().for_each(|folder| sync_folder(folder));
+        for folder in std::mem::take(&mut self.folders) {
+            raw::sync_folder(&folder);
+        }
+        // The content is durable whether or not this can be remembered.
+        let _ = self.save();
+        if let Some(keeper) = &mut self.keeper
+            && self
+                .files
+                .iter()
+                .all(|file| !matches!(file.state, State::Partial | State::Away))
+        {
+            keeper.share();
+        }
         Ok(())
+    }
+
+    /// What has to be durable, and what may be claimed then; `None` when there is nothing new.
+    fn checkpoint(&mut self) -> Option<Checkpoint> {
+        if !self.changed || self.keeper.is_none() {
+            return None;
+        }
+        // The stamps are taken first: what is written from now on makes them differ.
+        let stamps = self.files.iter().map(|file| file.stamp(&self.parts.path));
+        let data = ResumeData {
+            info_hash: self.info_hash,
+            verified: self.verified.clone(),
+            unchecked: self.unchecked.clone(),
+            stamps: stamps.collect(),
+        };
+        let unsynced = self.files.iter().filter(|file| file.unsynced);
+        let mut files: Vec<PathBuf> = unsynced.map(DiskFile::path_now).collect();
+        files.extend(self.parts.unsynced.then(|| self.parts.path.clone()));
+        Some(Checkpoint {
+            files,
+            folders: self.folders.iter().cloned().collect(),
+            bytes: data.encode(),
+        })
+    }
+
+    /// Begins to save resume data, unless that is under way or there is nothing new.
+    pub(super) fn begin_save(&mut self) {
+        if self.keeper.as_mut().is_none_or(Keeper::is_busy) {
+            return;
+        }
+        self.doubt_after_failure();
+        if let (Some(checkpoint), Some(keeper)) = (self.checkpoint(), &mut self.keeper) {
+            match keeper.begin(checkpoint) {
+                Ok(()) => self.call_synced(),
+                // No thread can be had: the next one may be.
+                Err(_) => self.changed = true,
+            }
+        }
+    }
+
+    /// Saves resume data now, if there is anything new.
+    pub(super) fn save(&mut self) -> io::Result<()> {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.wait();
+        }
+        self.doubt_after_failure();
+        if let (Some(checkpoint), Some(keeper)) = (self.checkpoint(), &mut self.keeper) {
+            keeper.save(&checkpoint)?;
+            self.call_synced();
+        }
+        Ok(())
+    }
+
+    /// A checkpoint that failed has synced nothing for sure.
+    fn doubt_after_failure(&mut self) {
+        if self.keeper.as_mut().is_some_and(Keeper::take_failure) {
+            self.changed = true;
+            for file in &mut self.files {
+                file.unsynced = file.state == State::Partial;
+            }
+            self.parts.unsynced = self.parts.path.is_file();
+        }
+    }
+
+    fn call_synced(&mut self) {
+        self.changed = false;
+        self.folders.clear();
+        self.parts.unsynced = false;
+        self.files.iter_mut().for_each(|file| file.unsynced = false);
+    }
+
+    /// Whether everything that may be there has been checked.
+    pub(super) fn is_checked(&self) -> bool {
+        self.unchecked.is_empty()
     }
 
     /// The hashes of a piece in portions of `portion` bytes, and whether bytes were missing.
@@ -279,17 +434,23 @@ impl Disk {
         Ok((hasher.finish(), missing))
     }
 
-    /// Reads a range into a buffer of its length; returns a file that is too short or gone, where the
-    /// buffer is left as it was.
+    /// Reads a range into a buffer of zeros of its length; returns a file that is too short or gone,
+    /// where the buffer is left as it was.
     fn fill(&mut self, range: BlockRange, buffer: &mut [u8]) -> io::Result<Option<PathBuf>> {
         let mut short = None;
         let mut rest = buffer;
         for segment in self.segments(range) {
             let (now, later) = rest.split_at_mut(segment.len);
             rest = later;
-            let read = self
-                .handle(segment.file)
-                .and_then(|file| read_fully(file, now, segment.at));
+            let place = self.files[segment.file].offset + segment.at;
+            let read = match self.files[segment.file].state {
+                State::Partial | State::Named => {
+                    let file = self.handle(segment.file);
+                    file.and_then(|file| raw::read_fully(file, now, segment.at))
+                }
+                State::Away => self.parts.read(now, place),
+                State::Padding | State::Link => Ok(segment.len),
+            };
             let whole = match read {
                 Ok(read) => read == segment.len,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => false,
@@ -329,138 +490,35 @@ impl Disk {
         segments
     }
 
-    /// The open file of this number; opens it, and closes the one unused for longest, if need be.
-    fn handle(&mut self, number: usize) -> io::Result<&File> {
-        if let Some(place) = self.handles.iter().position(|(open, _)| *open == number) {
-            self.handles[place..].rotate_left(1);
-        } else {
-            let file = &self.files[number];
-            let writes = file.state == State::Partial;
-            let opened = OpenOptions::new()
-                .read(true)
-                .write(writes)
-                .open(file.path_now())?;
-            if self.handles.len() == HANDLES_MAX {
-                self.handles.remove(0);
-            }
-            self.handles.push((number, opened));
-        }
-        Ok(&self.handles.last().expect("found or pushed").1)
+    /// The open file of this number.
+    fn handle(&mut self, number: usize) -> io::Result<&std::fs::File> {
+        let file = &self.files[number];
+        let writes = file.state == State::Partial && !self.read_only;
+        self.handles.get(number, || (file.path_now(), writes))
     }
 
     fn named(&self, number: usize, error: &io::Error) -> io::Error {
-        let path = self.files[number].path_now();
-        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        let file = &self.files[number];
+        match file.state {
+            State::Away => raw::named(&self.parts.path, error),
+            _ => raw::named(&file.path_now(), error),
+        }
     }
 }
 
-/// Bytes of the file at `path`, if there is one.
-fn len_of(path: &Path) -> Result<Option<u64>, OpenError> {
-    match fs::metadata(path) {
-        Ok(found) if found.is_file() => Ok(Some(found.len())),
-        Ok(_) => Err(OpenError::NotAFile(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(OpenError::Io {
-            path: path.to_owned(),
-            source,
-        }),
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // What cannot be remembered is checked again the next time.
+        let _ = self.save();
     }
-}
-
-/// Makes sure that a file of `len` bytes is there; what it lacks takes no room yet where the file
-/// system has holes.
-fn create_sparse(path: &Path, len: u64) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)?;
-    if file.metadata()?.len() < len {
-        file.set_len(len)?;
-    }
-    Ok(())
 }
 
 /// Whether the bytes are what the file has already.
-fn unchanged(file: &File, expected: &[u8], at: u64) -> io::Result<()> {
+fn unchanged(file: &std::fs::File, expected: &[u8], at: u64) -> io::Result<()> {
     let mut there = vec![0; expected.len()];
-    if read_fully(file, &mut there, at)? == expected.len() && there == expected {
+    if raw::read_fully(file, &mut there, at)? == expected.len() && there == expected {
         return Ok(());
     }
     let text = "the file that is already there is different; it was left as it is";
     Err(io::Error::new(io::ErrorKind::AlreadyExists, text))
-}
-
-/// Gives a file its final name unless somebody else has taken it.
-fn publish(partial: &Path, path: &Path) -> io::Result<()> {
-    let taken = || {
-        let text = "cannot be given its final name: another file has taken it";
-        io::Error::new(io::ErrorKind::AlreadyExists, text)
-    };
-    // A link, unlike a rename, never replaces anything.
-    match fs::hard_link(partial, path) {
-        Ok(()) => fs::remove_file(partial),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(taken()),
-        // A file system without links.
-        Err(_) if fs::symlink_metadata(path).is_ok() => Err(taken()),
-        Err(_) => fs::rename(partial, path),
-    }
-}
-
-/// Makes new names durable, as far as the system can: not all of them sync folders.
-fn sync_folder(folder: &Path) {
-    if cfg!(unix)
-        && let Ok(folder) = File::open(folder)
-    {
-        let _ = folder.sync_all();
-    }
-}
-
-#[cfg(unix)]
-mod positioned {
-    use std::fs::File;
-    use std::io;
-    use std::os::unix::fs::FileExt;
-
-    pub(super) fn read_some(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        file.read_at(buffer, at)
-    }
-
-    pub(super) fn write_all(file: &File, data: &[u8], at: u64) -> io::Result<()> {
-        file.write_all_at(data, at)
-    }
-}
-
-#[cfg(not(unix))]
-mod positioned {
-    use std::fs::File;
-    use std::io::{self, Read, Seek, SeekFrom, Write};
-
-    pub(super) fn read_some(mut file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        file.seek(SeekFrom::Start(at))?;
-        file.read(buffer)
-    }
-
-    pub(super) fn write_all(mut file: &File, data: &[u8], at: u64) -> io::Result<()> {
-        file.seek(SeekFrom::Start(at))?;
-        file.write_all(data)
-    }
-}
-
-/// Reads until the buffer is full or the file ends; returns the bytes read.
-fn read_fully(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut read = 0;
-    while read < buffer.len() {
-        match positioned::read_some(file, &mut buffer[read..], at + read as u64) {
-            Ok(0) => break,
-            Ok(some) => read += some,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
 }
