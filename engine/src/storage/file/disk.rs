@@ -342,7 +342,8 @@ impl Disk {
 
     /// What has to be durable, and what may be claimed then; `None` when there is nothing new.
     fn checkpoint(&mut self) -> Option<Checkpoint> {
-        if !self.changed || self.keeper.is_none() {
+        let keeper = self.keeper.as_ref().filter(|_| self.changed)?;
+        if self.verified.is_empty() && keeper.is_empty() {
             return None;
         }
         // The stamps are taken first: what is written from now on makes them differ.

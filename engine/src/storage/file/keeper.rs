@@ -108,6 +108,11 @@ impl Keeper {
             .map_err(|error: ResumeError| error.to_string())
     }
 
+    /// Whether the file has never said anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.file.metadata().is_ok_and(|found| found.len() == 0)
+    }
+
     /// Whether a checkpoint is being made; takes note of one that has ended.
     pub(super) fn is_busy(&mut self) -> bool {
         let busy = self
@@ -164,8 +169,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         self.wait();
         // A file that never said anything was only made for its lock. Other readers can do without.
-        let empty = self.file.metadata().is_ok_and(|found| found.len() == 0);
-        if empty && raw::is_at(&self.file, &self.path) {
+        if self.is_empty() && raw::is_at(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
     }
