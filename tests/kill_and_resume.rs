@@ -350,3 +350,40 @@ fn a_disk_that_becomes_full_pauses_with_a_clear_message_and_blames_nobody() {
         "what was verified is kept: {kept} and {rest}"
     );
 }
+
+#[test]
+fn many_files_need_few_handles() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path();
+    let mut tracker = Skep::start(at, "track", &["track", "--listen", "127.0.0.1:0"]);
+    let url = tracker.says("announce URL: ");
+    fs::create_dir(at.join("many")).expect("a folder");
+    for number in 0..300_u32 {
+        let bytes = vec![number.to_le_bytes()[0]; 1000];
+        fs::write(at.join(format!("many/{number}")), bytes).expect("written");
+    }
+    let create = [
+        "torrent",
+        "create",
+        "many",
+        "-o",
+        "many.torrent",
+        "--announce",
+        &url,
+    ];
+    assert_eq!(Skep::run(at, "create", &create).code, Some(0));
+    let mut seed = Skep::start(at, "seed", &["seed", "many.torrent", "--data", "many"]);
+    seed.says("seeding many");
+    fs::create_dir(at.join("home")).expect("a directory");
+    // Fewer than it would like to keep open.
+    let limited = "ulimit -n 30; exec \"$1\" get many.torrent --dir home";
+    let ended = script(at, &[], limited);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for number in 0..300_u32 {
+        let name = format!("many/{number}");
+        assert!(
+            same(&at.join(&name), &at.join("home").join(&name)),
+            "{name}"
+        );
+    }
+}

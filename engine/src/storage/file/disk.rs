@@ -175,7 +175,7 @@ impl Disk {
         let fresh = !self.files[number].partial_path().is_file();
         self.files[number].create(self.preallocate)?;
         let (offset, len) = (self.files[number].offset, self.files[number].len);
-        if fresh && len > 0 {
+        if fresh && len > 0 && self.parts.path.is_file() {
             let file = &self.files[number];
             let into = self.handles.get(number, || (file.path_now(), true))?;
             self.parts.bring(offset, len, into)?;
@@ -307,12 +307,14 @@ impl Disk {
             .filter(wanted)
             .map(|(at, _)| at)
             .collect();
-        for at in partial.iter().copied() {
-            if self.files[at].unsynced {
-                let synced = self.handle(at).and_then(|file| file.sync_all());
-                synced.map_err(|error| self.named(at, &error))?;
-                self.files[at].unsynced = false;
-            }
+        let unsynced = partial.iter().map(|at| &self.files[*at]);
+        let unsynced: Vec<_> = unsynced
+            .filter(|file| file.unsynced)
+            .map(DiskFile::path_now)
+            .collect();
+        raw::sync_files(&unsynced)?;
+        for at in &partial {
+            self.files[*at].unsynced = false;
         }
         // Some systems do not rename what is open.
         self.handles.clear();

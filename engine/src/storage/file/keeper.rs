@@ -192,10 +192,7 @@ fn unwritable(error: &io::Error) -> bool {
 
 /// Content first, then the names of its files, then the claim.
 fn make(path: &Path, shared: bool, checkpoint: &Checkpoint) -> io::Result<File> {
-    for file in &checkpoint.files {
-        // Some systems sync only what could be written.
-        OpenOptions::new().write(true).open(file)?.sync_all()?;
-    }
+    raw::sync_files(&checkpoint.files)?;
     checkpoint
         .folders
         .iter()

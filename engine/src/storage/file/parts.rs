@@ -91,13 +91,9 @@ impl Parts {
         Ok(())
     }
 
-    /// Copies what is here of a file into the file itself.
+    /// Copies what is here of a file into the file itself. The part file is there.
     pub(super) fn bring(&mut self, offset: u64, len: u64, into: &File) -> io::Result<()> {
-        let have = match fs::metadata(&self.path) {
-            Ok(found) => found.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let have = fs::metadata(&self.path)?.len();
         let piece_bytes = u64::from(self.geometry.piece_bytes);
         let mut buffer = vec![0; MOVE_BYTES];
         let mut at = offset;

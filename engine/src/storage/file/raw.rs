@@ -3,6 +3,8 @@
 //!
 //! Invariant: nothing here knows of torrents. No file is ever replaced.
 
+#[cfg(target_os = "linux")]
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,10 @@ use crate::storage::resume::FileStamp;
 
 /// Zeros written at once where a file system cannot reserve room.
 const ZEROS_BYTES: usize = 256 * 1024;
+
+/// Files that are synced one by one; of more, the disk is synced as a whole.
+#[cfg(target_os = "linux")]
+const SYNC_EACH_MAX: usize = 64;
 
 /// The stamp of the regular file at `path`, if there is one.
 pub(super) fn stamp_at(path: &Path) -> io::Result<Option<FileStamp>> {
@@ -110,6 +116,38 @@ pub(super) fn publish(partial: &Path, path: &Path) -> io::Result<()> {
         Err(_) if fs::symlink_metadata(path).is_ok() => Err(taken()),
         Err(_) => fs::rename(partial, path),
     }
+}
+
+/// Makes these files durable, each by itself or, when they are many, with everything else on their
+/// disk: a sync of its own per file takes milliseconds each.
+pub(super) fn sync_files(files: &[PathBuf]) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if files.len() > SYNC_EACH_MAX {
+        return sync_disks(files);
+    }
+    for file in files {
+        // Some systems sync only what could be written.
+        let synced = OpenOptions::new().write(true).open(file);
+        synced
+            .and_then(|file| file.sync_all())
+            .map_err(|error| named(file, &error))?;
+    }
+    Ok(())
+}
+
+/// Syncs every disk that one of these files is on.
+#[cfg(target_os = "linux")]
+fn sync_disks(files: &[PathBuf]) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+    let mut disks = BTreeSet::new();
+    for folder in folders {
+        let opened = File::open(folder)?;
+        if disks.insert(opened.metadata()?.dev()) {
+            rustix::fs::syncfs(&opened)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes new names durable, as far as the system can: not all of them sync folders.

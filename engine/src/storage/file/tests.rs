@@ -472,3 +472,44 @@ fn programs_are_executable() {
     let found = fs::metadata(dir.path().join("a.part")).expect("there");
     assert_eq!(found.permissions().mode() & 0o100, 0o100);
 }
+
+#[test]
+fn ten_thousand_files_work() {
+    many_files_work(10_000);
+}
+
+#[test]
+#[ignore = "a minute of making and removing files"]
+fn a_hundred_thousand_files_work() {
+    many_files_work(100_000);
+}
+
+fn many_files_work(files: usize) {
+    let dir = dir();
+    let count = files;
+    let files = (0..count).map(|i| (vec![format!("{}", i % 100), format!("{i}")], 3));
+    let layout = Layout::Folder(files.collect());
+    let mut content = vec![7; 3 * count];
+    content[0] = 1;
+    let mut hasher = PieceHasher::new(PIECE_BYTES);
+    hasher.update(&content);
+    let options = CreateOptions::default();
+    let bytes = encode("t", &layout, PIECE_BYTES, &hasher.finish(), &options);
+    let meta = Metainfo::parse(&bytes).expect("valid");
+    let options = FileOptions::default();
+    let open =
+        || disk::Disk::open(dir.path(), &meta, OpenMode::Download, &options).expect("opened");
+    let mut storage = open();
+    let piece = PieceIndex(0);
+    for block in 0..meta.geometry.blocks_in(piece) {
+        let range = meta.geometry.block(piece, block);
+        let at = range.begin as usize;
+        storage
+            .write(range, &content[at..at + range.len as usize])
+            .expect("written");
+    }
+    assert!(storage.verify(piece, false).expect("read").good);
+    drop(storage);
+    let known = open().known.clone();
+    assert!(known.have.contains(piece) && known.unchecked.is_empty());
+}
