@@ -11,6 +11,7 @@ mod link;
 pub mod parse;
 mod paths;
 mod priority;
+mod reading;
 #[cfg(test)]
 mod wild;
 

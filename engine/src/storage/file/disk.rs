@@ -4,6 +4,9 @@
 //! Unfinished files carry [`PART_SUFFIX`](crate::metainfo::PART_SUFFIX). What resume data claims was
 //! hashed, and synced afterwards.
 
+mod opening;
+mod saving;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,16 +14,15 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::handles::Handles;
-use super::keeper::{Checkpoint, Keeper, parts_path};
-use super::layout::{self, DiskFile, State};
+use super::keeper::Keeper;
+use super::layout::{DiskFile, State};
 use super::parts::Parts;
-use super::{FileOptions, OpenError, OpenMode, Preallocate, Resume, raw};
+use super::{Preallocate, raw};
 use crate::bits::BitSet;
 use crate::ids::{BLOCK_BYTES, BlockRange, InfoHash, PieceIndex};
+use crate::metainfo::Geometry;
 use crate::metainfo::create::PieceHasher;
-use crate::metainfo::{Geometry, Metainfo};
 use crate::storage::memory::checked;
-use crate::storage::resume::{ResumeData, known_by_looking};
 use crate::storage::{Known, Verified};
 
 /// Bytes read at once while a piece is hashed.
@@ -61,159 +63,6 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Opens the files at `place`; makes those that a download lacks.
-    pub(super) fn open(
-        place: &Path,
-        meta: &Metainfo,
-        mode: OpenMode,
-        options: &FileOptions,
-    ) -> Result<Disk, OpenError> {
-        let io = |source| OpenError::io(place, source);
-        let whole = std::path::absolute(place).map_err(io)?;
-        let folder = match mode {
-            OpenMode::Seed => whole.parent().unwrap_or(&whole).to_owned(),
-            OpenMode::Download | OpenMode::Check => {
-                layout::check_folder(place)?;
-                whole
-            }
-        };
-        let keeps = options.resume != Resume::Off && mode != OpenMode::Check;
-        let shared = mode == OpenMode::Seed;
-        let mut keeper = match keeps && folder.is_dir() {
-            true => Keeper::open(&folder, meta.info_hash, shared)?,
-            false => None,
-        };
-        let parts_path = parts_path(&folder, meta.info_hash);
-        let files = match mode {
-            OpenMode::Download => layout::for_download(place, meta, &options.skipped)?,
-            OpenMode::Seed => layout::for_seed(place, meta)?,
-            OpenMode::Check => layout::for_check(place, meta, &parts_path),
-        };
-        let mut notes = Vec::new();
-        let pieces = meta.geometry.pieces;
-        let resume = match keeper.as_mut().filter(|_| options.resume == Resume::Use) {
-            Some(keeper) => keeper
-                .load(meta.info_hash, pieces, files.len())
-                .unwrap_or_else(|why| {
-                    notes.push(format!(
-                        "the resume data cannot be used ({why}); everything is checked"
-                    ));
-                    None
-                }),
-            None => None,
-        };
-        let links = files.iter().filter(|file| file.state == State::Link);
-        match links.count() {
-            0 => {}
-            links => notes.push(format!(
-                "symbolic links in the torrent are not created: {links}"
-            )),
-        }
-        let folders = layout::folders(&folder, &files);
-        let mut disk = Disk {
-            info_hash: meta.info_hash,
-            geometry: meta.geometry,
-            hashes: meta.piece_hashes.clone(),
-            parts: Parts::new(parts_path, meta.geometry, &meta.files),
-            files,
-            skipped: options.skipped.clone(),
-            preallocate: options.preallocate,
-            handles: Handles::default(),
-            read_only: mode != OpenMode::Download,
-            folders,
-            verified: BitSet::empty(pieces),
-            unchecked: BitSet::empty(pieces),
-            changed: false,
-            keeper,
-            known: Known {
-                have: BitSet::empty(pieces),
-                unchecked: BitSet::empty(pieces),
-            },
-            notes,
-        };
-        disk.find_out(meta, resume.as_ref());
-        if !disk.read_only {
-            disk.make_missing()?;
-        }
-        Ok(disk)
-    }
-
-    /// What is known before anything is made: a file that is made now holds nothing.
-    fn find_out(&mut self, meta: &Metainfo, resume: Option<&ResumeData>) {
-        let now: Vec<_> = self
-            .files
-            .iter()
-            .map(|file| file.stamp(&self.parts.path))
-            .collect();
-        for (at, file) in self.files.iter_mut().enumerate() {
-            let synced = resume.is_some_and(|resume| resume.stamps[at] == now[at]);
-            file.unsynced = file.state == State::Partial && now[at].is_some() && !synced;
-        }
-        self.known = match resume {
-            Some(resume) => resume.known(self.geometry, &meta.files, &now),
-            None => known_by_looking(self.geometry, &meta.files, &now),
-        };
-        self.verified = self.known.have.clone();
-        self.unchecked = self.known.unchecked.clone();
-        self.changed = !self.unchecked.is_empty();
-    }
-
-    /// Makes the unfinished files, each with what the part file has of it.
-    fn make_missing(&mut self) -> Result<(), OpenError> {
-        for number in 0..self.files.len() {
-            if self.files[number].state == State::Partial {
-                let path = self.files[number].partial_path();
-                let made = self.make(number);
-                made.map_err(|source| OpenError::io(&path, source))?;
-            }
-        }
-        self.tidy_parts();
-        Ok(())
-    }
-
-    fn make(&mut self, number: usize) -> io::Result<()> {
-        let fresh = !self.files[number].partial_path().is_file();
-        self.files[number].create(self.preallocate)?;
-        let (offset, len) = (self.files[number].offset, self.files[number].len);
-        if fresh && len > 0 && self.parts.path.is_file() {
-            let file = &self.files[number];
-            let into = self.handles.get(number, || (file.path_now(), true))?;
-            self.parts.bring(offset, len, into)?;
-            // What came over may be what it lacked.
-            self.files[number].unsynced = true;
-        }
-        Ok(())
-    }
-
-    /// Removes the part file once nothing is kept in it.
-    fn tidy_parts(&mut self) {
-        if self.files.iter().all(|file| file.state != State::Away) {
-            // If it cannot be removed it is only a pity for the room.
-            let _ = self.parts.remove();
-        }
-    }
-
-    /// Changes which files are not wanted. A file that exists stays where it is.
-    pub(super) fn set_skipped(&mut self, skipped: BTreeSet<usize>) -> io::Result<()> {
-        self.skipped = skipped;
-        for number in 0..self.files.len() {
-            if self.files[number].state != State::Away || self.skipped.contains(&number) {
-                continue;
-            }
-            self.changed = true;
-            self.files[number].state = State::Partial;
-            if let Err(error) = self.make(number) {
-                let path = self.files[number].partial_path();
-                self.files[number].state = State::Away;
-                return Err(raw::named(&path, &error));
-            }
-            self.folders
-                .extend(self.files[number].path.parent().map(Path::to_owned));
-        }
-        self.tidy_parts();
-        Ok(())
-    }
-
     /// Exactly the bytes of a range.
     pub(super) fn read(&mut self, range: BlockRange) -> io::Result<Bytes> {
         checked(&self.geometry, range)?;
@@ -342,76 +191,6 @@ impl Disk {
         Ok(())
     }
 
-    /// What has to be durable, and what may be claimed then; `None` when there is nothing new.
-    fn checkpoint(&mut self) -> Option<Checkpoint> {
-        let keeper = self.keeper.as_ref().filter(|_| self.changed)?;
-        if self.verified.is_empty() && keeper.is_empty() {
-            return None;
-        }
-        // The stamps are taken first: what is written from now on makes them differ.
-        let stamps = self.files.iter().map(|file| file.stamp(&self.parts.path));
-        let data = ResumeData {
-            info_hash: self.info_hash,
-            verified: self.verified.clone(),
-            unchecked: self.unchecked.clone(),
-            stamps: stamps.collect(),
-        };
-        let unsynced = self.files.iter().filter(|file| file.unsynced);
-        let mut files: Vec<PathBuf> = unsynced.map(DiskFile::path_now).collect();
-        files.extend(self.parts.unsynced.then(|| self.parts.path.clone()));
-        Some(Checkpoint {
-            files,
-            folders: self.folders.iter().cloned().collect(),
-            bytes: data.encode(),
-        })
-    }
-
-    /// Begins to save resume data, unless that is under way or there is nothing new.
-    pub(super) fn begin_save(&mut self) {
-        if self.keeper.as_mut().is_none_or(Keeper::is_busy) {
-            return;
-        }
-        self.doubt_after_failure();
-        if let (Some(checkpoint), Some(keeper)) = (self.checkpoint(), &mut self.keeper) {
-            match keeper.begin(checkpoint) {
-                Ok(()) => self.call_synced(),
-                // No thread can be had: the next one may be.
-                Err(_) => self.changed = true,
-            }
-        }
-    }
-
-    /// Saves resume data now, if there is anything new.
-    pub(super) fn save(&mut self) -> io::Result<()> {
-        if let Some(keeper) = &mut self.keeper {
-            keeper.wait();
-        }
-        self.doubt_after_failure();
-        if let (Some(checkpoint), Some(keeper)) = (self.checkpoint(), &mut self.keeper) {
-            keeper.save(&checkpoint)?;
-            self.call_synced();
-        }
-        Ok(())
-    }
-
-    /// A checkpoint that failed has synced nothing for sure.
-    fn doubt_after_failure(&mut self) {
-        if self.keeper.as_mut().is_some_and(Keeper::take_failure) {
-            self.changed = true;
-            for file in &mut self.files {
-                file.unsynced = file.state == State::Partial;
-            }
-            self.parts.unsynced = self.parts.path.is_file();
-        }
-    }
-
-    fn call_synced(&mut self) {
-        self.changed = false;
-        self.folders.clear();
-        self.parts.unsynced = false;
-        self.files.iter_mut().for_each(|file| file.unsynced = false);
-    }
-
     /// Whether everything that may be there has been checked.
     pub(super) fn is_checked(&self) -> bool {
         self.unchecked.is_empty()
@@ -506,13 +285,6 @@ impl Disk {
             State::Away => raw::named(&self.parts.path, error),
             _ => raw::named(&file.path_now(), error),
         }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // What cannot be remembered is checked again the next time.
-        let _ = self.save();
     }
 }
 
