@@ -30,7 +30,7 @@ const MIB: u64 = 1024 * 1024;
 const KILLS: u64 = 20;
 
 /// Bytes of the content.
-const CONTENT: u64 = 96 * MIB;
+const CONTENT: u64 = 128 * MIB;
 
 /// Bytes of a piece.
 const PIECE: u64 = 256 * 1024;
@@ -115,7 +115,7 @@ fn a_getter_killed_twenty_times_fetches_nothing_verified_twice() {
     let mut table = String::from("kill   aim MiB  on disk MiB  verified MiB\n");
     for kill in 0..KILLS {
         // Random moments, some of them before the first block, most of them while blocks arrive.
-        let aim = CONTENT / (KILLS + 4) * kill + rng.next_u64() % (CONTENT / 16);
+        let aim = CONTENT / (KILLS + 12) * kill + rng.next_u64() % (CONTENT / 16);
         let late = Duration::from_micros(rng.next_u64() % 3000);
         let getter = scene.get(&[]);
         let began = Instant::now();

@@ -146,6 +146,7 @@ impl Disk {
             // It may be reading the names that change now.
             keeper.wait();
         }
+        self.doubt_after_failure();
         let skipped = &self.skipped;
         let wanted =
             |(at, file): &(usize, &DiskFile)| file.state == State::Partial && !skipped.contains(at);

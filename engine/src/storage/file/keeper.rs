@@ -167,6 +167,9 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
         self.wait();
         // A file that never said anything was only made for its lock. Other readers can do without.
         if self.is_empty() && raw::is_at(&self.file, &self.path) {

@@ -41,11 +41,9 @@ fn modified_ns(found: &fs::Metadata) -> i64 {
 
 #[cfg(not(unix))]
 fn modified_ns(found: &fs::Metadata) -> i64 {
-    let since = |at: io::Result<_>| match at {
-        Ok(at) => std::time::SystemTime::duration_since(&at, std::time::UNIX_EPOCH).ok(),
-        Err(_) => None,
-    };
-    let nanos = since(found.modified()).map_or(0, |since| since.as_nanos());
+    let at = found.modified().ok();
+    let since = at.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let nanos = since.map_or(0, |since| since.as_nanos());
     i64::try_from(nanos).unwrap_or(i64::MAX)
 }
 

@@ -4,7 +4,7 @@
 //! differ; no file is called synced that a failed checkpoint may have left out.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::super::keeper::{Checkpoint, Keeper};
 use super::super::layout::{DiskFile, State};
@@ -65,11 +65,13 @@ impl Disk {
     }
 
     /// A checkpoint that failed has synced nothing for sure.
-    fn doubt_after_failure(&mut self) {
+    pub(super) fn doubt_after_failure(&mut self) {
         if self.keeper.as_mut().is_some_and(Keeper::take_failure) {
             self.changed = true;
             for file in &mut self.files {
                 file.unsynced = file.state == State::Partial;
+                let folder = file.path.parent().filter(|_| file.unsynced);
+                self.folders.extend(folder.map(Path::to_owned));
             }
             self.parts.unsynced = self.parts.path.is_file();
         }
@@ -85,7 +87,9 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // What cannot be remembered is checked again the next time.
-        let _ = self.save();
+        // What cannot be remembered is checked again the next time. After a panic nothing is claimed.
+        if !std::thread::panicking() {
+            let _ = self.save();
+        }
     }
 }
