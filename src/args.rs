@@ -49,7 +49,7 @@ pub enum Command {
     Compare(CompareArgs),
     /// Check scenario files without running them.
     Check(CheckArgs),
-    /// Make and show metainfo files (`.torrent`).
+    /// Make, show and verify metainfo files (`.torrent`).
     #[command(subcommand)]
     Torrent(TorrentCommand),
     /// Be the tracker that tells peers of each other.
@@ -68,6 +68,8 @@ pub enum TorrentCommand {
     Create(CreateArgs),
     /// Show what a metainfo file says.
     Show(ShowArgs),
+    /// Check which of a torrent's files are here, whole and right.
+    Verify(VerifyArgs),
 }
 
 /// Run scenarios: swarms in a seeded, simulated network.
@@ -174,16 +176,20 @@ Examples:
   skep torrent create film.mkv --announce http://127.0.0.1:6969/announce \\
       -o film.torrent
   skep torrent create album --announce http://tracker.example/announce \\
-      --piece 256KiB --comment 'recorded in May' -o album.torrent")]
+      --piece 256KiB --comment 'recorded in May' -o album.torrent
+
+The same content and options always give the same file: the date is left out
+unless --date is given.")]
 pub struct CreateArgs {
     /// The file or folder to share.
     pub path: PathBuf,
-    /// A tracker. Given more than once, clients try them in this order; Skep itself can ask those that
+    /// A tracker. Given more than once, clients try them in this order; several with commas between
+    /// them are tried in any order. Skep itself can ask those that
     /// are `http://` or `udp://`.
-    #[arg(long, value_name = "URL", required = true, value_parser = announce_url)]
-    pub announce: Vec<String>,
+    #[arg(long, visible_alias = "tracker", value_name = "URL", required = true, value_parser = announce_urls)]
+    pub announce: Vec<Urls>,
     /// Size of a piece, a power of two; by default at most 2,000 pieces.
-    #[arg(long, value_name = "SIZE", value_parser = piece)]
+    #[arg(long, visible_alias = "piece-length", value_name = "SIZE", value_parser = piece)]
     pub piece: Option<u32>,
     /// The metainfo file to make.
     #[arg(short, long, value_name = "FILE")]
@@ -194,10 +200,26 @@ pub struct CreateArgs {
     /// Peers may come from the trackers only.
     #[arg(long)]
     pub private: bool,
+    /// A word that sets apart the same content on another tracker.
+    #[arg(long, value_name = "TEXT")]
+    pub source: Option<String>,
+    /// A web server that has the content; may be given more than once.
+    #[arg(long, value_name = "URL", value_parser = web_seed)]
+    pub web_seed: Vec<String>,
+    /// Begin every file of a folder with a piece of its own: padding between them (BEP 47).
+    #[arg(long)]
+    pub pad: bool,
+    /// Write down when it was made: seconds since 1970.
+    #[arg(long, value_name = "SECONDS")]
+    pub date: Option<i64>,
     /// Replace the metainfo file if there is one.
     #[arg(long)]
     pub force: bool,
 }
+
+/// Trackers of one tier.
+#[derive(Clone, Debug)]
+pub struct Urls(pub Vec<String>);
 
 /// Show what a metainfo file says.
 #[derive(clap::Args, Debug)]
@@ -206,6 +228,29 @@ pub struct ShowArgs {
     /// The metainfo file.
     #[arg(value_name = "FILE.torrent")]
     pub torrent: PathBuf,
+    /// Print one JSON object.
+    #[arg(long, conflicts_with = "magnet")]
+    pub json: bool,
+    /// Print the magnet link alone, on one line.
+    #[arg(long)]
+    pub magnet: bool,
+}
+
+/// Check which of a torrent's files are here, whole and right.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Every piece is hashed; nothing is changed. It ends with 0 when every file is
+complete, and with 1 when something is missing or wrong.
+
+Example:
+  skep torrent verify film.torrent --dir downloads")]
+pub struct VerifyArgs {
+    /// The metainfo file.
+    #[arg(value_name = "FILE.torrent")]
+    pub torrent: PathBuf,
+    /// The directory in which the torrent's file or folder is.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -269,8 +314,9 @@ pub struct ScrapeArgs {
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Every piece is checked first; if any is not the torrent's, nothing is served and
-the command ends with 1. Ctrl-C leaves the swarm and ends with 0; a second one
-ends at once.
+the command ends with 1. What was checked is remembered beside the content, in
+.INFO-HASH.resume, and not checked again while the files are unchanged. Ctrl-C
+leaves the swarm and ends with 0; a second one ends at once.
 
 Examples:
   skep seed film.torrent --data film.mkv
@@ -282,9 +328,15 @@ pub struct SeedArgs {
     /// The content: the file or folder that was given to `torrent create`. Only read.
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
+    /// Check every piece, whatever is remembered.
+    #[arg(long)]
+    pub recheck: bool,
     /// Where to listen for peers; port 0 takes any free one.
     #[arg(long, value_name = "ADDR:PORT", default_value_t = any_port())]
     pub listen: SocketAddr,
+    /// Print one JSON object at the end: how much was uploaded, to how many.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub limits: Limits,
 }
@@ -293,10 +345,11 @@ pub struct SeedArgs {
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Files are called NAME.part until every piece is verified; no file is ever
-replaced. After an interruption the same command goes on where it was. It ends
-with 0 when the content is complete and verified, and was seeded for as long as
-asked or until Ctrl-C. Before that Ctrl-C leaves the swarm and ends with 1; a
-second one ends at once.
+replaced. After an interruption the same command goes on where it was: what was
+verified is remembered in DIR/.INFO-HASH.resume, and only files that have
+changed since are checked. It ends with 0 when the content is complete and
+verified, and was seeded for as long as asked or until Ctrl-C. Before that
+Ctrl-C leaves the swarm and ends with 1; a second one ends at once.
 
 Examples:
   skep get film.torrent --dir downloads
@@ -311,6 +364,12 @@ pub struct GetArgs {
     /// Where to listen for peers; port 0 takes any free one.
     #[arg(long, value_name = "ADDR:PORT", default_value_t = any_port())]
     pub listen: SocketAddr,
+    /// Take the room for all files at the start (full), or as they fill up.
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    pub preallocate: HowToPreallocate,
+    /// Check every piece that is here, whatever is remembered.
+    #[arg(long)]
+    pub recheck: bool,
     /// How long to stay as a seed when the content is complete.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     pub seed_for: Duration,
@@ -322,6 +381,13 @@ pub struct GetArgs {
     /// Ask for no more content than this.
     #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Limits")]
     pub download_limit: Option<RateLimit>,
+}
+
+/// When files take their room.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HowToPreallocate {
+    None,
+    Full,
 }
 
 fn any_port() -> SocketAddr {
@@ -378,6 +444,22 @@ pub fn info_hash(text: &str) -> Result<InfoHash, String> {
     Ok(InfoHash(hash))
 }
 
+/// Trackers of one tier, with commas between them.
+fn announce_urls(text: &str) -> Result<Urls, String> {
+    let urls = text.split(',').map(|url| announce_url(url.trim()));
+    urls.collect::<Result<_, _>>().map(Urls)
+}
+
+fn web_seed(text: &str) -> Result<String, String> {
+    let scheme = text
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    match scheme.as_deref() {
+        Some("http" | "https" | "ftp") => Ok(text.to_owned()),
+        _ => Err("a web seed is a URL: \"https://example.org/files/\"".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,5 +501,8 @@ mod tests {
         ] {
             assert_eq!(announce_url(url).is_ok(), good, "{url}");
         }
+        let tier = announce_urls("http://a/, udp://b").expect("both are good");
+        assert_eq!(tier.0, ["http://a/", "udp://b"]);
+        assert!(announce_urls("http://a/,").is_err());
     }
 }

@@ -47,6 +47,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(args),
         Command::Torrent(args::TorrentCommand::Create(args)) => torrent::create::run(args),
         Command::Torrent(args::TorrentCommand::Show(args)) => torrent::show::run(args),
+        Command::Torrent(args::TorrentCommand::Verify(args)) => torrent::verify::run(args),
         Command::Track(args) => real::track::run(args),
         Command::Seed(args) => real::seed::run(args),
         Command::Get(args) => real::get::run(args),

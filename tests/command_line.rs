@@ -70,6 +70,10 @@ fn help() {
         "help_torrent_show",
         shown(at, &["torrent", "show", "--help"])
     );
+    assert_snapshot!(
+        "help_torrent_verify",
+        shown(at, &["torrent", "verify", "--help"])
+    );
     assert_snapshot!("help_track", shown(at, &["track", "--help"]));
     assert_snapshot!("help_seed", shown(at, &["seed", "--help"]));
     assert_snapshot!("help_get", shown(at, &["get", "--help"]));
@@ -181,6 +185,99 @@ fn a_metainfo_file_is_made_and_shown() {
             .into_iter()
             .any(|name| temporary(&name.to_string_lossy()))
     );
+}
+
+#[test]
+fn odd_metainfo_files_are_shown_with_what_was_made_of_them() {
+    let dir = dir();
+    let at = dir.path();
+    let files = "d6:lengthi20000e4:pathl2:..5:a\u{1b}[2Jee\
+                 d4:attr1:p6:lengthi12768e4:pathl4:.pad5:12768ee\
+                 d4:attr2:xh6:lengthi5e4:pathl3:runee\
+                 d4:attr1:l4:pathl4:linke12:symlink pathl2:..6:passwdee";
+    let hashes = "h".repeat(60);
+    let info = format!(
+        "d5:filesl{files}e12:meta versioni2e4:name5:../x/12:piece lengthi16384e6:pieces60:{hashes}\
+         6:source4:HERE7:privatei1ee"
+    );
+    let torrent = format!(
+        "d13:announce-listll8:http://a8:http://bel7:udp://c:80ee4:info{info}8:url-list9:http://w/e"
+    );
+    fs::write(at.join("odd.torrent"), torrent).expect("written");
+    assert_snapshot!("show_odd", shown(at, &["torrent", "show", "odd.torrent"]));
+    let magnet = run(at, &["torrent", "show", "odd.torrent", "--magnet"]);
+    assert!(magnet.out.starts_with("magnet:?xt=urn:btih:") && magnet.out.lines().count() == 1);
+    let json = run(at, &["torrent", "show", "odd.torrent", "--json"]);
+    assert!(
+        !json.out.contains('\u{1b}') && json.out.contains("../a"),
+        "{json:?}"
+    );
+}
+
+#[test]
+fn content_is_verified_file_by_file() {
+    let dir = dir();
+    let at = dir.path();
+    fs::create_dir_all(at.join("d/sub")).expect("a folder");
+    for (name, len) in [
+        ("a", 40_000),
+        ("b", 20_000),
+        ("c", 5),
+        ("e", 0),
+        ("sub/f", 30_000),
+        ("sub/g", 9),
+    ] {
+        let bytes: Vec<u8> = (0..len)
+            .map(|at: u32| at.to_le_bytes()[0] ^ at.to_le_bytes()[1])
+            .collect();
+        fs::write(at.join("d").join(name), bytes).expect("written");
+    }
+    let create = [
+        "torrent",
+        "create",
+        "d",
+        "-o",
+        "d.torrent",
+        "--pad",
+        "--piece",
+        "16KiB",
+    ];
+    let more = [
+        "--tracker",
+        "http://a/x, http://b/x",
+        "--tracker",
+        "udp://c:80",
+        "--source",
+        "S",
+        "--web-seed",
+        "https://w/",
+        "--date",
+        "7",
+    ];
+    let created = run(at, &[&create[..], &more].concat());
+    assert_eq!(created.code, Some(0), "{created:?}");
+    assert_snapshot!("show_padded", shown(at, &["torrent", "show", "d.torrent"]));
+    let verify = ["torrent", "verify", "d.torrent", "--dir", "."];
+    assert_snapshot!("verify_complete", shown(at, &verify));
+    fs::write(at.join("d/b"), vec![9; 20_000]).expect("written");
+    fs::rename(at.join("d/sub/f"), at.join("d/sub/f.part")).expect("renamed");
+    fs::write(at.join("d/c"), "longer than it should be").expect("written");
+    fs::remove_file(at.join("d/e")).expect("removed");
+    assert_snapshot!("verify_damaged", shown(at, &verify));
+    let json = run(at, &[&verify[..], &["--json"]].concat());
+    assert_eq!(json.code, Some(1));
+    assert!(json.out.contains(r#""state":"wrong size""#), "{json:?}");
+    let names = fs::read_dir(at)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").file_name());
+    assert!(
+        !names
+            .into_iter()
+            .any(|name| name.to_string_lossy().starts_with('.')),
+        "nothing is left behind"
+    );
+    let nowhere = run(at, &["torrent", "verify", "d.torrent", "--dir", "nowhere"]);
+    assert_eq!(nowhere.code, Some(64), "{nowhere:?}");
 }
 
 #[test]

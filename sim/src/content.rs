@@ -46,7 +46,7 @@ impl Content {
             _ => "content",
         };
         let options = CreateOptions {
-            announce: vec![announce.to_owned()],
+            announce: vec![vec![announce.to_owned()]],
             ..CreateOptions::default()
         };
         let file = create::encode(name, &layout, plan.piece_bytes, &hasher.finish(), &options);

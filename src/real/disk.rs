@@ -1,13 +1,15 @@
-//! Owns [`Told`]: a disk that also says when the content is durable under its final names.
+//! Owns [`Told`]: a disk that also says when the content is durable under its final names, and when it
+//! is full.
 //!
 //! Invariant: it changes nothing about the disk behind it. A peer that leaves before the disk has
 //! finished would never hear whether that worked; who waits for `Watch::durable` does.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use skep_engine::storage::{Storage, StorageEvent};
+use skep_engine::storage::{Known, Storage, StorageEvent, is_full};
 use skep_engine::{BlockRange, PieceIndex};
 
 use super::watch::Watch;
@@ -47,10 +49,26 @@ impl<S: Storage> Storage for Told<S> {
         self.disk.may_hold_content()
     }
 
+    fn known(&self) -> Option<Known> {
+        self.disk.known()
+    }
+
+    fn set_skipped(&mut self, skipped: BTreeSet<usize>) {
+        self.disk.set_skipped(skipped);
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent> {
         let event = self.disk.poll_event(cx);
-        if let Poll::Ready(StorageEvent::Finished(Ok(()))) = &event {
-            self.watch.finished();
+        match &event {
+            Poll::Ready(StorageEvent::Finished(Ok(()))) => self.watch.finished(),
+            Poll::Ready(
+                StorageEvent::Finished(Err(error))
+                | StorageEvent::Skipped(Err(error))
+                | StorageEvent::Written {
+                    result: Err(error), ..
+                },
+            ) if is_full(error) => self.watch.disk_full(),
+            _ => {}
         }
         event
     }

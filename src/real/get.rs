@@ -13,14 +13,16 @@ use skep_engine::bits::BitSet;
 use skep_engine::metainfo::Metainfo;
 use skep_engine::session::Sender;
 use skep_engine::session::torrent::Totals;
-use skep_engine::storage::file::{FileStorage, OpenError, OpenMode};
-use skep_engine::storage::{Storage, StorageEvent};
+use skep_engine::storage::file::{
+    FileOptions, FileStorage, OpenError, OpenMode, Preallocate, Resume,
+};
+use skep_engine::storage::{Storage, StorageEvent, is_full};
 
 use super::on_this_thread;
 use super::peer::{Ended, Joining, RealPeer, Stay, check};
 use super::signals::Signals;
 use super::watch::bytes_of;
-use crate::args::GetArgs;
+use crate::args::{GetArgs, HowToPreallocate};
 use crate::failure::{Exit, Failure, print, tell};
 use crate::humane::{count, plain, rate, size, wait};
 use crate::torrent::read::{Trackers, read};
@@ -29,9 +31,45 @@ use crate::torrent::read::{Trackers, read};
 pub fn run(args: &GetArgs) -> Result<Exit, Failure> {
     let meta = read(&args.torrent)?;
     let named = files_there(&args.dir, &meta);
-    let disk = FileStorage::open(&args.dir, &meta, OpenMode::Download);
-    let disk = disk.map_err(|error| not_openable(&error))?;
+    let options = FileOptions {
+        preallocate: match args.preallocate {
+            HowToPreallocate::None => Preallocate::None,
+            HowToPreallocate::Full => Preallocate::Full,
+        },
+        resume: remembered(args.recheck),
+        ..FileOptions::default()
+    };
+    let disk = FileStorage::open(&args.dir, &meta, OpenMode::Download, &options);
+    let disk = disk.map_err(|error| match &error {
+        OpenError::Io { path, source } if is_full(source) => {
+            let why = format!("{}: {source}", path.display());
+            full(&args.dir, meta.geometry.total, &plain(&why))
+        }
+        _ => not_openable(&error),
+    })?;
     on_this_thread(get(args, &meta, disk, &named))
+}
+
+/// What is done with what was verified earlier.
+pub fn remembered(recheck: bool) -> Resume {
+    if recheck {
+        Resume::Recheck
+    } else {
+        Resume::Use
+    }
+}
+
+/// There is no room for what is missing.
+fn full(dir: &Path, left: u64, why: &str) -> Failure {
+    Failure::with_help(
+        Exit::Failed,
+        format!(
+            "the disk is full: {} more needed in {} ({why})",
+            size(left),
+            dir.display()
+        ),
+        "verified pieces are kept; make room and run the same command again",
+    )
 }
 
 async fn get(
@@ -103,6 +141,9 @@ fn conclude(args: &GetArgs, meta: &Metainfo, ended: &Ended) -> Result<Exit, Fail
     let totals = torrent.totals();
     let complete = torrent.complete() && ended.durable && ended.failure.is_none();
     report(args, meta, complete, ended.time, totals, torrent.senders())?;
+    if let Some(why) = ended.failure.as_ref().filter(|_| ended.disk_full) {
+        return Err(full(&args.dir, torrent.left(), why));
+    }
     if let Some(why) = &ended.failure {
         return Err(Failure::with_help(
             Exit::Failed,
@@ -202,21 +243,26 @@ fn different(meta: &Metainfo, have: &BitSet, named: &[bool]) -> Option<String> {
             .files
             .iter()
             .zip(named)
+            .filter(|(file, _)| file.is_wanted())
             .filter(|(file, _)| file.offset < end && start < file.offset + file.len)
             .peekable();
         let first = touched.peek().map(|(file, _)| file.path.join("/"));
-        if touched.all(|(_, there)| *there) {
+        if first.is_some() && touched.all(|(_, there)| *there) {
             return first;
         }
     }
     None
 }
 
-fn not_openable(error: &OpenError) -> Failure {
+/// Why files cannot be opened, with advice.
+pub fn not_openable(error: &OpenError) -> Failure {
     let message = plain(&error.to_string());
     match error {
         OpenError::NoDirectory(_) => {
             Failure::with_help(Exit::Wrong, message, "make it first: mkdir -p DIR")
+        }
+        OpenError::InUse(_) => {
+            Failure::with_help(Exit::Failed, message, "wait until it has ended, or end it")
         }
         OpenError::Exists { .. } | OpenError::NotAFile(_) => Failure::with_help(
             Exit::Failed,

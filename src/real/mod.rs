@@ -6,11 +6,11 @@
 mod disk;
 pub mod get;
 pub mod limits;
-mod peer;
+pub mod peer;
 pub mod progress;
 pub mod scrape;
 pub mod seed;
-mod signals;
+pub mod signals;
 pub mod track;
 mod watch;
 
@@ -24,7 +24,7 @@ use tokio::task::LocalSet;
 use crate::failure::{Exit, Failure};
 
 /// Runs a future on one thread with sockets and time, where the engine's tasks may be spawned.
-fn on_this_thread<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub fn on_this_thread<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         let text = format!("the system gives no means to wait for sockets: {error}");

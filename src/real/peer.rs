@@ -28,8 +28,8 @@ use super::progress::Screen;
 use super::signals::Signals;
 use super::watch::{Seen, Watch};
 use super::{cannot_listen, os_rng};
-use crate::failure::{Exit, Failure};
-use crate::humane::count;
+use crate::failure::{Exit, Failure, tell};
+use crate::humane::{count, plain};
 use crate::torrent::read::Trackers;
 
 /// Time between two looks at a running peer.
@@ -78,6 +78,8 @@ pub struct Ended {
     pub durable: bool,
     /// What the disk said, when it failed.
     pub failure: Option<String>,
+    /// It failed because there was no room.
+    pub disk_full: bool,
     /// Until the content was complete, or until the end.
     pub time: Duration,
 }
@@ -88,6 +90,9 @@ pub async fn check(
     geometry: Geometry,
     signals: &mut Signals,
 ) -> Result<BitSet, Failure> {
+    for note in disk.notes() {
+        tell(&format!("note: {}\n", plain(note)));
+    }
     let mut screen = Screen::new("checking");
     let piece_bytes = u64::from(geometry.piece_bytes);
     let checked = check_content(disk, geometry, |pieces| {
@@ -190,6 +195,7 @@ impl RealPeer {
             torrent,
             durable: seen.durable,
             failure: seen.failure.clone(),
+            disk_full: seen.disk_full,
             time: completed.unwrap_or_else(|| began.elapsed()),
         }
     }

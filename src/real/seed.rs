@@ -1,13 +1,17 @@
 //! Owns `skep seed`: serves content that is here already.
 //!
-//! Invariant: nothing is served before every piece was verified, and nothing on disk is changed.
+//! Invariant: nothing is served before every piece was verified, now or when the files were last
+//! changed, and no file of the content is changed. With `--json` stdout holds one object and
+//! nothing else.
 
 use std::path::Path;
 
+use serde_json::json;
 use skep_engine::bits::BitSet;
 use skep_engine::metainfo::Metainfo;
-use skep_engine::storage::file::{FileStorage, OpenError, OpenMode};
+use skep_engine::storage::file::{FileOptions, FileStorage, OpenError, OpenMode};
 
+use super::get::remembered;
 use super::on_this_thread;
 use super::peer::{Joining, RealPeer, Stay, check};
 use super::signals::Signals;
@@ -19,7 +23,11 @@ use crate::torrent::read::{Trackers, read};
 /// Runs the command.
 pub fn run(args: &SeedArgs) -> Result<Exit, Failure> {
     let meta = read(&args.torrent)?;
-    let disk = FileStorage::open(&args.data, &meta, OpenMode::Seed)
+    let options = FileOptions {
+        resume: remembered(args.recheck),
+        ..FileOptions::default()
+    };
+    let disk = FileStorage::open(&args.data, &meta, OpenMode::Seed, &options)
         .map_err(|error| not_seedable(&error))?;
     on_this_thread(seed(args, &meta, disk))
 }
@@ -45,19 +53,33 @@ async fn seed(args: &SeedArgs, meta: &Metainfo, mut disk: FileStorage) -> Result
         listen: args.listen,
         config: args.limits.config(),
     })?;
-    print(&format!(
+    let begins = format!(
         "seeding {} ({}) at {}\n",
         plain(&meta.name),
         size(meta.geometry.total),
         peer.at
-    ))?;
+    );
+    match args.json {
+        true => tell(&begins),
+        false => print(&begins)?,
+    }
     let ended = peer.run(Stay::UntilAsked, &mut signals).await;
+    let sent = ended.torrent.totals().sent;
     let taken = ended.torrent.senders().iter().filter(|peer| peer.sent > 0);
-    print(&format!(
-        "uploaded {} to {}\n",
-        size(ended.torrent.totals().sent),
-        count(taken.count() as u64, "peer")
-    ))?;
+    let taken = taken.count() as u64;
+    print(&match args.json {
+        true => {
+            let object = json!({
+                "info_hash": meta.info_hash.to_string(),
+                "name": meta.name,
+                "seconds": ended.time.as_secs_f64(),
+                "uploaded": sent,
+                "peers": taken,
+            });
+            format!("{object}\n")
+        }
+        false => format!("uploaded {} to {}\n", size(sent), count(taken, "peer")),
+    })?;
     match ended.failure {
         Some(why) => Err(Failure::new(
             Exit::Failed,
@@ -72,6 +94,7 @@ fn not_seedable(error: &OpenError) -> Failure {
         OpenError::Missing(_) => {
             "--data names the file or folder that was given to `skep torrent create`"
         }
+        OpenError::InUse(_) => "wait until it has ended, or end it",
         OpenError::WrongSize { .. } => "this is not the content of the torrent",
         _ => "",
     };

@@ -32,6 +32,8 @@ pub struct Seen {
     pub durable: bool,
     /// What the disk said when it failed.
     pub failure: Option<String>,
+    /// It failed because there was no room.
+    pub disk_full: bool,
     /// What the user should hear of; taken by who shows it.
     notes: Vec<String>,
 }
@@ -62,6 +64,7 @@ impl Watch {
             completed: None,
             durable: have.is_full(),
             failure: None,
+            disk_full: false,
             notes: Vec::new(),
         };
         Watch {
@@ -98,6 +101,11 @@ impl Watch {
         self.trackers
             .get(number as usize)
             .map_or("", String::as_str)
+    }
+
+    /// The disk has no room; that it failed comes as an event.
+    pub fn disk_full(&self) {
+        self.seen.borrow_mut().disk_full = true;
     }
 
     /// Hears an event.

@@ -21,15 +21,19 @@ pub fn run(args: &CreateArgs) -> Result<Exit, Failure> {
     if !args.force && output.symlink_metadata().is_ok() {
         return Err(exists(output));
     }
-    if !args.announce.iter().any(|url| tracker_target(url).is_ok()) {
+    let mut urls = args.announce.iter().flat_map(|tier| &tier.0);
+    if !urls.any(|url| tracker_target(url).is_ok()) {
         tell("note: no tracker here is http:// or udp://, the kinds that Skep itself can ask\n");
     }
     let options = CreateOptions {
         piece_bytes: args.piece,
-        announce: args.announce.clone(),
+        announce: args.announce.iter().map(|tier| tier.0.clone()).collect(),
+        web_seeds: args.web_seed.clone(),
+        source: args.source.clone(),
+        pad: args.pad,
         comment: args.comment.clone(),
         created_by: Some(concat!("Skep ", env!("CARGO_PKG_VERSION")).to_owned()),
-        creation_date: None,
+        creation_date: args.date,
         private: args.private,
     };
     let mut screen = Screen::new("hashing");

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use skep_engine::metainfo::Metainfo;
+use skep_engine::metainfo::{FileKind, Metainfo};
 
 use super::read::read;
 use crate::args::ShowArgs;
@@ -17,35 +17,66 @@ const LEFT: usize = 12;
 /// Runs the command.
 pub fn run(args: &ShowArgs) -> Result<Exit, Failure> {
     let meta = read(&args.torrent)?;
-    let text = if args.json {
-        as_json(&meta)
-    } else {
-        for_people(&meta)
+    let text = match (args.json, args.magnet) {
+        (true, _) => as_json(&meta),
+        (_, true) => meta.magnet_link() + "\n",
+        _ => for_people(&meta),
     };
     print(&text)?;
     Ok(Exit::Ok)
 }
 
 fn as_json(meta: &Metainfo) -> String {
-    let files = meta.files.iter();
+    let files = meta
+        .files
+        .iter()
+        .filter(|file| file.kind != FileKind::Padding);
     let files: Vec<_> = files
-        .map(|file| json!({ "path": file.path.join("/"), "bytes": file.len }))
+        .map(|file| {
+            let target = match &file.kind {
+                FileKind::Link { target } => Some(target),
+                _ => None,
+            };
+            json!({
+                "path": file.path.join("/"),
+                "as_found": file.found,
+                "bytes": file.len,
+                "executable": file.executable,
+                "hidden": file.hidden,
+                "link_to": target,
+            })
+        })
         .collect();
+    let padding: u64 = meta
+        .padding()
+        .iter()
+        .map(|range| range.end - range.start)
+        .sum();
     let object = json!({
         "name": meta.name,
+        "name_as_found": meta.found_name,
         "info_hash": meta.info_hash.to_string(),
+        "info_hash_v2": meta.v2_info_hash.map(hex),
+        "magnet": meta.magnet_link(),
         "bytes": meta.geometry.total,
+        "padding_bytes": padding,
         "piece_bytes": meta.geometry.piece_bytes,
         "pieces": meta.geometry.pieces,
         "single_file": meta.single_file,
         "files": files,
         "trackers": meta.announce,
+        "web_seeds": meta.web_seeds,
         "private": meta.private,
+        "source": meta.source,
         "comment": meta.comment,
         "created_by": meta.created_by,
         "creation_date": meta.creation_date,
     });
     format!("{object}\n")
+}
+
+fn hex(hash: [u8; 32]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn for_people(meta: &Metainfo) -> String {
@@ -76,8 +107,14 @@ fn for_people(meta: &Metainfo) -> String {
             text += &entry(name, url);
         }
     }
+    for url in &meta.web_seeds {
+        text += &entry("web seed", url);
+    }
     let private = "yes: peers may come from the trackers only";
     text += &entry("private", if meta.private { private } else { "no" });
+    if let Some(source) = &meta.source {
+        text += &entry("source", source);
+    }
     if let Some(comment) = &meta.comment {
         text += &entry("comment", comment);
     }
@@ -92,14 +129,48 @@ fn for_people(meta: &Metainfo) -> String {
             &date.map_or_else(impossible, |date| date.to_string()),
         );
     }
-    if meta.single_file {
-        return text;
+    text += &entry("magnet", &meta.magnet_link());
+    if !meta.single_file {
+        text += &files(meta);
     }
-    text += &entry("files", &grouped(meta.files.len() as u64));
-    for file in &meta.files {
+    text
+}
+
+/// The table of files. Padding is counted, not listed.
+fn files(meta: &Metainfo) -> String {
+    let padding: Vec<_> = meta
+        .files
+        .iter()
+        .filter(|file| file.kind == FileKind::Padding)
+        .collect();
+    let shown = grouped((meta.files.len() - padding.len()) as u64);
+    let mut text = match padding.iter().map(|file| file.len).sum() {
+        0 => entry("files", &shown),
+        bytes => entry(
+            "files",
+            &format!("{shown}, and {} of padding between them", size(bytes)),
+        ),
+    };
+    for file in meta
+        .files
+        .iter()
+        .filter(|file| file.kind != FileKind::Padding)
+    {
         // The first component is the torrent's name, which stands above.
-        let path = plain(&file.path[1..].join("/"));
-        let shown = lines(&path, COLUMNS - LEFT - 2).join(&format!("\n{:LEFT$}  ", ""));
+        let mut shown = file.path[1..].join("/");
+        if let FileKind::Link { target } = &file.kind {
+            shown += &format!(" (a link to {target}: not created)");
+        }
+        if file.executable {
+            shown += " (a program)";
+        }
+        if file.hidden {
+            shown += " (hidden)";
+        }
+        if let Some(found) = &file.found {
+            shown += &format!(" (in the torrent: {found})");
+        }
+        let shown = lines(&plain(&shown), COLUMNS - LEFT - 2).join(&format!("\n{:LEFT$}  ", ""));
         text += &format!("{:>LEFT$}  {shown}\n", size(file.len));
     }
     text
@@ -113,9 +184,18 @@ pub fn essentials(meta: &Metainfo) -> String {
     } else {
         format!("{} ({} bytes)", size(total), grouped(total))
     };
-    entry("name", &meta.name)
-        + &entry("info-hash", &meta.info_hash.to_string())
-        + &entry("size", &bytes)
+    let mut text = entry("name", &meta.name);
+    if let Some(found) = &meta.found_name {
+        text += &entry("as found", found);
+    }
+    text += &entry("info-hash", &meta.info_hash.to_string());
+    if let Some(hash) = meta.v2_info_hash {
+        text += &entry(
+            "v2",
+            &format!("{} (a hybrid: the v1 part is used)", hex(hash)),
+        );
+    }
+    text + &entry("size", &bytes)
 }
 
 /// One line, or more when the value is long.
@@ -133,7 +213,9 @@ mod tests {
     fn hostile_texts_fit_and_do_not_steer() {
         let long = "漢\u{1b}[2J\u{202e}x ".repeat(80);
         let options = CreateOptions {
-            announce: vec![format!("http://{long}"), "udp://b".into()],
+            announce: vec![vec![format!("http://{long}")], vec!["udp://b".into()]],
+            web_seeds: vec![format!("http://{long}")],
+            source: Some(long.clone()),
             comment: Some(long.clone()),
             created_by: Some(long),
             creation_date: Some(i64::MAX),

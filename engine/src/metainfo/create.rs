@@ -1,4 +1,5 @@
-//! Owns the pure half of writing metainfo files (BEP 3, BEP 12, BEP 27): hashing pieces and encoding.
+//! Owns the pure half of writing metainfo files (BEP 3, BEP 12, BEP 19, BEP 27, padding of BEP 47):
+//! hashing pieces and encoding.
 //! The half that reads real files is [`create_from_path`].
 //!
 //! Invariant: the same content and options give the same bytes on every machine, at any time.
@@ -6,6 +7,8 @@
 mod from_path;
 
 pub use from_path::{CreateError, create_from_path};
+
+use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_bytes::{ByteBuf, Bytes};
@@ -25,8 +28,14 @@ const PIECES_AIM_MAX: u64 = 2000;
 pub struct CreateOptions {
     /// Bytes of a piece, at least 1; `None` chooses by size, see [`piece_bytes_for`].
     pub piece_bytes: Option<u32>,
-    /// Tracker URLs, each a tier of its own (BEP 12): tried in this order.
-    pub announce: Vec<String>,
+    /// Tracker URLs by tier (BEP 12): tiers are tried in this order, inside one at random.
+    pub announce: Vec<Vec<String>>,
+    /// URLs of servers that have the content (BEP 19).
+    pub web_seeds: Vec<String>,
+    /// A word that sets apart the same content on another tracker (field). Part of the info-hash.
+    pub source: Option<String>,
+    /// Padding after every file of a folder, so that each begins with a piece of its own (BEP 47).
+    pub pad: bool,
     /// Free text for people.
     pub comment: Option<String>,
     /// The program's name.
@@ -55,6 +64,19 @@ pub fn piece_bytes_for(total: u64) -> u32 {
         .min(u64::from(PIECE_BYTES_MAX));
     let wanted = u32::try_from(wanted).expect("at most 16 MiB");
     wanted.next_power_of_two().max(PIECE_BYTES_MIN)
+}
+
+/// Bytes of padding after each of these files, so that every file with content begins with a piece
+/// (BEP 47). None after the last of them.
+#[must_use]
+pub fn padding_after(lens: &[u64], piece_bytes: u32) -> Vec<u64> {
+    let piece_bytes = u64::from(piece_bytes);
+    let last = lens.iter().rposition(|len| *len > 0);
+    let pad = |(at, len): (usize, &u64)| match last {
+        Some(last) if at < last => len.next_multiple_of(piece_bytes) - len,
+        _ => 0,
+    };
+    lens.iter().enumerate().map(pad).collect()
 }
 
 /// Hashes content piece by piece, fed in any portions.
@@ -116,8 +138,8 @@ impl PieceHasher {
 struct Outer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     announce: Option<&'a str>,
-    #[serde(rename = "announce-list", skip_serializing_if = "Vec::is_empty")]
-    announce_list: Vec<[&'a str; 1]>,
+    #[serde(rename = "announce-list", skip_serializing_if = "<[_]>::is_empty")]
+    announce_list: &'a [Vec<String>],
     #[serde(skip_serializing_if = "Option::is_none")]
     comment: Option<&'a str>,
     #[serde(rename = "created by", skip_serializing_if = "Option::is_none")]
@@ -125,6 +147,8 @@ struct Outer<'a> {
     #[serde(rename = "creation date", skip_serializing_if = "Option::is_none")]
     creation_date: Option<i64>,
     info: Info<'a>,
+    #[serde(rename = "url-list", skip_serializing_if = "<[_]>::is_empty")]
+    web_seeds: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -139,12 +163,45 @@ struct Info<'a> {
     pieces: &'a Bytes,
     #[serde(skip_serializing_if = "Option::is_none")]
     private: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
 }
 
 #[derive(Serialize)]
 struct InfoFile<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attr: Option<&'static str>,
     length: u64,
-    path: &'a [String],
+    path: Cow<'a, [String]>,
+}
+
+/// The entries of `files`, with padding between them if that is asked for.
+fn entries<'a>(
+    files: &'a [(Vec<String>, u64)],
+    piece_bytes: u32,
+    options: &CreateOptions,
+) -> Vec<InfoFile<'a>> {
+    let lens: Vec<u64> = files.iter().map(|(_, len)| *len).collect();
+    let padding = match options.pad {
+        true => padding_after(&lens, piece_bytes),
+        false => vec![0; lens.len()],
+    };
+    let mut entries = Vec::with_capacity(files.len());
+    for ((path, len), padding) in files.iter().zip(padding) {
+        entries.push(InfoFile {
+            attr: None,
+            length: *len,
+            path: Cow::Borrowed(path),
+        });
+        if padding > 0 {
+            entries.push(InfoFile {
+                attr: Some("p"),
+                length: padding,
+                path: Cow::Owned(vec![".pad".to_owned(), padding.to_string()]),
+            });
+        }
+    }
+    entries
 }
 
 /// Encodes a metainfo file; `hashes` are those of a [`PieceHasher`] fed with all files in order.
@@ -160,12 +217,7 @@ pub fn encode(
     let pieces = ByteBuf::from(hashes.as_flattened());
     let (length, files) = match layout {
         Layout::OneFile(len) => (Some(*len), None),
-        Layout::Folder(files) => {
-            let files = files
-                .iter()
-                .map(|(path, len)| InfoFile { length: *len, path });
-            (None, Some(files.collect()))
-        }
+        Layout::Folder(files) => (None, Some(entries(files, piece_bytes, options))),
     };
     let private = options.private.then_some(1);
     let info = Info {
@@ -175,20 +227,21 @@ pub fn encode(
         piece_length: piece_bytes,
         pieces: Bytes::new(&pieces),
         private,
+        source: options.source.as_deref(),
     };
-    let tiers = options.announce.iter().map(|url| [url.as_str()]);
+    let mut urls = options.announce.iter().flatten();
     let outer = Outer {
-        announce: options.announce.first().map(String::as_str),
+        announce: urls.next().map(String::as_str),
         // One tracker needs no list.
-        announce_list: if options.announce.len() > 1 {
-            tiers.collect()
-        } else {
-            Vec::new()
+        announce_list: match urls.next() {
+            Some(_) => &options.announce,
+            None => &[],
         },
         comment: options.comment.as_deref(),
         created_by: options.created_by.as_deref(),
         creation_date: options.creation_date,
         info,
+        web_seeds: &options.web_seeds,
     };
     serde_bencode::to_bytes(&outer).expect("plain data in memory always encodes")
 }
@@ -201,7 +254,7 @@ mod tests {
     #[test]
     fn options_are_written_and_keys_are_sorted() {
         let mut options = CreateOptions {
-            announce: vec!["http://a/".into()],
+            announce: vec![vec!["http://a/".into()]],
             comment: Some("c".into()),
             created_by: Some("Skep".into()),
             creation_date: Some(-3),
@@ -223,13 +276,40 @@ mod tests {
             String::from_utf8(write(&options)).expect("text"),
             format!("d8:announce9:http://a/{rest}{info}")
         );
-        options.announce.push("udp://b".into());
+        options.announce[0].push("http://c/".into());
+        options.announce.push(vec!["udp://b".into()]);
+        options.web_seeds = vec!["http://w/".into()];
+        options.source = Some("s".into());
         let meta = Metainfo::parse(&write(&options)).expect("parses");
-        assert_eq!(meta.announce, [["http://a/"], ["udp://b"]]);
+        assert_eq!(meta.announce, options.announce);
+        assert_eq!(meta.web_seeds, options.web_seeds);
+        assert_eq!(meta.source, options.source);
         assert!(meta.private);
         assert_eq!(
             (meta.creation_date, meta.created_by.as_deref()),
             (Some(-3), Some("Skep"))
+        );
+    }
+
+    #[test]
+    fn padding_makes_every_file_begin_with_a_piece() {
+        assert_eq!(padding_after(&[5, 0, 10, 3, 0], 10), [5, 0, 0, 0, 0]);
+        assert_eq!(padding_after(&[1, 11, 1], 10), [9, 9, 0]);
+        assert_eq!(padding_after(&[], 10), [0; 0]);
+        let names = ["a", "b", "c"].map(|name| vec![name.to_owned()]);
+        let layout = Layout::Folder(names.into_iter().zip([1, 11, 1]).collect());
+        let options = CreateOptions {
+            pad: true,
+            ..CreateOptions::default()
+        };
+        let bytes = encode("d", &layout, 10, &[[0; 20]; 4], &options);
+        let meta = Metainfo::parse(&bytes).expect("parses");
+        assert_eq!(meta.padding(), [1..10, 21..30]);
+        assert!(
+            meta.files
+                .iter()
+                .filter(|file| file.is_wanted())
+                .all(|file| file.offset % 10 == 0)
         );
     }
 

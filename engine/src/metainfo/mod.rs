@@ -3,11 +3,22 @@
 
 pub mod bencode;
 pub mod create;
+mod entry;
+mod error;
+mod found;
 pub mod geometry;
+mod link;
 pub mod parse;
 mod paths;
-pub mod priority;
+mod priority;
+mod reading;
+#[cfg(test)]
+mod wild;
 
+pub use entry::{FileEntry, FileKind};
+pub use error::MetainfoError;
+pub(crate) use found::Found;
 pub use geometry::Geometry;
-pub use parse::{FileEntry, Metainfo, MetainfoError};
+pub use parse::Metainfo;
 pub(crate) use paths::PART_SUFFIX;
+pub use priority::{Priority, piece_priorities};

@@ -1,19 +1,19 @@
-//! Owns [`Metainfo`]: what a metainfo file says (BEP 3, tiers of BEP 12, `private` of BEP 27), parsed
-//! once and valid from then on.
+//! Owns [`Metainfo`]: what a metainfo file says (BEP 3, tiers of BEP 12, web seeds of BEP 19, `private`
+//! of BEP 27, attributes of BEP 47, the v1 part of a hybrid of BEP 52), parsed once and valid from
+//! then on.
 //!
 //! Invariant: the info-hash is the SHA-1 of the `info` value exactly as found; the files lie end to
 //! end and make up `geometry.total > 0`; there is one hash per piece; no two files share a path, and
 //! no path leaves the directory it is joined to.
 
-use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_bytes::ByteBuf;
-use sha1::{Digest, Sha1};
+use std::ops::Range;
 
-use super::Geometry;
-use super::bencode::{self, ScanError};
-use super::paths::Paths;
+use bytes::Bytes;
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
+
+use super::reading::{Texts, bytes, integer, names, need};
+use super::{FileEntry, FileKind, Found, Geometry, MetainfoError};
 use crate::ids::InfoHash;
 
 /// What a metainfo file says.
@@ -21,20 +21,29 @@ use crate::ids::InfoHash;
 pub struct Metainfo {
     /// SHA-1 of [`Metainfo::info_bytes`] (BEP 3).
     pub info_hash: InfoHash,
+    /// SHA-256 of [`Metainfo::info_bytes`] when the torrent is a hybrid (BEP 52), of which only the
+    /// v1 part is used.
+    pub v2_info_hash: Option<[u8; 32]>,
     /// The torrent's name, made safe: the name of its one file, or of its folder.
     pub name: String,
+    /// The name as found, where that is another one. Foreign text.
+    pub found_name: Option<String>,
     /// Sizes: content, pieces.
     pub geometry: Geometry,
     /// SHA-1 of every piece, in order.
     pub piece_hashes: Vec<[u8; 20]>,
-    /// The files, in the order in which their bytes make up the content.
+    /// The files, in the order in which their bytes make up the content; padding and links too.
     pub files: Vec<FileEntry>,
     /// Whether the torrent is one bare file rather than a folder (which may hold one file, too).
     pub single_file: bool,
     /// Tracker URLs by tier (BEP 12). A plain `announce` is one tier of one.
     pub announce: Vec<Vec<String>>,
+    /// URLs of servers that have the content (BEP 19).
+    pub web_seeds: Vec<String>,
     /// Peers may come from the trackers only (BEP 27).
     pub private: bool,
+    /// A word inside `info` that sets apart the same content on another tracker (field).
+    pub source: Option<String>,
     /// Free text.
     pub comment: Option<String>,
     /// The program that made the file.
@@ -45,225 +54,67 @@ pub struct Metainfo {
     pub info_bytes: Bytes,
 }
 
-/// One file of a torrent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FileEntry {
-    /// Safe components, relative to the directory of the download; of a folder, the first is the
-    /// torrent's name.
-    pub path: Vec<String>,
-    /// Bytes.
-    pub len: u64,
-    /// First byte inside the content.
-    pub offset: u64,
-}
-
-/// Why a metainfo file is refused.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MetainfoError {
-    /// Not well-formed bencode.
-    #[error(transparent)]
-    Bencode(#[from] ScanError),
-    /// No `info` dictionary.
-    #[error("this is not a metainfo file: it has no `info` dictionary")]
-    NoInfo,
-    /// BitTorrent v2 without the v1 half (BEP 52).
-    #[error("this torrent is for BitTorrent v2 only; only v1 and hybrid torrents are supported")]
-    V2Only,
-    /// A required key of `info` is missing.
-    #[error("`{0}` is missing from the `info` dictionary")]
-    Missing(&'static str),
-    /// A value is of the wrong type.
-    #[error("`{key}` at byte {at} is not what it should be: {why}")]
-    WrongType {
-        /// The key inside `info`.
-        key: &'static str,
-        /// Offset of its value in the file, bytes.
-        at: usize,
-        /// What the decoder expected.
-        why: String,
-    },
-    /// `piece length` is not positive or does not fit 32 bits.
-    #[error("`piece length` is {0}; it must be between 1 and 4294967295 bytes")]
-    PieceLength(i64),
-    /// `pieces` is not a whole number of hashes.
-    #[error("`pieces` has {0} bytes, which is not a multiple of 20")]
-    HashBytes(usize),
-    /// The number of hashes is not the number of pieces.
-    #[error("`pieces` has {have} hashes, but {total} bytes in pieces of {piece_bytes} need {need}")]
-    HashCount {
-        /// Hashes found.
-        have: usize,
-        /// Hashes needed.
-        need: u64,
-        /// Bytes of the content.
-        total: u64,
-        /// Bytes of a piece.
-        piece_bytes: u32,
-    },
-    /// Both or neither of `length` and `files`.
-    #[error("the `info` dictionary must have exactly one of `length` and `files`")]
-    LengthOrFiles,
-    /// A negative size.
-    #[error("file {file} has the size {len}; a size cannot be negative")]
-    NegativeSize {
-        /// The file, counted from 1.
-        file: usize,
-        /// The size as found.
-        len: i64,
-    },
-    /// The sizes add up to more than 2^63 - 1.
-    #[error("the sizes of the files add up to more than 2^63 - 1 bytes")]
-    TooLarge,
-    /// No bytes at all.
-    #[error("the torrent has no content: all of its files are empty")]
-    NoContent,
-    /// Nothing of a name is left when what is unsafe has been removed.
-    #[error("{} has no name that is safe to write to disk", if *.file == 0 { "the torrent".to_owned() } else { format!("file {file}") })]
-    NoSafeName {
-        /// The file, counted from 1; 0 is the torrent's own name.
-        file: usize,
-    },
-}
-
-#[derive(Deserialize)]
-struct FoundFile {
-    length: i64,
-    path: Vec<ByteBuf>,
-}
-
-/// A dictionary inside the scanned file, read key by key: unlike a serde struct it takes keys that
-/// are not UTF-8 next to those it is asked for.
-struct Dict<'a> {
-    file: &'a [u8],
-    start: usize,
-    end: usize,
-}
-
-impl Dict<'_> {
-    fn bytes(&self) -> &[u8] {
-        &self.file[self.start..self.end]
-    }
-
-    fn get<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, MetainfoError> {
-        let Some(span) = bencode::top_level_span(self.bytes(), key.as_bytes())? else {
-            return Ok(None);
-        };
-        let at = self.start + span.start;
-        let value = serde_bencode::from_bytes(&self.bytes()[span]);
-        value.map(Some).map_err(|error| MetainfoError::WrongType {
-            key,
-            at,
-            why: error.to_string(),
-        })
-    }
-
-    fn need<T: DeserializeOwned>(&self, key: &'static str) -> Result<T, MetainfoError> {
-        self.get(key)?.ok_or(MetainfoError::Missing(key))
-    }
-
-    /// What is only for people, or can do without: of the wrong type is as good as missing.
-    fn optional<T: DeserializeOwned>(&self, key: &'static str) -> Option<T> {
-        self.get(key).ok().flatten()
-    }
-
-    fn text(&self, key: &'static str) -> Option<String> {
-        self.optional::<ByteBuf>(key).map(|bytes| readable(&bytes))
-    }
-}
-
-fn readable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 impl Metainfo {
     /// Parses a metainfo file as found in the wild.
     ///
-    /// Names are made safe, not refused, as long as anything of them is left. Optional values of the wrong type are
-    /// taken as missing. A piece length that is no power of two is accepted.
+    /// Names are made safe, not refused, as long as anything of them is left. Optional values of the
+    /// wrong type are taken as missing. A piece length that is no power of two is accepted. Of a
+    /// hybrid (BEP 52) the v1 part is used.
     ///
     /// # Errors
     /// What is wrong, in plain words, and where as far as that is known.
-    pub fn parse(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
-        let span = bencode::top_level_span(bytes, b"info")?.ok_or(MetainfoError::NoInfo)?;
-        if bytes[span.start] != b'd' {
+    pub fn parse(file: &[u8]) -> Result<Metainfo, MetainfoError> {
+        let outer = Found::root(file)?;
+        let info = outer.get(b"info").ok_or(MetainfoError::NoInfo)?;
+        if info.entries().is_none() {
             return Err(MetainfoError::NoInfo);
         }
-        let outer = Dict {
-            file: bytes,
-            start: 0,
-            end: bytes.len(),
-        };
-        let info = Dict {
-            file: bytes,
-            start: span.start,
-            end: span.end,
-        };
-        let hashes: Option<ByteBuf> = info.get("pieces")?;
-        if hashes.is_none() && info.optional::<i64>("meta version") == Some(2) {
+        let v2 = info.get(b"meta version").and_then(|v| v.integer()) == Some(2);
+        let v1 = info.get(b"pieces").is_some()
+            && (info.get(b"length").is_some() || info.get(b"files").is_some());
+        if v2 && !v1 {
             return Err(MetainfoError::V2Only);
         }
-        let hashes = hashes.ok_or(MetainfoError::Missing("pieces"))?;
-        let (name, files, single_file) = files(&info)?;
-        let geometry = geometry(&files, info.need("piece length")?, &hashes)?;
+        let texts = Texts::of(outer);
+        let hashes = bytes("pieces", need(info, "pieces")?)?;
+        let names = names(info, &texts)?;
+        let piece_length = integer("piece length", need(info, "piece length")?)?;
+        let geometry = geometry(&names.files, piece_length, hashes)?;
         let (piece_hashes, _) = hashes.as_chunks::<20>();
+        let integer = |dict: Found<'_>, key: &[u8]| dict.get(key)?.integer();
         Ok(Metainfo {
-            info_hash: InfoHash(Sha1::digest(info.bytes()).into()),
-            name,
+            info_hash: InfoHash(Sha1::digest(info.raw()).into()),
+            v2_info_hash: v2.then(|| Sha256::digest(info.raw()).into()),
+            name: names.name,
+            found_name: names.found,
             geometry,
             piece_hashes: piece_hashes.to_vec(),
-            files,
-            single_file,
-            announce: announce(&outer),
-            private: info.optional::<i64>("private") == Some(1),
-            comment: outer.text("comment"),
-            created_by: outer.text("created by"),
-            creation_date: outer.optional("creation date"),
-            info_bytes: Bytes::copy_from_slice(info.bytes()),
+            files: names.files,
+            single_file: names.single_file,
+            announce: announce(outer, &texts),
+            web_seeds: web_seeds(outer, &texts),
+            private: integer(info, b"private") == Some(1),
+            source: texts.optional(info, "source"),
+            comment: texts.optional(outer, "comment"),
+            created_by: texts.optional(outer, "created by"),
+            creation_date: integer(outer, b"creation date"),
+            info_bytes: Bytes::copy_from_slice(info.raw()),
         })
     }
-}
 
-/// The torrent's safe name, its files end to end, and whether it is one bare file.
-fn files(info: &Dict<'_>) -> Result<(String, Vec<FileEntry>, bool), MetainfoError> {
-    let mut paths = Paths::new();
-    let name = readable(&info.need::<ByteBuf>("name")?);
-    let no_name = MetainfoError::NoSafeName { file: 0 };
-    match (
-        info.get::<i64>("length")?,
-        info.get::<Vec<FoundFile>>("files")?,
-    ) {
-        (Some(len), None) => {
-            let path = paths.file(&[name]).ok_or(no_name)?;
-            let len =
-                u64::try_from(len).map_err(|_| MetainfoError::NegativeSize { file: 1, len })?;
-            Ok((
-                path[0].clone(),
-                vec![FileEntry {
-                    path,
-                    len,
-                    offset: 0,
-                }],
-                true,
-            ))
-        }
-        (None, Some(found)) => {
-            let name = paths.folder(&name).ok_or(no_name)?;
-            let mut files = Vec::with_capacity(found.len());
-            let mut offset = 0u64;
-            for (file, FoundFile { length: len, path }) in (1..).zip(found) {
-                let found: Vec<String> = path.iter().map(|part| readable(part)).collect();
-                let path = paths
-                    .file(&found)
-                    .ok_or(MetainfoError::NoSafeName { file })?;
-                let len =
-                    u64::try_from(len).map_err(|_| MetainfoError::NegativeSize { file, len })?;
-                files.push(FileEntry { path, len, offset });
-                offset = offset.checked_add(len).ok_or(MetainfoError::TooLarge)?;
+    /// The bytes of the content that are padding (BEP 47): known to be zeros, so nobody needs to
+    /// send them. In order, none empty, no two touching.
+    #[must_use]
+    pub fn padding(&self) -> Vec<Range<u64>> {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        let padding = |file: &&FileEntry| file.kind == FileKind::Padding && file.len > 0;
+        for file in self.files.iter().filter(padding) {
+            match ranges.last_mut() {
+                Some(last) if last.end == file.offset => last.end += file.len,
+                _ => ranges.push(file.range()),
             }
-            Ok((name, files, false))
         }
-        _ => Err(MetainfoError::LengthOrFiles),
+        ranges
     }
 }
 
@@ -295,23 +146,44 @@ fn geometry(
     })
 }
 
-/// The tiers of `announce-list`; the plain `announce` when it has none (BEP 12).
-fn announce(outer: &Dict<'_>) -> Vec<Vec<String>> {
-    let tiers: Vec<Vec<ByteBuf>> = outer.optional("announce-list").unwrap_or_default();
-    let tiers = tiers.iter().map(|tier| {
-        tier.iter()
-            .map(|url| readable(url).trim().to_owned())
-            .filter(|url| !url.is_empty())
-            .collect()
-    });
-    let mut tiers: Vec<Vec<String>> = tiers
-        .filter(|tier: &Vec<String>| !tier.is_empty())
-        .collect();
+/// A URL, without the spaces that some have around it; `None` when nothing is left.
+fn url(value: Found<'_>, texts: &Texts) -> Option<String> {
+    let url = texts.read(value.bytes()?).trim().to_owned();
+    (!url.is_empty()).then_some(url)
+}
+
+/// The tiers of `announce-list`, whose entries may be bare URLs; the plain `announce` when it has
+/// none (BEP 12).
+fn announce(outer: Found<'_>, texts: &Texts) -> Vec<Vec<String>> {
+    let list = outer.get(b"announce-list").and_then(|list| list.items());
+    let tier = |tier: Found<'_>| -> Vec<String> {
+        match tier.items() {
+            Some(urls) => urls.filter_map(|found| url(found, texts)).collect(),
+            None => url(tier, texts).into_iter().collect(),
+        }
+    };
+    let tiers = list.into_iter().flatten().map(tier);
+    let mut tiers: Vec<Vec<String>> = tiers.filter(|tier| !tier.is_empty()).collect();
     if tiers.is_empty() {
-        let plain = outer.text("announce").map(|url| url.trim().to_owned());
-        tiers.extend(plain.filter(|url| !url.is_empty()).map(|url| vec![url]));
+        let plain = outer.get(b"announce");
+        tiers.extend(
+            plain
+                .and_then(|found| url(found, texts))
+                .map(|url| vec![url]),
+        );
     }
     tiers
+}
+
+/// `url-list`: one URL or a list of them (BEP 19).
+fn web_seeds(outer: Found<'_>, texts: &Texts) -> Vec<String> {
+    let Some(found) = outer.get(b"url-list") else {
+        return Vec::new();
+    };
+    match found.items() {
+        Some(urls) => urls.filter_map(|found| url(found, texts)).collect(),
+        None => url(found, texts).into_iter().collect(),
+    }
 }
 
 #[cfg(test)]
@@ -319,6 +191,7 @@ mod tests {
     use hex_literal::hex;
 
     use super::*;
+    use crate::metainfo::bencode::ScanError;
 
     /// A metainfo file around these pieces of an `info` dictionary, with `hashes` piece hashes.
     fn file(info: &str, hashes: usize) -> Vec<u8> {
@@ -356,11 +229,7 @@ mod tests {
         assert_eq!(meta.piece_hashes, vec![[7; 20]; 2]);
         assert_eq!(
             meta.files,
-            [FileEntry {
-                path: vec!["a.bin".into()],
-                len: 20001,
-                offset: 0
-            }]
+            [FileEntry::plain(vec!["a.bin".into()], 20001, 0)]
         );
         assert!(meta.single_file && !meta.private);
         assert_eq!(meta.announce, [["http://t/ann"]]);

@@ -110,13 +110,10 @@ impl Paths {
     }
 }
 
-/// A name as the file system compares it.
+/// A name as the least careful file system compares it. The same everywhere, so that a torrent's
+/// files are called the same on every machine.
 fn folded(name: &str) -> String {
-    if cfg!(any(windows, target_os = "macos")) {
-        name.to_lowercase()
-    } else {
-        name.to_owned()
-    }
+    name.to_lowercase()
 }
 
 /// `a.txt` becomes `a (2).txt`.
@@ -232,6 +229,7 @@ mod tests {
             ("a.txt", "t/a (2).txt"),
             ("a (3).txt", "t/a (3).txt"),
             ("a.txt", "t/a (4).txt"),
+            ("A.TXT", "t/A (5).TXT"),
             ("a.txt|x", "t/a.txt (2)/x"),
             ("a.txt|y", "t/a.txt (2)/y"),
             ("d|x", "t/d/x"),

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, Sleep};
 
 use crate::bits::BitSet;
-use crate::ids::{ConnId, PieceIndex};
+use crate::ids::ConnId;
 use crate::metainfo::Geometry;
 use crate::session::event::Event;
 use crate::session::torrent::{Input, Output, StorageFailure, Torrent};
@@ -98,8 +98,9 @@ const FACTS_PER_WAKE: u32 = 512;
 /// Hashes under way while content is checked before the start.
 const CHECKS_AHEAD: u32 = 16;
 
-/// Finds out which pieces a disk holds, before a session starts: nothing unverified is served.
-/// `progress` hears the number of pieces checked.
+/// Finds out which pieces a disk holds, before a session starts: nothing unverified is served, unless
+/// the disk knows that it has not changed since. `progress` hears the number of pieces of which it
+/// is known whether they are there.
 ///
 /// # Errors
 /// When the disk cannot be read.
@@ -108,21 +109,30 @@ pub async fn check_content<S: Storage>(
     geometry: Geometry,
     mut progress: impl FnMut(u32),
 ) -> std::io::Result<BitSet> {
-    let mut have = BitSet::empty(geometry.pieces);
-    if !storage.may_hold_content() {
-        return Ok(have);
-    }
-    let (mut asked, mut answered) = (0, 0);
+    let (mut have, unchecked) = match storage.known() {
+        Some(known) => (known.have, known.unchecked),
+        None if storage.may_hold_content() => (
+            BitSet::empty(geometry.pieces),
+            BitSet::full(geometry.pieces),
+        ),
+        None => return Ok(BitSet::empty(geometry.pieces)),
+    };
+    let mut answered = geometry.pieces - unchecked.count();
+    let mut ahead = 0;
+    let mut rest = unchecked.iter();
     while answered < geometry.pieces {
-        while asked < geometry.pieces && asked - answered < CHECKS_AHEAD {
-            storage.verify(PieceIndex(asked), false);
-            asked += 1;
+        while ahead < CHECKS_AHEAD
+            && let Some(piece) = rest.next()
+        {
+            storage.verify(piece, false);
+            ahead += 1;
         }
         if let StorageEvent::Verified(verified) = poll_fn(|cx| storage.poll_event(cx)).await {
             let verified = verified?;
             if verified.good {
                 have.insert(verified.piece);
             }
+            ahead -= 1;
             answered += 1;
             progress(answered);
         }
@@ -281,11 +291,12 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                 range,
                 result: Ok(()),
             } => self.feed(Input::BlockWritten { range }),
-            StorageEvent::Finished(Ok(())) => {}
+            StorageEvent::Finished(Ok(())) | StorageEvent::Skipped(Ok(())) => {}
             StorageEvent::Written {
                 result: Err(error), ..
             }
             | StorageEvent::Finished(Err(error))
+            | StorageEvent::Skipped(Err(error))
             | StorageEvent::Verified(Err(error)) => self.feed(Input::StorageFailed(failed(error))),
         }
     }

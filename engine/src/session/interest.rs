@@ -5,7 +5,7 @@
 
 use crate::bits::BitSet;
 use crate::ids::PieceIndex;
-use crate::metainfo::priority::Priority;
+use crate::metainfo::Priority;
 use crate::time::Now;
 use crate::wire::Message;
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::bits::BitSet;
 use crate::ids::{BlockRange, PieceIndex};
 use crate::metainfo::Geometry;
-use crate::metainfo::priority::Priority;
+use crate::metainfo::Priority;
 
 use super::blame::SenderId;
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::config::{Endgame, PartialFirst};
 use crate::ids::{BlockRange, PieceIndex};
-use crate::metainfo::priority::Priority;
+use crate::metainfo::Priority;
 use crate::picker::PickView;
 use crate::storage::Verified;
 use crate::time::Now;

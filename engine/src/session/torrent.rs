@@ -17,7 +17,7 @@ use crate::choker::Choker;
 use crate::config::{Audit, EngineConfig};
 use crate::ids::{BlockRange, ConnId, InfoHash, PeerId, PieceIndex};
 use crate::metainfo::Geometry;
-use crate::metainfo::priority::Priority;
+use crate::metainfo::Priority;
 use crate::picker::PiecePicker;
 use crate::storage::Verified;
 use crate::time::Now;

@@ -3,24 +3,42 @@
 //!
 //! Invariant: answers come in the order of the calls, as one thread takes them from one queue. No
 //! call waits for the disk; opening and dropping do.
+//!
+//! Order of what reaches the disk: blocks are written as they come, without waiting for them to be
+//! durable; `verify` hashes what is written. Resume data is saved every
+//! [`FileOptions::resume_interval`] while something changed, when everything is finished, and when the
+//! storage is dropped: first the files are synced, then the folders that hold their names, then the
+//! new resume file, then its name. `finish` syncs the files before it gives them their final names.
 
 mod disk;
+mod error;
+mod handles;
+mod keeper;
+mod layout;
+#[cfg(test)]
+mod model;
+mod parts;
+mod raw;
+#[cfg(test)]
+mod tests;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{Storage, StorageEvent};
+use super::{Known, Storage, StorageEvent};
 use crate::ids::{BlockRange, PieceIndex};
 use crate::metainfo::Metainfo;
 use disk::Disk;
+pub use error::OpenError;
 
 /// What the place given to [`FileStorage::open`] is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,51 +48,57 @@ pub enum OpenMode {
     /// The complete file or folder itself, under whatever name: what was given to
     /// [`create_from_path`](crate::metainfo::create::create_from_path). Only read.
     Seed,
+    /// A directory that exists, with whatever there is of the torrent's files, unfinished or not.
+    /// Only read, nothing is made, nothing is remembered.
+    Check,
 }
 
-/// Why the files of a torrent could not be opened. Nothing was changed, unless it is [`OpenError::Io`].
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// There is no directory to download into.
-    #[error("{0} is not an existing directory")]
-    NoDirectory(PathBuf),
-    /// A file of another size has the name already.
-    #[error(
-        "{path} is already there with {have} bytes, but the torrent's file has {need}; it was not touched"
-    )]
-    Exists {
-        /// The file.
-        path: PathBuf,
-        /// Its bytes.
-        have: u64,
-        /// The torrent's bytes.
-        need: u64,
-    },
-    /// Something that is no file has the name of one.
-    #[error("{0} is in the way: it is not a regular file")]
-    NotAFile(PathBuf),
-    /// A file to seed is not there.
-    #[error("{0} is missing")]
-    Missing(PathBuf),
-    /// A file to seed has another size.
-    #[error("{path} has {have} bytes, but the torrent's file has {need}")]
-    WrongSize {
-        /// The file.
-        path: PathBuf,
-        /// Its bytes.
-        have: u64,
-        /// The torrent's bytes.
-        need: u64,
-    },
-    /// The disk refused.
-    #[error("cannot open {path}: {source}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the disk said.
-        source: io::Error,
-    },
+/// Whether files take their room at the start.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Preallocate {
+    /// Files have their size, but take room as they fill up, where the file system has holes.
+    #[default]
+    None,
+    /// Files take all their room at once: a full disk is noticed at the start.
+    Full,
+}
+
+/// What is done with what was verified earlier.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Resume {
+    /// Resume data is neither read nor written, and nothing is locked.
+    Off,
+    /// What resume data says is trusted of files that have not changed since.
+    #[default]
+    Use,
+    /// Everything that is there is checked; resume data is written anew.
+    Recheck,
+}
+
+/// How files are opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileOptions {
+    /// Whether files take their room at the start.
+    pub preallocate: Preallocate,
+    /// Files that are not wanted, by number. They are not made; what they share with wanted ones is
+    /// kept in a hidden file, `.<info-hash>.parts`.
+    pub skipped: BTreeSet<usize>,
+    /// What is done with what was verified earlier.
+    pub resume: Resume,
+    /// Time between two savings of resume data (libtorrent's users: 30 s to minutes). What is lost
+    /// when the process is killed is the time to check what changed since, not content.
+    pub resume_interval: Duration,
+}
+
+impl Default for FileOptions {
+    fn default() -> FileOptions {
+        FileOptions {
+            preallocate: Preallocate::None,
+            skipped: BTreeSet::new(),
+            resume: Resume::Use,
+            resume_interval: Duration::from_secs(30),
+        }
+    }
 }
 
 enum Command {
@@ -82,6 +106,7 @@ enum Command {
     Write { range: BlockRange, data: Bytes },
     Verify { piece: PieceIndex, digests: bool },
     Finish,
+    SetSkipped(BTreeSet<usize>),
 }
 
 /// The files of one torrent on a real disk.
@@ -89,7 +114,13 @@ enum Command {
 /// While a torrent is incomplete each of its files is called `<name>.part`; [`Storage::finish`] syncs
 /// them and gives them their names. A file that had its final name at the start is checked like
 /// any other, but never written to: a write that would change it fails with
-/// [`io::ErrorKind::AlreadyExists`]. Errors carry the path in their text and keep their kind.
+/// [`io::ErrorKind::AlreadyExists`](std::io::ErrorKind::AlreadyExists). Errors carry the path in
+/// their text and keep their kind. At most 64 files are open at once.
+///
+/// What was verified is remembered in `.<info-hash>.resume`, in the directory of the download or beside
+/// what is seeded, also when everything is complete, so that a seed need not hash it all again. It
+/// is trusted for files whose length and time of change are still the same. It is locked: one
+/// process writes, or several read.
 ///
 /// Dropping it waits for the writes that are queued; reads and checks that are queued are dropped.
 #[derive(Debug)]
@@ -100,43 +131,50 @@ pub struct FileStorage {
     /// `None` only once it has been joined.
     thread: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
-    held_content: bool,
+    known: Known,
+    notes: Vec<String>,
 }
 
 impl FileStorage {
     /// Opens the files of a torrent at `place`; see [`OpenMode`] for what that is. In
-    /// [`OpenMode::Download`] missing files are created at full size without taking room, `.part`
-    /// files are used again, and so are complete files of the right size. Blocks on the disk.
+    /// [`OpenMode::Download`] missing files are created at full size, `.part` files are used again,
+    /// and so are complete files of the right size. Blocks on the disk.
     ///
     /// # Errors
-    /// When the place is not what the mode says, when another file is in the way, or when the disk
-    /// refuses.
-    pub fn open(place: &Path, meta: &Metainfo, mode: OpenMode) -> Result<FileStorage, OpenError> {
-        let disk = match mode {
-            OpenMode::Download => Disk::for_download(place, meta)?,
-            OpenMode::Seed => Disk::for_seed(place, meta)?,
-        };
-        let held_content = disk.held_content;
+    /// When the place is not what the mode says, when another file is in the way, when another
+    /// process works on the same content, or when the disk refuses.
+    pub fn open(
+        place: &Path,
+        meta: &Metainfo,
+        mode: OpenMode,
+        options: &FileOptions,
+    ) -> Result<FileStorage, OpenError> {
+        let mut disk = Disk::open(place, meta, mode, options)?;
+        let (known, notes) = (disk.known.clone(), std::mem::take(&mut disk.notes));
         let (commands, queue) = mpsc::channel();
         let (answer, answers) = unbounded_channel();
         let closing = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&closing);
+        let interval = options.resume_interval;
         // A thread of its own, as nothing simulated has files: see `clippy.toml`.
         let thread = thread::Builder::new()
             .name("storage".to_owned())
-            .spawn(move || serve(disk, &queue, &answer, &told))
-            .map_err(|source| OpenError::Io {
-                path: place.to_owned(),
-                source,
-            })?;
-        let (commands, thread) = (Some(commands), Some(thread));
+            .spawn(move || serve(disk, &queue, &answer, &told, interval))
+            .map_err(|source| OpenError::io(place, source))?;
         Ok(FileStorage {
-            commands,
+            commands: Some(commands),
             answers,
-            thread,
+            thread: Some(thread),
             closing,
-            held_content,
+            known,
+            notes,
         })
+    }
+
+    /// What the user should hear of: resume data that is of no use, links that were left out.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     fn tell(&mut self, command: Command) {
@@ -148,14 +186,59 @@ impl FileStorage {
     }
 }
 
-/// The storage thread: answers commands until the other end is gone.
+/// When the next checkpoint is due.
+#[expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the storage thread, which no simulation has, saves resume data by the wall clock"
+)]
+mod due {
+    use std::time::{Duration, Instant};
+
+    pub(super) struct Due {
+        at: Instant,
+        every: Duration,
+    }
+
+    impl Due {
+        pub(super) fn new(every: Duration) -> Due {
+            let at = Instant::now() + every;
+            Due { at, every }
+        }
+
+        /// Time until then.
+        pub(super) fn left(&self) -> Duration {
+            self.at.saturating_duration_since(Instant::now())
+        }
+
+        /// Begins to count again.
+        pub(super) fn again(&mut self) {
+            self.at = Instant::now() + self.every;
+        }
+    }
+}
+
+/// The storage thread: answers commands until the other end is gone, and saves resume data.
 fn serve(
     mut disk: Disk,
     queue: &mpsc::Receiver<Command>,
     answers: &UnboundedSender<StorageEvent>,
     closing: &AtomicBool,
+    interval: Duration,
 ) {
-    while let Ok(command) = queue.recv() {
+    let mut due = due::Due::new(interval);
+    let mut checked = disk.is_checked();
+    loop {
+        let left = due.left();
+        if left.is_zero() {
+            disk.begin_save();
+            due.again();
+        }
+        let command = match queue.recv_timeout(left) {
+            Ok(command) => command,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let unheard = closing.load(Ordering::Relaxed);
         let answer = match command {
             Command::Read { .. } | Command::Verify { .. } if unheard => continue,
@@ -172,9 +255,15 @@ fn serve(
                 StorageEvent::Verified(disk.verify(piece, digests))
             }
             Command::Finish => StorageEvent::Finished(disk.finish()),
+            Command::SetSkipped(skipped) => StorageEvent::Skipped(disk.set_skipped(skipped)),
         };
         // Nobody listens while the storage is dropped; the writes still have to be done.
         let _ = answers.send(answer);
+        if !checked && disk.is_checked() {
+            // What took long to find out is remembered at once.
+            checked = true;
+            disk.begin_save();
+        }
     }
 }
 
@@ -201,7 +290,15 @@ impl Storage for FileStorage {
     }
 
     fn may_hold_content(&self) -> bool {
-        self.held_content
+        !(self.known.have.is_empty() && self.known.unchecked.is_empty())
+    }
+
+    fn known(&self) -> Option<Known> {
+        Some(self.known.clone())
+    }
+
+    fn set_skipped(&mut self, skipped: BTreeSet<usize>) {
+        self.tell(Command::SetSkipped(skipped));
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent> {
@@ -226,346 +323,5 @@ impl Drop for FileStorage {
         {
             std::panic::resume_unwind(panic);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use sha1::{Digest, Sha1};
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::metainfo::create::{CreateOptions, Layout, PieceHasher, encode};
-
-    const PIECE_BYTES: u32 = 20_000;
-
-    /// A folder `t` of four files, whose pieces and blocks span files, and its content.
-    fn torrent() -> (Metainfo, Vec<u8>) {
-        let files = [("a", 10_000), ("empty", 0), ("sub/b", 25_000), ("c", 5_001)];
-        let content: Vec<u8> = (0..40_001u32)
-            .map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[3])
-            .collect();
-        let mut hasher = PieceHasher::new(PIECE_BYTES);
-        hasher.update(&content);
-        let parts = |name: &str| name.split('/').map(str::to_owned).collect();
-        let layout = Layout::Folder(
-            files
-                .iter()
-                .map(|(name, len)| (parts(name), *len))
-                .collect(),
-        );
-        let bytes = encode(
-            "t",
-            &layout,
-            PIECE_BYTES,
-            &hasher.finish(),
-            &CreateOptions::default(),
-        );
-        (Metainfo::parse(&bytes).expect("valid"), content)
-    }
-
-    fn dir() -> TempDir {
-        tempfile::tempdir().expect("a directory")
-    }
-
-    fn open(dir: &Path, mode: OpenMode) -> Result<FileStorage, OpenError> {
-        FileStorage::open(dir, &torrent().0, mode)
-    }
-
-    async fn next(storage: &mut FileStorage) -> StorageEvent {
-        std::future::poll_fn(|cx| storage.poll_event(cx)).await
-    }
-
-    async fn verified(storage: &mut FileStorage, piece: u32) -> super::super::Verified {
-        storage.verify(PieceIndex(piece), false);
-        match next(storage).await {
-            StorageEvent::Verified(Ok(verified)) => verified,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Writes the blocks of a piece and returns the first error.
-    async fn put(storage: &mut FileStorage, piece: u32) -> io::Result<()> {
-        let (meta, content) = torrent();
-        let (geometry, piece) = (meta.geometry, PieceIndex(piece));
-        let mut result = Ok(());
-        for block in 0..geometry.blocks_in(piece) {
-            let range = geometry.block(piece, block);
-            let at = (geometry.offset(piece) + u64::from(range.begin)) as usize;
-            storage.write(
-                range,
-                Bytes::copy_from_slice(&content[at..at + range.len as usize]),
-            );
-            match next(storage).await {
-                StorageEvent::Written {
-                    result: written, ..
-                } => result = result.and(written),
-                other => panic!("{other:?}"),
-            }
-        }
-        result
-    }
-
-    async fn finished(storage: &mut FileStorage) -> io::Result<()> {
-        storage.finish();
-        match next(storage).await {
-            StorageEvent::Finished(result) => result,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_download_gets_its_names_when_it_is_finished_and_can_be_seeded() {
-        let (dir, (_, content)) = (dir(), torrent());
-        let mut storage = open(dir.path(), OpenMode::Download).expect("opened");
-        assert!(!storage.may_hold_content());
-        for piece in 0..3 {
-            assert!(!verified(&mut storage, piece).await.good);
-            put(&mut storage, piece).await.expect("written");
-            assert!(verified(&mut storage, piece).await.good);
-        }
-        assert!(dir.path().join("t/sub/b.part").is_file() && !dir.path().join("t/sub/b").exists());
-        finished(&mut storage).await.expect("finished");
-        assert!(!dir.path().join("t/sub/b.part").exists());
-        for (name, range) in [
-            ("a", 0..10_000),
-            ("empty", 0..0),
-            ("sub/b", 10_000..35_000),
-            ("c", 35_000..40_001),
-        ] {
-            assert_eq!(
-                fs::read(dir.path().join("t").join(name)).expect(name),
-                content[range],
-                "{name}"
-            );
-        }
-        assert!(
-            verified(&mut storage, 1).await.good,
-            "still readable under the new names"
-        );
-        drop(storage);
-
-        fs::rename(dir.path().join("t"), dir.path().join("renamed")).expect("renamed");
-        let mut seed = open(&dir.path().join("renamed"), OpenMode::Seed).expect("opened");
-        assert!(seed.may_hold_content());
-        // A block that spans three files, one of them empty.
-        let range = BlockRange {
-            piece: PieceIndex(0),
-            begin: 9_000,
-            len: 11_000,
-        };
-        seed.read(9, range);
-        match next(&mut seed).await {
-            StorageEvent::Read {
-                token: 9,
-                result: Ok(bytes),
-                ..
-            } => assert_eq!(bytes, content[9_000..20_000]),
-            other => panic!("{other:?}"),
-        }
-        assert_eq!(
-            put(&mut seed, 0).await.map_err(|e| e.kind()),
-            Err(io::ErrorKind::PermissionDenied)
-        );
-        finished(&mut seed).await.expect("nothing to do");
-    }
-
-    #[tokio::test]
-    async fn a_download_resumes_from_its_part_files() {
-        let dir = dir();
-        let mut storage = open(dir.path(), OpenMode::Download).expect("opened");
-        put(&mut storage, 1).await.expect("written");
-        drop(storage);
-        let mut storage = open(dir.path(), OpenMode::Download).expect("opened again");
-        assert!(storage.may_hold_content());
-        assert!(verified(&mut storage, 1).await.good);
-        assert!(!verified(&mut storage, 0).await.good);
-    }
-
-    #[tokio::test]
-    async fn writes_that_are_queued_survive_a_drop() {
-        let (dir, (meta, content)) = (dir(), torrent());
-        let mut storage = open(dir.path(), OpenMode::Download).expect("opened");
-        let range = meta.geometry.block(PieceIndex(2), 0);
-        storage.verify(PieceIndex(2), false);
-        storage.write(range, Bytes::copy_from_slice(&content[40_000..]));
-        drop(storage);
-        assert_eq!(
-            fs::read(dir.path().join("t/c.part")).expect("there")[5_000..],
-            content[40_000..]
-        );
-    }
-
-    #[tokio::test]
-    async fn digests_tell_the_blocks_apart() {
-        let (dir, (_, content)) = (dir(), torrent());
-        let mut storage = open(dir.path(), OpenMode::Download).expect("opened");
-        put(&mut storage, 0).await.expect("written");
-        let digest = |bytes: &[u8]| <[u8; 20]>::from(Sha1::digest(bytes));
-        let expected = vec![digest(&content[..16_384]), digest(&content[16_384..20_000])];
-        storage.verify(PieceIndex(0), true);
-        let StorageEvent::Verified(Ok(good)) = next(&mut storage).await else {
-            panic!("verified")
-        };
-        assert!(good.good);
-        assert_eq!(good.digests, Some(expected.clone()));
-        let wrong = BlockRange {
-            piece: PieceIndex(0),
-            begin: 16_384,
-            len: 1,
-        };
-        storage.write(wrong, Bytes::from(vec![!content[16_384]]));
-        assert!(matches!(
-            next(&mut storage).await,
-            StorageEvent::Written { result: Ok(()), .. }
-        ));
-        let bad = verified(&mut storage, 0).await;
-        let digests = bad.digests.expect("of a bad piece");
-        assert!(!bad.good && digests[0] == expected[0] && digests[1] != expected[1]);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_was_there_is_used_but_never_written() {
-        let (dir, (_, content)) = (dir(), torrent());
-        fs::create_dir(dir.path().join("t")).expect("created");
-        let a = dir.path().join("t/a");
-        fs::write(&a, &content[..10_000]).expect("written");
-        let mut storage = open(dir.path(), OpenMode::Download).expect("opened");
-        put(&mut storage, 0)
-            .await
-            .expect("the part that is there already is the same");
-        assert!(verified(&mut storage, 0).await.good);
-        drop(storage);
-
-        let other = vec![1; 10_000];
-        fs::write(&a, &other).expect("written");
-        let mut storage = open(dir.path(), OpenMode::Download).expect("the size is right");
-        assert!(!verified(&mut storage, 0).await.good);
-        let error = put(&mut storage, 0).await.expect_err("a different file");
-        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        assert!(
-            error.to_string().contains("is different") && error.to_string().contains("a: "),
-            "{error}"
-        );
-        assert_eq!(fs::read(&a).expect("there"), other);
-    }
-
-    #[tokio::test]
-    async fn a_name_taken_meanwhile_is_not_replaced() {
-        let dir = dir();
-        let mut storage = open(dir.path(), OpenMode::Download).expect("opened");
-        fs::write(dir.path().join("t/c"), "mine").expect("written");
-        let error = finished(&mut storage).await.expect_err("taken");
-        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read(dir.path().join("t/c")).expect("there"), b"mine");
-        fs::remove_file(dir.path().join("t/c")).expect("removed");
-        finished(&mut storage).await.expect("can be tried again");
-    }
-
-    #[tokio::test]
-    async fn a_file_that_shrinks_is_bad_and_cannot_be_read() {
-        let dir = dir();
-        let mut storage = open(dir.path(), OpenMode::Download).expect("opened");
-        put(&mut storage, 0).await.expect("written");
-        let part = fs::OpenOptions::new()
-            .write(true)
-            .open(dir.path().join("t/a.part"));
-        part.and_then(|file| file.set_len(5)).expect("shrunk");
-        assert!(!verified(&mut storage, 0).await.good);
-        storage.read(
-            1,
-            BlockRange {
-                piece: PieceIndex(0),
-                begin: 0,
-                len: 6,
-            },
-        );
-        let StorageEvent::Read {
-            result: Err(error), ..
-        } = next(&mut storage).await
-        else {
-            panic!("read")
-        };
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        storage.read(
-            2,
-            BlockRange {
-                piece: PieceIndex(9),
-                begin: 0,
-                len: 6,
-            },
-        );
-        let StorageEvent::Read {
-            result: Err(error), ..
-        } = next(&mut storage).await
-        else {
-            panic!("read")
-        };
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-    }
-
-    #[test]
-    fn what_is_in_the_way_is_named_and_nothing_is_created() {
-        let dir = dir();
-        assert!(matches!(
-            open(&dir.path().join("none"), OpenMode::Download),
-            Err(OpenError::NoDirectory(_))
-        ));
-        fs::create_dir_all(dir.path().join("t/sub")).expect("created");
-        fs::write(dir.path().join("t/c"), "mine").expect("written");
-        match open(dir.path(), OpenMode::Download) {
-            Err(OpenError::Exists {
-                path,
-                have: 4,
-                need: 5_001,
-            }) => assert!(path.ends_with("t/c")),
-            other => panic!("{other:?}"),
-        }
-        assert!(!dir.path().join("t/a.part").exists());
-        assert!(matches!(
-            open(&dir.path().join("t"), OpenMode::Seed),
-            Err(OpenError::Missing(_))
-        ));
-        fs::write(dir.path().join("t/a"), "short").expect("written");
-        assert!(matches!(
-            open(&dir.path().join("t"), OpenMode::Seed),
-            Err(OpenError::WrongSize { have: 5, .. })
-        ));
-        fs::remove_file(dir.path().join("t/a")).expect("removed");
-        fs::create_dir(dir.path().join("t/a")).expect("created");
-        assert!(matches!(
-            open(dir.path(), OpenMode::Download),
-            Err(OpenError::NotAFile(_))
-        ));
-    }
-
-    #[tokio::test]
-    async fn more_files_than_handles_work() {
-        let dir = dir();
-        let files = (0..100).map(|i| (vec![format!("f{i}")], 1)).collect();
-        let content = [5; 100];
-        let mut hasher = PieceHasher::new(100);
-        hasher.update(&content);
-        let bytes = encode(
-            "t",
-            &Layout::Folder(files),
-            100,
-            &hasher.finish(),
-            &CreateOptions::default(),
-        );
-        let meta = Metainfo::parse(&bytes).expect("valid");
-        let mut storage = FileStorage::open(dir.path(), &meta, OpenMode::Download).expect("opened");
-        storage.write(
-            meta.geometry.block(PieceIndex(0), 0),
-            Bytes::copy_from_slice(&content),
-        );
-        assert!(matches!(
-            next(&mut storage).await,
-            StorageEvent::Written { result: Ok(()), .. }
-        ));
-        assert!(verified(&mut storage, 0).await.good);
-        finished(&mut storage).await.expect("finished");
     }
 }

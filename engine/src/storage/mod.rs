@@ -5,12 +5,15 @@
 
 pub mod file;
 pub mod memory;
+pub mod resume;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use crate::bits::BitSet;
 use crate::ids::{BlockRange, PieceIndex};
 
 /// SHA-1 of one block, for telling who sent the wrong one (smart ban).
@@ -50,6 +53,27 @@ pub enum StorageEvent {
     Verified(io::Result<Verified>),
     /// The answer to [`Storage::finish`].
     Finished(io::Result<()>),
+    /// The answer to [`Storage::set_skipped`].
+    Skipped(io::Result<()>),
+}
+
+/// What is known of a disk's pieces before any of them is read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Known {
+    /// Verified before, and their files have not changed since.
+    pub have: BitSet,
+    /// To be verified, as something of them may be there. None of `have`. All others are missing.
+    pub unchecked: BitSet,
+}
+
+/// Whether an error means that there is no room: the disk or the user's share of it is full, or a
+/// file may not grow.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 /// The disk of one torrent on one host: a mailbox like the network. Answers come in the order of
@@ -69,6 +93,16 @@ pub trait Storage {
 
     /// Whether the disk may hold anything of this torrent: if not, a start needs no check.
     fn may_hold_content(&self) -> bool;
+
+    /// What is known of the pieces without looking; `None` when nothing is. Only at the start.
+    fn known(&self) -> Option<Known> {
+        None
+    }
+
+    /// From now on these files, by number, are not wanted, and all others are. Pieces are written
+    /// as before; where files exist it changes which. Without files there is nothing to do, and
+    /// no answer.
+    fn set_skipped(&mut self, _files: BTreeSet<usize>) {}
 
     /// The next answer.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent>;

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{CreateOptions, Layout, PieceHasher, encode, piece_bytes_for};
+use super::{CreateOptions, Layout, PieceHasher, encode, padding_after, piece_bytes_for};
 use crate::metainfo::{FileEntry, Metainfo, MetainfoError};
 
 /// Bytes read from disk at once.
@@ -94,13 +94,19 @@ pub fn create_from_path(
         .unwrap_or_else(|| piece_bytes_for(total));
     let mut hasher = PieceHasher::new(piece_bytes);
     let mut done = 0;
-    for (parts, len) in &files {
+    let lens: Vec<u64> = files.iter().map(|(_, len)| *len).collect();
+    let padding = match options.pad && kind.is_dir() {
+        true => padding_after(&lens, piece_bytes),
+        false => vec![0; lens.len()],
+    };
+    for ((parts, len), padding) in files.iter().zip(padding) {
         let file = located(path, parts);
         read_file(&file, *len, &mut |bytes| {
             hasher.update(bytes);
             done += bytes.len() as u64;
             progress(done, total);
         })?;
+        feed_zeros(&mut hasher, padding);
     }
     let layout = if kind.is_dir() {
         Layout::Folder(files.clone())
@@ -113,9 +119,21 @@ pub fn create_from_path(
         return Err(CreateError::UnsafeName(path.to_owned()));
     }
     let kept = |(entry, (parts, _)): (&FileEntry, &(Vec<String>, u64))| entry.path[1..] == **parts;
-    match parsed.files.iter().zip(&files).find(|pair| !kept(*pair)) {
+    let wanted = || parsed.files.iter().filter(|file| file.is_wanted());
+    match wanted().zip(&files).find(|pair| !kept(*pair)) {
+        // A file that is called as padding is (BEP 47) would not come out as one.
+        None if wanted().count() != files.len() => Err(CreateError::UnsafeName(path.to_owned())),
         Some((_, (parts, _))) => Err(CreateError::UnsafeName(located(path, parts))),
         None => Ok(bytes),
+    }
+}
+
+fn feed_zeros(hasher: &mut PieceHasher, mut bytes: u64) {
+    let zeros = [0; 4096];
+    while bytes > 0 {
+        let portion = bytes.min(zeros.len() as u64);
+        hasher.update(&zeros[..usize::try_from(portion).expect("at most 4096")]);
+        bytes -= portion;
     }
 }
 
@@ -274,6 +292,34 @@ mod tests {
         let whole = [content(5), content(30_000), content(1)].concat();
         assert_eq!(meta.piece_hashes, hashes(&whole, PIECE_BYTES_MIN));
         assert!(!meta.single_file);
+    }
+
+    #[test]
+    fn a_padded_folder_has_its_files_at_pieces() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (name, len) in [("a", 20_000), ("b", 5), ("c", 16_384)] {
+            fs::write(dir.path().join(name), content(len)).expect("written");
+        }
+        let options = CreateOptions {
+            pad: true,
+            ..CreateOptions::default()
+        };
+        let bytes = create(dir.path(), &options).expect("created");
+        let meta = Metainfo::parse(&bytes).expect("parses");
+        let mut whole = content(20_000);
+        whole.resize(2 * 16_384, 0);
+        whole.extend(content(5));
+        whole.resize(3 * 16_384, 0);
+        whole.extend(content(16_384));
+        assert_eq!(meta.piece_hashes, hashes(&whole, 16_384));
+        assert_eq!(meta.padding(), [20_000..32_768, 32_773..49_152]);
+        fs::create_dir(dir.path().join(".pad")).expect("created");
+        fs::write(dir.path().join(".pad/7"), "padding").expect("written");
+        let error = create(dir.path(), &options);
+        assert!(
+            matches!(error, Err(CreateError::UnsafeName(_))),
+            "{error:?}"
+        );
     }
 
     #[test]
