@@ -53,6 +53,10 @@ impl<S: Storage> Storage for Told<S> {
         self.disk.known()
     }
 
+    fn unwritten(&self) -> u64 {
+        self.disk.unwritten()
+    }
+
     fn set_skipped(&mut self, skipped: BTreeSet<usize>) {
         self.disk.set_skipped(skipped);
     }

@@ -108,6 +108,8 @@ enum Announce {
 const FACTS_PER_WAKE: u32 = 512;
 /// Bytes of an HTTP answer that may wait unread.
 const HTTP_UNREAD_MAX: u64 = 64 * 1024;
+/// Bytes that may wait for the disk before the network has to: as much as 250 requests bring.
+const UNWRITTEN_MAX: u64 = 4 * 1024 * 1024;
 /// Hashes under way while content is checked before the start.
 const CHECKS_AHEAD: u32 = 16;
 
@@ -227,7 +229,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             self.on_storage(event);
             return true;
         }
-        if let Poll::Ready(event) = self.net.poll_event(cx) {
+        // The answer to a write wakes the host again.
+        if self.storage.unwritten() < UNWRITTEN_MAX
+            && let Poll::Ready(event) = self.net.poll_event(cx)
+        {
             if let Some(event) = self.hub.on_event(event) {
                 self.on_net(event);
             }

@@ -131,6 +131,8 @@ pub struct FileStorage {
     /// `None` only once it has been joined.
     thread: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
+    /// Bytes of writes that were not answered yet.
+    unwritten: u64,
     known: Known,
     notes: Vec<String>,
 }
@@ -166,6 +168,7 @@ impl FileStorage {
             answers,
             thread: Some(thread),
             closing,
+            unwritten: 0,
             known,
             notes,
         })
@@ -278,6 +281,7 @@ impl Storage for FileStorage {
             range.len as usize,
             "a block is as long as its range"
         );
+        self.unwritten += u64::from(range.len);
         self.tell(Command::Write { range, data });
     }
 
@@ -297,13 +301,22 @@ impl Storage for FileStorage {
         Some(self.known.clone())
     }
 
+    fn unwritten(&self) -> u64 {
+        self.unwritten
+    }
+
     fn set_skipped(&mut self, skipped: BTreeSet<usize>) {
         self.tell(Command::SetSkipped(skipped));
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent> {
         match self.answers.poll_recv(cx) {
-            Poll::Ready(Some(event)) => Poll::Ready(event),
+            Poll::Ready(Some(event)) => {
+                if let StorageEvent::Written { range, .. } = &event {
+                    self.unwritten -= u64::from(range.len);
+                }
+                Poll::Ready(event)
+            }
             Poll::Pending => Poll::Pending,
             // The thread ends before its queue is closed only by a panic, which is ours now.
             Poll::Ready(None) => match self.thread.take().map(JoinHandle::join) {

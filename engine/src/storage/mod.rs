@@ -104,6 +104,12 @@ pub trait Storage {
     /// no answer.
     fn set_skipped(&mut self, _files: BTreeSet<usize>) {}
 
+    /// Bytes of writes that wait for the disk: while they are many the host hears no more from the
+    /// network, so that a slow disk costs speed, not memory.
+    fn unwritten(&self) -> u64 {
+        0
+    }
+
     /// The next answer.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent>;
 }

@@ -68,6 +68,7 @@ async fn put(storage: &mut FileStorage, piece: u32) -> io::Result<()> {
             range,
             Bytes::copy_from_slice(&content[at..at + range.len as usize]),
         );
+        assert_eq!(storage.unwritten(), u64::from(range.len));
         match next(storage).await {
             StorageEvent::Written {
                 result: written, ..
