@@ -201,7 +201,7 @@ fn odd_metainfo_files_are_shown_with_what_was_made_of_them() {
          6:source4:HERE7:privatei1ee"
     );
     let torrent = format!(
-        "d13:announce-listll8:http://a8:http://bel7:udp://c:80ee4:info{info}8:url-list9:http://w/e"
+        "d13:announce-listll8:http://a8:http://bel7:udp://cee4:info{info}8:url-list9:http://w/e"
     );
     fs::write(at.join("odd.torrent"), torrent).expect("written");
     assert_snapshot!("show_odd", shown(at, &["torrent", "show", "odd.torrent"]));

@@ -297,7 +297,7 @@ config! {
     send_backlog_max: u64 = 1024 * KIB;
     /// Blocks received that the disk has not taken yet, bytes: above this no more are asked for,
     /// and at twice as much nothing is read from the network until it has.
-    disk_queue_max: u64 = 16 * 1024 * KIB;
+    disk_queue_max: u64 = 8 * 1024 * KIB;
     /// The fast extension (BEP 6).
     fast: bool = true;
     /// The extension protocol (BEP 10).
