@@ -60,10 +60,15 @@ impl Client {
         }
     }
 
+    /// Transmission 3.00 does not create files without content.
+    pub fn creates_empty_files(self) -> bool {
+        self != Client::Transmission
+    }
+
     /// What it says when every piece is there and verified.
     fn complete(self) -> &'static str {
         match self {
-            Client::Aria2 => "Download complete",
+            Client::Aria2 => "&event=completed&",
             Client::Transmission => "to \"Complete\"",
             Client::Libtorrent => "\"complete\"",
         }

@@ -74,7 +74,7 @@ fn they_get(client: Client, via: Via) -> Shown {
     });
     peer.complete();
     peer.ended();
-    scene.verify(&home);
+    scene.verify(&home, client.creates_empty_files());
     seed.signal("INT");
     let seed = seed.ended();
     assert_eq!(seed.code, Some(0), "{seed:?}");
@@ -98,7 +98,7 @@ fn we_get(client: Client, via: Via) -> Shown {
     let ended = scene.get(&at, "ours", &[]).ended();
     let (received, _) = Report::of(&ended).with(client.id_prefix());
     assert_eq!(received, TOTAL, "all of it from it: {ended:?}");
-    scene.verify(&scene.path("ours"));
+    scene.verify(&scene.path("ours"), true);
     peer.ended();
     Shown {
         bytes: TOTAL,

@@ -95,13 +95,13 @@ fn mixed(seed: Option<Client>) -> Shown {
         });
         process.signal("INT");
         reports.push(Report::of(&process.ended()));
-        scene.verify(&scene.path(name));
+        scene.verify(&scene.path(name), true);
     }
     // What their seed sent is not counted as exchange.
     let note = exchange(&reports, seed);
     for (client, peer) in theirs {
         peer.ended();
-        scene.verify(&scene.path(client.name()));
+        scene.verify(&scene.path(client.name()), client.creates_empty_files());
     }
     their_seed.map(Peer::ended);
     if let Some(seed) = our_seed {

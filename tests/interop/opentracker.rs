@@ -39,7 +39,7 @@ fn meets(scheme: &str) -> Shown {
     });
     peer.complete();
     peer.ended();
-    scene.verify(&home);
+    scene.verify(&home, true);
     seed.signal("INT");
     assert_eq!(seed.ended().code, Some(0));
     Shown {

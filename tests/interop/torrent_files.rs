@@ -10,6 +10,7 @@ use crate::clients::{python, script};
 use crate::place::Place;
 use crate::row::{Need, Row, Shown};
 use crate::scene::{FILES, Scene, output};
+use crate::support::Skep;
 
 const URL: &str = "http://127.0.0.1:6969/announce";
 const BACKUP: &str = "http://127.0.0.1:6970/announce";
@@ -149,10 +150,8 @@ fn content(with_empty: bool) -> BTreeMap<String, u64> {
 
 fn by_us(scene: &Scene, file: &Path) -> Meta {
     let file = file.to_str().expect("text");
-    let at = Place::loopback();
-    let ended = scene
-        .skep(&at, "show", &["torrent", "show", file, "--json"])
-        .ended();
+    let args = ["torrent", "show", file, "--json"];
+    let ended = Skep::run(scene.dir(), "show", &args);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     meta(&ended.out)
 }
