@@ -237,9 +237,8 @@ config! {
     pipeline_growth_min: u64 = 10_000;
     /// Requests a peer is assumed to queue while it has not said (field: 250).
     request_queue_assumed: u32 = 250;
-    /// Requests of one peer that we queue (libtorrent: 2000). Clients that were not told our limit send up to
-    /// 500 at once, and without the fast extension they never hear that one was dropped.
-    request_queue_max: u32 = 2000;
+    /// Requests of one peer that we queue (BEP 10 `reqq`, field: 250).
+    request_queue_max: u32 = 250;
     /// Longest block that we serve (BEP 3: 16 KiB; webtorrent asks for up to 128 KiB).
     request_bytes_max: u64 = 16 * KIB;
     /// Shortest time before a request counts as late.

@@ -126,19 +126,19 @@ impl Table {
             return;
         }
         rows.sort_by(|a, b| a.0.cmp(&b.0));
-        println!("{:52}{:>12}{:>9}", "row", "MiB", "seconds");
+        println!("{:54}{:>12}{:>9}", "row", "MiB", "seconds");
         let mut skipped = 0;
         for (name, fate) in rows.iter() {
             match fate {
                 Fate::Skipped(why) => {
                     skipped += 1;
-                    println!("{name:52}     skipped: {why}");
+                    println!("{name:54}     skipped: {why}");
                 }
-                Fate::Failed => println!("{name:52}      FAILED"),
+                Fate::Failed => println!("{name:54}      FAILED"),
                 Fate::Passed(shown, time) => {
                     let mib = shown.bytes as f64 / (1024.0 * 1024.0);
                     let seconds = time.as_secs_f64();
-                    println!("{name:52}{mib:12.1}{seconds:9.1}  {}", shown.note);
+                    println!("{name:54}{mib:12.1}{seconds:9.1}  {}", shown.note);
                 }
             }
         }
