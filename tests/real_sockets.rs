@@ -16,7 +16,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::{Ended, Skep, until};
+use support::{Ended, Skep, content, until};
 use tempfile::TempDir;
 
 const MIB: usize = 1024 * 1024;
@@ -25,18 +25,6 @@ const MIB: usize = 1024 * 1024;
 struct Scene {
     dir: TempDir,
     tracker: Skep,
-}
-
-/// Bytes that do not repeat.
-fn content(bytes: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33).to_le_bytes()[0]
-    };
-    std::iter::repeat_with(next).take(bytes).collect()
 }
 
 impl Scene {

@@ -263,8 +263,11 @@ config! {
     pipeline_growth_min: u64 = 10_000;
     /// Requests a peer is assumed to queue while it has not said (field: 250).
     request_queue_assumed: u32 = 250;
-    /// Requests of one peer that we queue (BEP 10 `reqq`, field: 250).
-    request_queue_max: u32 = 250;
+    /// Requests that we say we queue (BEP 10 `reqq`; field: 250 to 2000).
+    request_queue_told: u32 = 500;
+    /// Requests of one peer that we do queue (libtorrent: 2000): clients that were not told send up
+    /// to 500 at once, and without the fast extension never hear that one was dropped.
+    request_queue_max: u32 = 2000;
     /// Requests of one peer that we refuse, without a block sent in between, before it is closed: a
     /// pipeline or two may be on its way when we choke.
     refused_requests_max: u32 = 1000;

@@ -25,7 +25,7 @@ impl Torrent {
             dont_have: Some(DONT_HAVE_ID),
             port: Some(self.port),
             client: Some(CLIENT.to_owned()),
-            reqq: Some(self.config.request_queue_max),
+            reqq: Some(self.config.request_queue_told),
             your_ip: Some(self.peer(slot).addr.ip()),
             upload_only: self.pieces.finished().then_some(true),
         };

@@ -105,10 +105,10 @@ fn the_queue_of_one_peer_is_bounded() {
     let mut rig = Plan::new(4, 4).seed().start();
     rig.hold_reads = true;
     let peer = rig.taker(1);
-    for _ in 0..1000 {
+    for _ in 0..2500 {
         request(&mut rig, peer, at(0, 0));
     }
-    assert_eq!(waiting(&mut rig, peer), 250);
+    assert_eq!(waiting(&mut rig, peer), 2000);
     assert_eq!(rig.reads.len(), 2, "beside what fits the send buffer");
 }
 
