@@ -28,9 +28,6 @@ pub fn rows() -> Vec<Row> {
             if client == Client::Transmission {
                 needs.push(Need::OwnAddress);
             }
-            if via == Via::Udp {
-                needs.push(Need::Skep("track", "udp"));
-            }
             rows.push(Row {
                 name: format!("{} from our seed, tracker over {over}", client.name()),
                 needs: needs.clone(),

@@ -18,23 +18,18 @@ const SEED_KIB_S: u64 = 2048;
 const OURS: [&str; 2] = ["ours-1", "ours-2"];
 
 pub fn rows() -> Vec<Row> {
-    let row = |name: &str, needs: &[Need], seed: Option<Client>| {
+    let row = |name: &str, seed: Option<Client>| {
         let clients = ALL.map(Need::client);
         Row {
             name: name.to_owned(),
-            needs: [&clients, needs, &[Need::Namespaces]].concat(),
+            needs: [&clients[..], &[Need::Namespaces]].concat(),
             run: Box::new(move || mixed(seed)),
         }
     };
     vec![
-        row(
-            "a mixed swarm from our seed",
-            &[Need::Skep("seed", "--upload-limit")],
-            None,
-        ),
+        row("a mixed swarm from our seed", None),
         row(
             "a mixed swarm from libtorrent's seed",
-            &[],
             Some(Client::Libtorrent),
         ),
     ]

@@ -13,15 +13,12 @@ use crate::scene::{Scene, TOTAL, output};
 use crate::support::{Process, until};
 
 pub fn rows() -> Vec<Row> {
-    let row = |over: &str, scheme: &'static str, needs: &[Need]| Row {
+    let row = |over: &str, scheme: &'static str| Row {
         name: format!("libtorrent finds our seed at opentracker over {over}"),
-        needs: [&[Need::Program("opentracker"), Need::Libtorrent], needs].concat(),
+        needs: vec![Need::Program("opentracker"), Need::Libtorrent],
         run: Box::new(move || meets(scheme)),
     };
-    vec![
-        row("HTTP", "http", &[]),
-        row("UDP", "udp", &[Need::Skep("track", "udp")]),
-    ]
+    vec![row("HTTP", "http"), row("UDP", "udp")]
 }
 
 fn meets(scheme: &str) -> Shown {

@@ -11,7 +11,6 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::clients::{Client, installed, python};
 use crate::place::{Lan, Place};
-use crate::scene::output;
 
 /// What a row needs.
 #[derive(Clone, Copy)]
@@ -24,8 +23,6 @@ pub enum Need {
     OwnAddress,
     /// Network namespaces.
     Namespaces,
-    /// A command of ours whose help has this word.
-    Skep(&'static str, &'static str),
 }
 
 impl Need {
@@ -46,18 +43,12 @@ impl Need {
             Need::Libtorrent => unless(python().is_some(), "no Python with libtorrent".into()),
             Need::OwnAddress => Place::own().err(),
             Need::Namespaces => Lan::new(1).err(),
-            Need::Skep(command, word) => {
-                let mut help = Place::loopback().command(env!("CARGO_BIN_EXE_skep"));
-                help.args([command, "--help"]);
-                let says = output(help).to_lowercase().contains(word);
-                unless(says, format!("skep {command} knows nothing of {word}"))
-            }
         }
     }
 
     fn may_be_missing(self) -> bool {
         match self {
-            Need::Namespaces | Need::Skep(..) => true,
+            Need::Namespaces => true,
             _ => env::var_os("SKEP_REQUIRE_CLIENTS").is_none_or(|value| value != "1"),
         }
     }
