@@ -419,7 +419,7 @@ proptest! {
         for piece in meta.geometry.all_pieces() {
             let start = meta.geometry.offset(piece);
             let end = start + u64::from(meta.geometry.piece_len(piece));
-            let wanted = meta.files.iter().any(|file| file.is_wanted() && file.offset < end && start < file.offset + file.len);
+            let wanted = meta.files.iter().any(|file| file.is_wanted() && file.len > 0 && file.offset < end && start < file.offset + file.len);
             prop_assert_eq!(priorities[piece.at()] == FilePriority::Normal, wanted);
         }
     }
