@@ -30,15 +30,17 @@ const MIB: u64 = 1024 * 1024;
 const KILLS: u64 = 20;
 
 /// Bytes of the content.
-const CONTENT: u64 = 128 * MIB;
+const CONTENT: u64 = 64 * MIB;
+
+/// What the seed sends per second, so that no more is on its way than the limit's burst of 250 ms.
+const UPLOAD: u64 = 16_000_000;
 
 /// Bytes of a piece.
 const PIECE: u64 = 256 * 1024;
 
-/// What one kill may cost: the blocks that are on their way (250 requests of 16 KiB, the engine's
-/// `request_queue_assumed`), as much again that has arrived and waits for the disk, and the blocks of
-/// pieces that are not whole yet, of which one seed leaves one or two.
-const UNSYNCED_MAX: u64 = 2 * 250 * 16 * 1024 + 2 * PIECE;
+/// What one kill may cost: the blocks that are on their way, and those of pieces that are not whole
+/// yet, of which one seed leaves one or two.
+const UNSYNCED_MAX: u64 = UPLOAD / 4 + 2 * PIECE;
 
 /// A directory with `film.bin`, its metainfo file, a tracker and a seed.
 struct Scene {
@@ -47,25 +49,25 @@ struct Scene {
     seed: Skep,
 }
 
-fn content(bytes: u64) -> Vec<u8> {
-    let mut bytes = vec![0; usize::try_from(bytes).expect("fits memory")];
-    ChaCha8Rng::seed_from_u64(1).fill_bytes(&mut bytes);
-    bytes
-}
-
 impl Scene {
     fn new(bytes: u64) -> Scene {
         let dir = tempfile::tempdir().expect("a directory");
         let at = dir.path();
         let mut tracker = Skep::start(at, "track", &["track", "--listen", "127.0.0.1:0"]);
         let url = tracker.says("announce URL: ");
-        fs::write(at.join("film.bin"), content(bytes)).expect("written");
+        fs::write(
+            at.join("film.bin"),
+            support::content(usize::try_from(bytes).expect("fits memory")),
+        )
+        .expect("written");
         let create = ["torrent", "create", "film.bin", "-o", "film.torrent"];
         let more = ["--announce", &url, "--piece", "256KiB"];
         let made = Skep::run(at, "create", &[&create[..], &more].concat());
         assert_eq!(made.code, Some(0), "{made:?}");
+        let limit = format!("{UPLOAD} B/s");
         let seed = ["seed", "film.torrent", "--data", "film.bin", "--json"];
-        let mut seed = Skep::start(at, "seed", &seed);
+        let limited = [&seed[..], &["--upload-limit", &limit]].concat();
+        let mut seed = Skep::start(at, "seed", &limited);
         seed.says("seeding film.bin");
         Scene {
             dir,

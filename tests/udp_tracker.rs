@@ -39,9 +39,7 @@ fn tracker(dir: &Path, more: &[&str]) -> (Skep, String) {
 
 /// `film.bin`, and `film.torrent` with these trackers, a tier for each. Returns the content.
 fn film(dir: &Path, trackers: &[&str]) -> Vec<u8> {
-    let content: Vec<u8> = (0..3_000_000_u32)
-        .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3])
-        .collect();
+    let content = support::content(3_000_000);
     fs::write(dir.join("film.bin"), &content).expect("written");
     let mut args = vec!["torrent", "create", "film.bin", "-o", "film.torrent"];
     for url in trackers {

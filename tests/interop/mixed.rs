@@ -53,7 +53,7 @@ fn mixed(seed: Option<Client>) -> Shown {
         })
     };
 
-    let limit = format!("{SEED_KIB_S} KiB");
+    let limit = format!("{SEED_KIB_S} KiB/s");
     let (mut our_seed, mut their_seed) = (None, None);
     match seed {
         None => our_seed = Some(scene.seed(seed_at, &["--upload-limit", &limit])),
