@@ -131,6 +131,7 @@ impl Torrent {
     /// A verified piece of ours turned out to be gone from the disk: it is wanted again, and who
     /// understands it is told (BEP 54).
     pub(super) fn on_piece_lost(&mut self, piece: PieceIndex, now: Now) {
+        let finished = self.pieces.finished();
         if !self.pieces.lose(piece) {
             return;
         }
@@ -150,7 +151,9 @@ impl Torrent {
                 self.update_interest(slot, now);
             }
         }
-        self.spread_upload_only(now);
+        if finished && !self.pieces.finished() {
+            self.spread_upload_only(now);
+        }
         self.fill_all_requests(now);
         self.find_peers(now);
     }

@@ -123,7 +123,7 @@ impl Torrent {
     }
 
     /// Takes all open requests back, and says so: it is asked for one block at a time from now on.
-    fn cancel_requests(&mut self, slot: usize, now: Now) {
+    pub(super) fn cancel_requests(&mut self, slot: usize, now: Now) {
         let open: Vec<_> = self.peer(slot).down.open.iter().copied().collect();
         self.release_requests(slot);
         for Request { piece, block, .. } in open {
@@ -140,11 +140,13 @@ impl Torrent {
             released.pop_front();
             self.peer(slot).down.forgotten += 1;
         }
+        self.refund_request(self.pieces.geometry.block(piece, block).len);
     }
 
     /// Asks everybody who has room: blocks came back to the pool. Snubbing peers choose last, or
     /// one of them could take back at once what it was relieved of.
     pub(super) fn fill_all_requests(&mut self, now: Now) {
+        self.pool_grew = false;
         if self.config.download_limit.0 > 0 {
             return self.fill_in_turn(now);
         }
@@ -158,21 +160,26 @@ impl Torrent {
         }
     }
 
-    /// Under a limit everybody gets a turn: one request each, as long as it is open.
+    /// Under a limit everybody gets a turn: one request each, as long as it is open. Snubbing peers
+    /// get what the others leave.
     fn fill_in_turn(&mut self, now: Now) {
         let slots = self.peers.len();
-        let mut idle = 0;
-        while idle < slots {
-            self.asked_last = (self.asked_last + 1) % slots;
-            let slot = self.asked_last;
-            let asked = self.is_active(slot) && self.ask_once(slot, now);
-            idle = if asked { 0 } else { idle + 1 };
+        for snubbed in [false, true] {
+            let mut idle = 0;
+            while idle < slots {
+                self.asked_last = (self.asked_last + 1) % slots;
+                let slot = self.asked_last;
+                let peer = self.peers[slot].as_ref();
+                let turn = peer.is_some_and(|p| p.active() && p.down.snubbed == snubbed);
+                let asked = turn && self.ask_once(slot, now);
+                idle = if asked { 0 } else { idle + 1 };
+            }
         }
     }
 
-    /// The download limit is open again.
+    /// The download limit is open again, or blocks came back to the pool.
     pub(super) fn ask_again(&mut self, now: Now) {
-        if std::mem::take(&mut self.download.waited_for) {
+        if std::mem::take(&mut self.download.waited_for) || self.pool_grew {
             self.fill_all_requests(now);
         }
     }
@@ -196,7 +203,8 @@ impl Torrent {
             return false;
         }
         let full = self.unwritten >= self.config.disk_queue_max;
-        if peer.down.room() == 0 || peer.down.hold_until > now || full {
+        let held = peer.down.hold_until.is_some_and(|until| until > now);
+        if peer.down.room() == 0 || held || full {
             return false;
         }
         if let Some(until) = self.download.closed_until(self.config.download_limit, now) {
@@ -234,7 +242,7 @@ impl Torrent {
         });
         started.or_else(|| {
             let piece = self.pick(slot, |piece| allowed.contains(&piece))?;
-            self.begin(slot, piece)
+            self.begin(slot, piece).or_else(|| self.allowed_block(slot))
         })
     }
 
@@ -474,7 +482,13 @@ impl Torrent {
         let fast = self.peer(slot).fast;
         let down = &mut self.peer(slot).down;
         let request = block.and_then(|block| down.take(piece, block));
-        let asked = request.is_some() || block.is_some_and(|b| down.take_released(piece, b));
+        let late = request.is_none() && block.is_some_and(|b| down.take_released(piece, b));
+        let asked = request.is_some() || late;
+        if late {
+            // It came after all: what the release gave back.
+            self.download.pay(len, self.config.download_limit, now);
+        }
+        let down = &mut self.peer(slot).down;
         let Some(block) = block.filter(|_| asked) else {
             // With the fast extension nothing unasked can be on its way (BEP 6).
             let stray = !fast || down.recall();
@@ -515,6 +529,7 @@ impl Torrent {
             len,
         });
         self.unwritten += u64::from(len);
+        self.writing.push_back(range);
         self.push(Output::WriteBlock { range, data });
         if all {
             let digests = self.blame.wants_digests(piece);
@@ -528,7 +543,12 @@ impl Torrent {
     pub(super) fn on_block_written(&mut self, range: BlockRange, now: Now) {
         let max = self.config.disk_queue_max;
         let before = self.unwritten;
-        self.unwritten = before.saturating_sub(u64::from(range.len));
+        // From before a pause it is no longer waited for.
+        let Some(at) = self.writing.iter().position(|r| *r == range) else {
+            return;
+        };
+        self.writing.remove(at);
+        self.unwritten = before - u64::from(range.len);
         if before >= max && self.unwritten < max {
             self.fill_all_requests(now);
         }
@@ -573,21 +593,26 @@ impl Torrent {
         let senders = self.pieces.verified(piece, good);
         self.touch(piece);
         self.emit(Event::PieceVerified { piece, good });
+        if self.pieces.is_unwanted(piece) {
+            // The user skipped it in the meantime: nobody is of use for it any more.
+            self.recount_useful(now);
+        }
         let sentences = if good {
             self.blame.good_piece(piece, digests.as_deref())
         } else {
             self.totals.hash_failed += u64::from(self.pieces.geometry.piece_len(piece));
-            if self.phase != Phase::Running {
-                // A disk that failed has not written everything that it was given: no proof.
-                return;
-            }
-            let digests = digests.expect("a storage gives digests of a bad piece");
             if senders.iter().all(|s| *s == SenderId::NOBODY) {
                 let why = format!("piece {piece} is all padding and does not match its hash");
                 return self.on_storage_failure(StorageFailure(why), now);
             }
-            self.blame
-                .bad_piece(piece, &senders, &digests, &self.config)
+            let digests = digests.expect("a storage gives digests of a bad piece");
+            // A disk that failed has not written everything that it was given: no proof.
+            match self.phase {
+                Phase::Running => self
+                    .blame
+                    .bad_piece(piece, &senders, &digests, &self.config),
+                _ => Vec::new(),
+            }
         };
         if good {
             self.picker.on_piece_done(piece);
@@ -603,7 +628,7 @@ impl Torrent {
                 Sentence::Disconnect(sender) => self.expel(sender, CloseReason::Strikes, now),
             }
         }
-        if good && self.pieces.finished() {
+        if self.pieces.finished() {
             self.on_finished(now);
         } else {
             self.fill_all_requests(now);
@@ -641,15 +666,17 @@ impl Torrent {
 
     /// Requests that are late, and peers that owe us for too long.
     pub(super) fn request_timers(&mut self, slot: usize, now: Now) {
-        let config = &self.config;
-        let peer = self.peers[slot].as_mut().expect("the caller looked");
-        let (hold_until, held) = (peer.down.hold_until, peer.down.rejects > 0);
-        if peer.down.open.is_empty() {
-            if hold_until > now {
-                self.arm(hold_until);
-            } else if held {
+        if let Some(until) = self.peer(slot).down.hold_until {
+            if until > now {
+                self.arm(until);
+            } else {
+                self.peer(slot).down.hold_until = None;
                 self.fill_requests(slot, now);
             }
+        }
+        let config = &self.config;
+        let peer = self.peers[slot].as_mut().expect("the caller looked");
+        if peer.down.open.is_empty() {
             return;
         }
         let (addr, choking) = (peer.addr, peer.choking_us);

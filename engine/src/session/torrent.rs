@@ -261,13 +261,16 @@ pub struct Torrent {
     pub(super) schedule: Option<Schedule>,
     pub(super) blame: Blame,
     pub(super) choking: Choking,
-    /// Bytes of blocks that the disk was given and has not written.
+    /// Blocks that the disk was given and has not written, oldest first, and their bytes.
+    pub(super) writing: VecDeque<BlockRange>,
     pub(super) unwritten: u64,
     pub(super) upload: RateLimiter,
     pub(super) download: RateLimiter,
     /// The slots that had the last turn under a limit.
     pub(super) served_last: usize,
     pub(super) asked_last: usize,
+    /// Blocks came back to the pool and not everybody was asked for them.
+    pub(super) pool_grew: bool,
     pub(super) picker: Box<dyn PiecePicker>,
     pub(super) rngs: Rngs,
     pub(super) phase: Phase,
@@ -331,11 +334,13 @@ impl Torrent {
             schedule: setup.tracked.then(|| Schedule::new(&config, complete)),
             blame: Blame::default(),
             choking: Choking::new(setup.choker, &config, &mut rngs.choker),
+            writing: VecDeque::new(),
             unwritten: 0,
             upload: RateLimiter::default(),
             download: RateLimiter::default(),
             served_last: 0,
             asked_last: 0,
+            pool_grew: false,
             picker: setup.picker,
             rngs,
             phase: Phase::Idle,
@@ -539,7 +544,7 @@ impl Torrent {
                 self.choke_round(now);
             }
             self.arm(self.choking.next_round());
-            self.serve_in_turn(now);
+            self.serve_again(now);
             self.ask_again(now);
         }
         self.find_peers(now);
@@ -583,11 +588,19 @@ impl Torrent {
     /// The disk failed: nothing is asked for or served any more, and nobody is blamed. Choked peers
     /// ask elsewhere at once.
     pub(super) fn on_storage_failure(&mut self, StorageFailure(why): StorageFailure, now: Now) {
+        // Of the rest that it was given it may never speak.
+        self.writing.clear();
+        self.unwritten = 0;
         if self.phase == Phase::Running {
             self.phase = Phase::Failed;
-            self.unwritten = 0;
             self.emit(Event::StorageFailed { why });
             self.choke_all(now);
+            for slot in self.slots() {
+                if self.is_active(slot) {
+                    self.refuse_uploads(slot, now);
+                    self.cancel_requests(slot, now);
+                }
+            }
         }
     }
 
@@ -598,14 +611,19 @@ impl Torrent {
         }
         self.phase = Phase::Running;
         self.emit(Event::Resumed);
+        self.writing.clear();
+        self.unwritten = 0;
+        let finished = self.pieces.finished();
         for piece in self.pieces.restart() {
             self.touch(piece);
         }
-        for slot in self.slots() {
-            if !self.is_active(slot) {
-                continue;
+        self.recount_useful(now);
+        if self.pieces.finished() {
+            match finished {
+                // The disk may have failed at just this.
+                true => self.push(Output::Finish),
+                false => self.on_finished(now),
             }
-            self.release_requests(slot);
         }
         self.choking.begin(now);
         self.arm(self.choking.next_round());

@@ -8,9 +8,14 @@ mod blame;
 mod choking;
 mod disk;
 mod download;
+mod extended;
+mod fast;
+mod limits;
 mod pair;
 mod peers;
+mod priorities;
 mod random;
+mod speakers;
 mod upload;
 
 use std::collections::VecDeque;
@@ -32,6 +37,7 @@ use crate::tracker::announce::{AnnounceEvent, AnnounceReply, AnnounceRequest, Pe
 use crate::wire::{Handshake, Message};
 
 use self::disk::Disk;
+use self::speakers::Owed;
 
 use super::event::{CloseReason, Event};
 use super::torrent::{Input, Output, Rngs, StorageFailure, Torrent, TorrentSetup};
@@ -55,6 +61,8 @@ struct Rig {
     disk: Disk,
     sent: Vec<(ConnId, Message)>,
     greeted: Vec<ConnId>,
+    /// The capability bits that we showed last.
+    shown: [u8; 8],
     closed: Vec<ConnId>,
     dialled: Vec<SocketAddr>,
     abandoned: Vec<SocketAddr>,
@@ -67,6 +75,7 @@ struct Rig {
     hold_writes: bool,
     finished: u32,
     left: bool,
+    owed: Owed,
     /// The peers say a keep-alive at this moment, and now and then after it.
     chat: Now,
     slots_next: u32,
@@ -158,6 +167,7 @@ impl Plan {
             now: Now::START,
             sent: Vec::new(),
             greeted: Vec::new(),
+            shown: [0; 8],
             closed: Vec::new(),
             dialled: Vec::new(),
             abandoned: Vec::new(),
@@ -168,6 +178,7 @@ impl Plan {
             hold_writes: false,
             finished: 0,
             left: false,
+            owed: Owed::default(),
             chat: Now::START,
             slots_next: 0,
         };
@@ -191,10 +202,17 @@ fn at(piece: u32, block: u32) -> BlockRange {
 impl Rig {
     /// Feeds one fact, plays the disk, and checks what must always hold.
     fn feed(&mut self, input: Input) {
+        if let Input::Message { conn, message } = &input
+            && let Message::Request(range) = message
+            && self.speaks_fast(*conn)
+        {
+            self.owed.asked(*conn, *range);
+        }
         self.torrent.handle(input, self.now);
         while let Some(output) = self.torrent.poll_output() {
             self.take(output);
         }
+        self.check_owed();
         let holders = self.torrent.peers.iter().flatten();
         let used = holders.filter(|p| p.unchoked && p.interested).count();
         let slots = self.torrent.config.upload_slots as usize;
@@ -207,8 +225,14 @@ impl Rig {
                 assert_eq!(handshake.info_hash, INFO_HASH);
                 assert_eq!(handshake.peer_id, self.torrent.peer_id);
                 self.greeted.push(conn);
+                self.shown = handshake.reserved;
             }
-            Output::Send { conn, message } => self.sent.push((conn, message)),
+            Output::Send { conn, message } => {
+                if let Some(range) = speakers::answer(&message).filter(|_| self.speaks_fast(conn)) {
+                    self.owed.answered(conn, range);
+                }
+                self.sent.push((conn, message));
+            }
             Output::Connect { addr } => self.dialled.push(addr),
             Output::Abandon { addr } => self.abandoned.push(addr),
             Output::Close { conn } => self.closed.push(conn),
@@ -269,8 +293,12 @@ impl Rig {
     }
 
     fn shake(&mut self, conn: ConnId, id: u8) {
+        self.shake_as(conn, id, [0; 8]);
+    }
+
+    fn shake_as(&mut self, conn: ConnId, id: u8, reserved: [u8; 8]) {
         let handshake = Handshake {
-            reserved: [0; 8],
+            reserved,
             info_hash: INFO_HASH,
             peer_id: PeerId([id; 20]),
         };
