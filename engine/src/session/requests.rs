@@ -339,7 +339,7 @@ impl Torrent {
 
     /// The piece in progress with free blocks that this peer should help with: the rarest, then
     /// the one nearest its end. A snubbing peer gets the most common one.
-    fn best_partial(&self, slot: usize) -> Option<PieceIndex> {
+    pub(super) fn best_partial(&self, slot: usize) -> Option<PieceIndex> {
         let has = &self.bitfields[slot];
         let down = &self.peers[slot].as_ref()?.down;
         let snubbed = down.snubbed;

@@ -71,8 +71,9 @@ struct Rig {
     /// Disk jobs that wait because the test holds them.
     reads: VecDeque<(ConnId, BlockRange)>,
     hold_reads: bool,
-    /// The disk takes blocks and does not say so.
+    /// The disk takes blocks and does not say so, but for these.
     hold_writes: bool,
+    writes: VecDeque<BlockRange>,
     finished: u32,
     left: bool,
     owed: Owed,
@@ -176,6 +177,7 @@ impl Plan {
             reads: VecDeque::new(),
             hold_reads: false,
             hold_writes: false,
+            writes: VecDeque::new(),
             finished: 0,
             left: false,
             owed: Owed::default(),
@@ -244,7 +246,9 @@ impl Rig {
             }
             Output::WriteBlock { range, data } => {
                 self.disk.write(range, &data);
-                if !self.hold_writes {
+                if self.hold_writes {
+                    self.writes.push_back(range);
+                } else {
                     self.feed(Input::BlockWritten { range });
                 }
             }
