@@ -99,6 +99,8 @@ impl Torrent {
             }
             self.emit(Event::ClientNamed { peer: addr, client });
         }
+        // It may queue more than it said before.
+        self.fill_requests(slot, now);
         self.part_from_seed(slot, now);
         Ok(())
     }
