@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::ids::PieceIndex;
 use crate::time::Now;
+use crate::wire::Message;
 use crate::wire::extension::{self, DONT_HAVE_ID, ExtendedHandshake, HANDSHAKE_ID, read_dont_have};
 
 use super::event::Event;
@@ -121,7 +122,11 @@ impl Torrent {
         let copies = self.pieces.drop_copy(piece);
         self.picker.on_availability(piece, copies);
         self.touch(piece);
-        if !self.pieces.have.contains(piece) && !self.pieces.is_unwanted(piece) {
+        if self.pieces.have.contains(piece) {
+            // It had the piece when we verified it, so nobody told it that we have it too.
+            self.send(slot, Message::Have(piece), now);
+            self.peer(slot).content_from = now;
+        } else if !self.pieces.is_unwanted(piece) {
             self.peer(slot).useful -= 1;
             self.release_piece(slot, piece);
             self.update_interest(slot, now);

@@ -199,12 +199,12 @@ fn a_piece_that_a_peer_lost_is_asked_of_others_and_counts_no_more() {
 }
 
 #[test]
-fn a_peer_that_loses_a_piece_that_we_have_is_as_interesting_as_before() {
+fn a_peer_that_loses_a_piece_that_we_have_is_told_so_and_as_interesting_as_before() {
     let mut rig = Plan::new(2, 1).having(&[0]).start();
     let peer = modern(&mut rig, 1, &[0, 1]);
     rig.heard(peer);
     rig.say(peer, extension::dont_have(DONT_HAVE_ID, PieceIndex(0)));
-    assert_eq!(rig.heard(peer), []);
+    assert_eq!(rig.heard(peer), [Message::Have(PieceIndex(0))]);
     assert_eq!(rig.peer(peer).useful, 1);
     rig.say(peer, extension::dont_have(DONT_HAVE_ID, PieceIndex(1)));
     assert_eq!(rig.heard(peer), [Message::NotInterested]);
