@@ -10,12 +10,14 @@ mod disk;
 mod download;
 mod extended;
 mod fast;
+mod gifts;
 mod limits;
 mod pair;
 mod peers;
 mod priorities;
 mod random;
 mod speakers;
+mod swarm;
 mod upload;
 
 use std::collections::VecDeque;
