@@ -41,6 +41,9 @@ impl Torrent {
             if banned {
                 self.dial.never(addr);
             }
+            if !inbound {
+                self.dial.ended(addr, false, now, &self.config);
+            }
             self.push(Output::Close { conn });
             return;
         }
@@ -197,6 +200,7 @@ impl Torrent {
         let Some(slot) = self.slot(conn) else { return };
         self.release_requests(slot);
         let peer = self.peers[slot].take().expect("just found");
+        self.refund_upload(peer.up.reading_bytes);
         let bits = std::mem::take(&mut self.bitfields[slot]);
         for piece in bits.iter() {
             let copies = self.pieces.drop_copy(piece);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::ids::PieceIndex;
 use crate::time::Now;
+use crate::wire::Message;
 use crate::wire::extension::{self, DONT_HAVE_ID, ExtendedHandshake, HANDSHAKE_ID, read_dont_have};
 
 use super::event::Event;
@@ -99,6 +100,8 @@ impl Torrent {
             }
             self.emit(Event::ClientNamed { peer: addr, client });
         }
+        // It may queue more than it said before.
+        self.fill_requests(slot, now);
         self.part_from_seed(slot, now);
         Ok(())
     }
@@ -119,7 +122,11 @@ impl Torrent {
         let copies = self.pieces.drop_copy(piece);
         self.picker.on_availability(piece, copies);
         self.touch(piece);
-        if !self.pieces.have.contains(piece) && !self.pieces.is_unwanted(piece) {
+        if self.pieces.have.contains(piece) {
+            // It had the piece when we verified it, so nobody told it that we have it too.
+            self.send(slot, Message::Have(piece), now);
+            self.peer(slot).content_from = now;
+        } else if !self.pieces.is_unwanted(piece) {
             self.peer(slot).useful -= 1;
             self.release_piece(slot, piece);
             self.update_interest(slot, now);
@@ -131,6 +138,7 @@ impl Torrent {
     /// A verified piece of ours turned out to be gone from the disk: it is wanted again, and who
     /// understands it is told (BEP 54).
     pub(super) fn on_piece_lost(&mut self, piece: PieceIndex, now: Now) {
+        let finished = self.pieces.finished();
         if !self.pieces.lose(piece) {
             return;
         }
@@ -150,7 +158,9 @@ impl Torrent {
                 self.update_interest(slot, now);
             }
         }
-        self.spread_upload_only(now);
+        if finished && !self.pieces.finished() {
+            self.spread_upload_only(now);
+        }
         self.fill_all_requests(now);
         self.find_peers(now);
     }

@@ -17,6 +17,8 @@ use super::torrent::Torrent;
 
 /// Longest pause after rejects in a row.
 const REJECT_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How long others wait for the blocks of a row of rejects that does not end.
+const REJECT_ROW: Duration = Duration::from_millis(20);
 /// Suggestions remembered per peer, so that none is repeated at once.
 const SUGGESTED_MAX: usize = 16;
 
@@ -148,8 +150,12 @@ impl Torrent {
             .block_number(range)
             .ok_or(NEVER_ASKED)?;
         let down = &mut self.peer(slot).down;
+        // A request that was cancelled and made anew: the first answer is that of the first.
+        if down.take_released(piece, block) {
+            return Ok(());
+        }
         let Some(request) = down.take(piece, block) else {
-            return match down.take_released(piece, block) || down.recall() {
+            return match down.recall() {
                 true => Ok(()),
                 false => Err(NEVER_ASKED),
             };
@@ -164,15 +170,17 @@ impl Torrent {
             down.allowed.retain(|p| *p != piece);
         } else {
             let pause = pause.saturating_mul(1 << down.rejects.min(16));
-            down.hold_until = now.after(pause.min(REJECT_PAUSE_MAX));
+            let until = now.after(pause.min(REJECT_PAUSE_MAX));
+            down.hold_until = Some(until);
             down.rejects += 1;
-            let until = down.hold_until;
             self.arm(until);
         }
-        // Rejects come in rows: others are asked at the end of one.
+        // Rejects come in rows: others are asked at the end of one, or when it takes too long.
         let down = &self.peer(slot).down;
         if down.open.iter().all(|r| down.allowed.contains(&r.piece)) {
             self.fill_all_requests(now);
+        } else if !std::mem::replace(&mut self.pool_grew, true) {
+            self.arm(now.after(REJECT_ROW));
         }
         Ok(())
     }

@@ -74,13 +74,7 @@ impl Torrent {
         for piece in self.pieces.geometry.all_pieces() {
             self.touch(piece);
         }
-        for slot in self.slots() {
-            if !self.is_active(slot) {
-                continue;
-            }
-            self.peer(slot).useful = self.pieces.useful(&self.bitfields[slot]);
-            self.update_interest(slot, now);
-        }
+        self.recount_useful(now);
         match (finished, self.pieces.finished()) {
             (false, true) => self.on_finished(now),
             (true, false) => self.spread_upload_only(now),
@@ -88,6 +82,16 @@ impl Torrent {
         }
         self.fill_all_requests(now);
         self.find_peers(now);
+    }
+
+    /// Other pieces than before are wanted: counts anew what each peer has of them.
+    pub(super) fn recount_useful(&mut self, now: Now) {
+        for slot in self.slots() {
+            if self.is_active(slot) {
+                self.peer(slot).useful = self.pieces.useful(&self.bitfields[slot]);
+                self.update_interest(slot, now);
+            }
+        }
     }
 
     /// Says whether we want something, if that changed.

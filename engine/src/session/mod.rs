@@ -2,7 +2,7 @@
 //!
 //! [`torrent::Torrent`] takes facts and gives decisions; the other files are its rooms. Read them
 //! in the order in which a block travels: `connections` (handshake), `messages` -> `peer` (legal now?) -> `requests`
-//! (asked for?) -> `pieces` (state) -> `blame` (bad piece) -> `interest`, `upload`, `choking`;
+//! (asked for? `choosing`: what next) -> `pieces` (state) -> `blame` (bad piece) -> `interest`, `upload`, `choking`;
 //! `dial` and `announcing` find the peers.
 
 mod announcing;
@@ -10,10 +10,12 @@ pub mod audit;
 mod blame;
 pub mod canonical;
 mod choking;
+mod choosing;
 mod connections;
 mod dial;
 pub mod event;
 mod extended;
+mod facts;
 pub mod fast;
 mod interest;
 mod limits;

@@ -93,7 +93,7 @@ pub(super) struct Download {
     /// Rejects in a row although it does not choke us.
     pub(super) rejects: u32,
     /// Nothing is asked for before this: it rejects.
-    pub(super) hold_until: Now,
+    pub(super) hold_until: Option<Now>,
     /// Requests that the peer queues.
     pub(super) queue_max: u32,
     pub(super) depth: u32,
@@ -161,7 +161,7 @@ impl Peer {
                 allowed: Vec::new(),
                 suggested: VecDeque::new(),
                 rejects: 0,
-                hold_until: Now::START,
+                hold_until: None,
                 queue_max: config.request_queue_assumed,
                 depth: config.pipeline_start,
                 slow_start: true,

@@ -6,25 +6,17 @@
 //! one sender alone (parole, as libtorrent does), while that sender serves us: the next copy then
 //! proves who lied, good or bad.
 
-use std::cmp::Reverse;
-
 use bytes::Bytes;
 
-use crate::config::{Endgame, PartialFirst};
 use crate::ids::{BlockRange, PieceIndex};
-use crate::metainfo::Priority;
-use crate::picker::PickView;
 use crate::storage::Verified;
 use crate::time::Now;
 use crate::wire::Message;
 
 use super::blame::{SenderId, Sentence};
 use super::event::{CloseReason, Event, Waste};
-use super::peer::{Peer, Request};
+use super::peer::Request;
 use super::torrent::{Output, Phase, StorageFailure, Torrent};
-
-/// A peer with this many requests open takes no part in end-game: it is busy enough.
-const ENDGAME_OPEN_MAX: usize = 2;
 
 impl Torrent {
     pub(super) fn on_unchoke(&mut self, slot: usize, now: Now) {
@@ -60,39 +52,6 @@ impl Torrent {
         }
     }
 
-    /// Whether some piece is asked of this sender alone.
-    fn has_parole(&self, sender: SenderId) -> bool {
-        let mut started = self.pieces.started().iter();
-        started.any(|piece| self.parole(*piece) == Some(sender))
-    }
-
-    /// The sender who alone is asked for a piece in progress.
-    fn parole(&self, piece: PieceIndex) -> Option<SenderId> {
-        self.pieces.partial(piece)?.parole
-    }
-
-    /// Whether this peer may be asked for a piece in progress while its sender on parole serves us.
-    fn may_ask(&self, slot: usize, piece: PieceIndex) -> bool {
-        let sender = self.peers[slot].as_ref().map(|p| p.sender);
-        self.parole(piece).is_none_or(|only| Some(only) == sender)
-    }
-
-    /// Whether a sender is there and gives us what we ask for.
-    fn serves(&self, sender: SenderId) -> bool {
-        let mut peers = self.peers.iter().flatten();
-        peers.any(|p| p.active() && p.sender == sender && !p.choking_us && !p.down.snubbed)
-    }
-
-    /// A piece on parole whose sender is away, for a peer that has nothing else to be asked for.
-    fn left_on_parole(&self, slot: usize) -> Option<(PieceIndex, u32)> {
-        let started = self.pieces.started().iter().copied();
-        let mut left = started.filter(|piece| {
-            let away = self.parole(*piece).is_some_and(|only| !self.serves(only));
-            away && self.bitfields[slot].contains(*piece)
-        });
-        left.find_map(|piece| Some((piece, self.free_block(slot, piece)?)))
-    }
-
     /// Returns a peer's open requests to the pool; true when there were any.
     pub(super) fn release_requests(&mut self, slot: usize) -> bool {
         let open = std::mem::take(&mut self.peer(slot).down.open);
@@ -123,7 +82,7 @@ impl Torrent {
     }
 
     /// Takes all open requests back, and says so: it is asked for one block at a time from now on.
-    fn cancel_requests(&mut self, slot: usize, now: Now) {
+    pub(super) fn cancel_requests(&mut self, slot: usize, now: Now) {
         let open: Vec<_> = self.peer(slot).down.open.iter().copied().collect();
         self.release_requests(slot);
         for Request { piece, block, .. } in open {
@@ -140,11 +99,13 @@ impl Torrent {
             released.pop_front();
             self.peer(slot).down.forgotten += 1;
         }
+        self.refund_request(self.pieces.geometry.block(piece, block).len);
     }
 
     /// Asks everybody who has room: blocks came back to the pool. Snubbing peers choose last, or
     /// one of them could take back at once what it was relieved of.
     pub(super) fn fill_all_requests(&mut self, now: Now) {
+        self.pool_grew = false;
         if self.config.download_limit.0 > 0 {
             return self.fill_in_turn(now);
         }
@@ -158,21 +119,26 @@ impl Torrent {
         }
     }
 
-    /// Under a limit everybody gets a turn: one request each, as long as it is open.
+    /// Under a limit everybody gets a turn: one request each, as long as it is open. Snubbing peers
+    /// get what the others leave.
     fn fill_in_turn(&mut self, now: Now) {
         let slots = self.peers.len();
-        let mut idle = 0;
-        while idle < slots {
-            self.asked_last = (self.asked_last + 1) % slots;
-            let slot = self.asked_last;
-            let asked = self.is_active(slot) && self.ask_once(slot, now);
-            idle = if asked { 0 } else { idle + 1 };
+        for snubbed in [false, true] {
+            let mut idle = 0;
+            while idle < slots {
+                self.asked_last = (self.asked_last + 1) % slots;
+                let slot = self.asked_last;
+                let peer = self.peers[slot].as_ref();
+                let turn = peer.is_some_and(|p| p.active() && p.down.snubbed == snubbed);
+                let asked = turn && self.ask_once(slot, now);
+                idle = if asked { 0 } else { idle + 1 };
+            }
         }
     }
 
-    /// The download limit is open again.
+    /// The download limit is open again, or blocks came back to the pool.
     pub(super) fn ask_again(&mut self, now: Now) {
-        if std::mem::take(&mut self.download.waited_for) {
+        if std::mem::take(&mut self.download.waited_for) || self.pool_grew {
             self.fill_all_requests(now);
         }
     }
@@ -196,7 +162,8 @@ impl Torrent {
             return false;
         }
         let full = self.unwritten >= self.config.disk_queue_max;
-        if peer.down.room() == 0 || peer.down.hold_until > now || full {
+        let held = peer.down.hold_until.is_some_and(|until| until > now);
+        if peer.down.room() == 0 || held || full {
             return false;
         }
         if let Some(until) = self.download.closed_until(self.config.download_limit, now) {
@@ -217,42 +184,6 @@ impl Torrent {
     /// Asked-for bytes will not come.
     pub(super) fn refund_request(&mut self, bytes: u32) {
         self.download.refund(bytes, self.config.download_limit);
-    }
-
-    /// The next block of the pieces that a peer lets us have while it chokes us (BEP 6).
-    fn allowed_block(&mut self, slot: usize) -> Option<(PieceIndex, u32)> {
-        let down = &self.peers[slot].as_ref()?.down;
-        let allowed = down.allowed.iter().copied();
-        let allowed: Vec<_> = allowed
-            .filter(|p| self.bitfields[slot].contains(*p))
-            .collect();
-        let started = allowed.iter().find_map(|piece| {
-            let block = self
-                .may_ask(slot, *piece)
-                .then(|| self.free_block(slot, *piece));
-            Some((*piece, block.flatten()?))
-        });
-        started.or_else(|| {
-            let piece = self.pick(slot, |piece| allowed.contains(&piece))?;
-            self.begin(slot, piece)
-        })
-    }
-
-    /// Starts a piece; its first block to ask for. `None`: there is none, it is all padding.
-    fn begin(&mut self, slot: usize, piece: PieceIndex) -> Option<(PieceIndex, u32)> {
-        let copies = self.pieces.availability[piece.at()];
-        let sender = self.peer(slot).sender;
-        let parole = self.blame.wants_digests(piece).then_some(sender);
-        let whole = self.pieces.start(piece, parole);
-        self.touch(piece);
-        self.emit(Event::PieceStarted { piece, copies });
-        if whole {
-            self.push(Output::VerifyPiece {
-                piece,
-                digests: false,
-            });
-        }
-        Some((piece, self.pieces.first_free(piece, |_| true)?))
     }
 
     fn request(&mut self, slot: usize, piece: PieceIndex, block: u32, now: Now) {
@@ -286,177 +217,6 @@ impl Torrent {
         self.send(slot, Message::Request(range), now);
     }
 
-    /// The next block to ask this peer for: a piece in progress, a new one, or end-game.
-    fn next_block(&mut self, slot: usize) -> Option<(PieceIndex, u32)> {
-        let partial = self.best_partial(slot);
-        if self.pieces.has_priorities() {
-            // What the user wants comes before what the strategy prefers.
-            let best = self.best_priority(slot);
-            let started = partial.map(|piece| self.pieces.priority(piece));
-            if best > started
-                && let Some(piece) = self.pick(slot, |_| true)
-            {
-                return self.begin(slot, piece).or_else(|| self.next_block(slot));
-            }
-            if let Some(piece) = partial.filter(|_| best < started) {
-                return Some((piece, self.free_block(slot, piece)?));
-            }
-        }
-        let first = match (self.config.partial_first, partial) {
-            (PartialFirst::Always, Some(_)) => false,
-            (PartialFirst::UnlessRarer, Some(piece)) => self.has_rarer(slot, piece),
-            (PartialFirst::Never, _) | (_, None) => true,
-        };
-        if first && let Some(piece) = self.pick(slot, |_| true) {
-            let copies = self.pieces.availability[piece.at()];
-            let rarer = |p: PieceIndex| copies < self.pieces.availability[p.at()];
-            let exception = self.config.partial_first == PartialFirst::UnlessRarer;
-            if !exception || partial.is_none_or(rarer) {
-                return self.begin(slot, piece).or_else(|| self.next_block(slot));
-            }
-        }
-        if let Some(piece) = partial {
-            let block = self
-                .free_block(slot, piece)
-                .expect("chosen for its free blocks");
-            return Some((piece, block));
-        }
-        if let Some((piece, block)) = self.left_on_parole(slot) {
-            let sender = self.peer(slot).sender;
-            self.pieces.take_over(piece, sender);
-            return Some((piece, block));
-        }
-        self.endgame_block(slot)
-    }
-
-    /// The piece in progress with free blocks that this peer should help with: the rarest, then
-    /// the one nearest its end. A snubbing peer gets the most common one.
-    fn best_partial(&self, slot: usize) -> Option<PieceIndex> {
-        let has = &self.bitfields[slot];
-        let down = &self.peers[slot].as_ref()?.down;
-        let snubbed = down.snubbed;
-        // Only then can all free blocks of a piece be ones that this peer is late with.
-        let late = down.open.iter().any(|r| r.late);
-        self.pieces
-            .started()
-            .iter()
-            .copied()
-            .filter(|piece| has.contains(*piece) && self.may_ask(slot, *piece))
-            .filter_map(|piece| Some((piece, self.pieces.partial(piece)?.free)))
-            .filter(|(piece, free)| *free > 0 && !(late && self.free_block(slot, *piece).is_none()))
-            .min_by_key(|(piece, free)| {
-                let copies = self.pieces.availability[piece.at()];
-                let copies = if snubbed { u16::MAX - copies } else { copies };
-                (Reverse(self.pieces.priority(*piece)), copies, *free)
-            })
-            .map(|(piece, _)| piece)
-    }
-
-    /// The first block of a piece in progress that this peer may be asked for: one that nobody is
-    /// asked for in time, and this peer not at all.
-    fn free_block(&self, slot: usize, piece: PieceIndex) -> Option<u32> {
-        let down = &self.peers[slot].as_ref()?.down;
-        self.pieces
-            .first_free(piece, |block| !down.asks(piece, block))
-    }
-
-    /// Whether this peer has a piece that nobody started and that is strictly rarer.
-    fn has_rarer(&self, slot: usize, than: PieceIndex) -> bool {
-        let copies = self.pieces.availability[than.at()];
-        copies > 1
-            && self
-                .pieces
-                .queued
-                .iter_and(&self.bitfields[slot])
-                .any(|piece| self.pieces.availability[piece.at()] < copies)
-    }
-
-    /// The highest priority among the pieces that this peer has and nobody started.
-    fn best_priority(&self, slot: usize) -> Option<Priority> {
-        let queued = self.pieces.queued.iter_and(&self.bitfields[slot]);
-        queued.map(|piece| self.pieces.priority(piece)).max()
-    }
-
-    /// The choice among the pieces that this peer has, nobody started and `may` be chosen: the
-    /// user's first, then the peer's own suggestion, then the strategy's.
-    fn pick(&mut self, slot: usize, may: impl Fn(PieceIndex) -> bool) -> Option<PieceIndex> {
-        let mut candidates = std::mem::take(&mut self.candidates);
-        candidates.clear();
-        let queued = self.pieces.queued.iter_and(&self.bitfields[slot]);
-        candidates.extend(queued.filter(|piece| may(*piece)));
-        if self.pieces.has_priorities() {
-            let best = candidates.iter().map(|p| self.pieces.priority(*p)).max();
-            candidates.retain(|p| Some(self.pieces.priority(*p)) == best);
-        }
-        let suggested = &mut self.peer(slot).down.suggested;
-        let heeded = suggested.iter().position(|p| candidates.contains(p));
-        let picked = if let Some(at) = heeded {
-            suggested.remove(at)
-        } else if candidates.is_empty() {
-            None
-        } else {
-            let view = PickView {
-                availability: &self.pieces.availability,
-                have: &self.pieces.have,
-                neighbours: &self.bitfields,
-            };
-            self.picker.pick(&view, &candidates, &mut self.rngs.picker)
-        };
-        assert!(
-            picked.is_none_or(|piece| candidates.contains(&piece)),
-            "the strategy {} picked a piece that is not a candidate",
-            self.picker.name()
-        );
-        self.candidates = candidates;
-        picked
-    }
-
-    /// A block that somebody else is asked for already, near the end.
-    fn endgame_block(&mut self, slot: usize) -> Option<(PieceIndex, u32)> {
-        let requesters = match self.config.endgame {
-            Endgame::Off => return None,
-            Endgame::Bounded => self.config.endgame_requesters,
-            Endgame::All => u32::MAX,
-        };
-        if !self.pieces.all_requested() {
-            return None;
-        }
-        let peer = self.peers[slot].as_ref().expect("the caller found it");
-        if peer.down.snubbed || peer.down.open.len() >= ENDGAME_OPEN_MAX {
-            return None;
-        }
-        // The block that would come last: the hindmost in the longest queue of somebody else.
-        // Those in front are about to come anyway, and asking for them again is waste.
-        let has = &self.bitfields[slot];
-        let eligible = |request: &Request| {
-            let live = match self.pieces.partial(request.piece) {
-                Some(partial) => partial.blocks[request.block as usize].live(),
-                None => 0,
-            };
-            (1..requesters).contains(&u32::from(live))
-                && has.contains(request.piece)
-                && self.may_ask(slot, request.piece)
-                && !peer.down.asks(request.piece, request.block)
-        };
-        let hindmost = |other: &Peer| {
-            let at = other.down.open.iter().rposition(eligible)?;
-            Some((at, other.down.open[at]))
-        };
-        let others = self
-            .peers
-            .iter()
-            .flatten()
-            .filter(|other| other.conn != peer.conn);
-        let found = others
-            .filter_map(|other| hindmost(other))
-            .max_by_key(|(at, _)| *at)
-            .map(|(_, request)| (request.piece, request.block));
-        if found.is_some() && !std::mem::replace(&mut self.endgame, true) {
-            self.emit(Event::EndgameEntered);
-        }
-        found
-    }
-
     pub(super) fn on_block(
         &mut self,
         slot: usize,
@@ -474,7 +234,13 @@ impl Torrent {
         let fast = self.peer(slot).fast;
         let down = &mut self.peer(slot).down;
         let request = block.and_then(|block| down.take(piece, block));
-        let asked = request.is_some() || block.is_some_and(|b| down.take_released(piece, b));
+        let late = request.is_none() && block.is_some_and(|b| down.take_released(piece, b));
+        let asked = request.is_some() || late;
+        if late {
+            // It came after all: what the release gave back.
+            self.download.pay(len, self.config.download_limit, now);
+        }
+        let down = &mut self.peer(slot).down;
         let Some(block) = block.filter(|_| asked) else {
             // With the fast extension nothing unasked can be on its way (BEP 6).
             let stray = !fast || down.recall();
@@ -515,6 +281,7 @@ impl Torrent {
             len,
         });
         self.unwritten += u64::from(len);
+        self.writing.push_back(range);
         self.push(Output::WriteBlock { range, data });
         if all {
             let digests = self.blame.wants_digests(piece);
@@ -528,7 +295,12 @@ impl Torrent {
     pub(super) fn on_block_written(&mut self, range: BlockRange, now: Now) {
         let max = self.config.disk_queue_max;
         let before = self.unwritten;
-        self.unwritten = before.saturating_sub(u64::from(range.len));
+        // From before a pause it is no longer waited for.
+        let Some(at) = self.writing.iter().position(|r| *r == range) else {
+            return;
+        };
+        self.writing.remove(at);
+        self.unwritten = before - u64::from(range.len);
         if before >= max && self.unwritten < max {
             self.fill_all_requests(now);
         }
@@ -573,21 +345,26 @@ impl Torrent {
         let senders = self.pieces.verified(piece, good);
         self.touch(piece);
         self.emit(Event::PieceVerified { piece, good });
+        if self.pieces.is_unwanted(piece) {
+            // The user skipped it in the meantime: nobody is of use for it any more.
+            self.recount_useful(now);
+        }
         let sentences = if good {
             self.blame.good_piece(piece, digests.as_deref())
         } else {
             self.totals.hash_failed += u64::from(self.pieces.geometry.piece_len(piece));
-            if self.phase != Phase::Running {
-                // A disk that failed has not written everything that it was given: no proof.
-                return;
-            }
-            let digests = digests.expect("a storage gives digests of a bad piece");
             if senders.iter().all(|s| *s == SenderId::NOBODY) {
                 let why = format!("piece {piece} is all padding and does not match its hash");
                 return self.on_storage_failure(StorageFailure(why), now);
             }
-            self.blame
-                .bad_piece(piece, &senders, &digests, &self.config)
+            let digests = digests.expect("a storage gives digests of a bad piece");
+            // A disk that failed has not written everything that it was given: no proof.
+            match self.phase {
+                Phase::Running => self
+                    .blame
+                    .bad_piece(piece, &senders, &digests, &self.config),
+                _ => Vec::new(),
+            }
         };
         if good {
             self.picker.on_piece_done(piece);
@@ -603,7 +380,7 @@ impl Torrent {
                 Sentence::Disconnect(sender) => self.expel(sender, CloseReason::Strikes, now),
             }
         }
-        if good && self.pieces.finished() {
+        if self.pieces.finished() {
             self.on_finished(now);
         } else {
             self.fill_all_requests(now);
@@ -641,15 +418,17 @@ impl Torrent {
 
     /// Requests that are late, and peers that owe us for too long.
     pub(super) fn request_timers(&mut self, slot: usize, now: Now) {
-        let config = &self.config;
-        let peer = self.peers[slot].as_mut().expect("the caller looked");
-        let (hold_until, held) = (peer.down.hold_until, peer.down.rejects > 0);
-        if peer.down.open.is_empty() {
-            if hold_until > now {
-                self.arm(hold_until);
-            } else if held {
+        if let Some(until) = self.peer(slot).down.hold_until {
+            if until > now {
+                self.arm(until);
+            } else {
+                self.peer(slot).down.hold_until = None;
                 self.fill_requests(slot, now);
             }
+        }
+        let config = &self.config;
+        let peer = self.peers[slot].as_mut().expect("the caller looked");
+        if peer.down.open.is_empty() {
             return;
         }
         let (addr, choking) = (peer.addr, peer.choking_us);

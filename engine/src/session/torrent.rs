@@ -1,29 +1,21 @@
-//! Owns [`Torrent`]: the state machine of one torrent, its inputs, outputs and timers.
+//! Owns [`Torrent`]: the state machine of one torrent, its dispatch and its timers.
 //!
 //! Invariants: no I/O, no clock, no randomness of its own; a misbehaving peer becomes
 //! [`Output::Close`], never an error or a panic; `poll_timeout` is never later than the next thing
 //! that is due (it may be earlier: a spurious timer does nothing).
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
+use std::net::IpAddr;
 
-use bytes::Bytes;
 use rand::Rng;
-use rand_chacha::ChaCha8Rng;
 
 use crate::bits::BitSet;
-use crate::choker::Choker;
 use crate::config::{Audit, EngineConfig};
 use crate::ids::{BlockRange, ConnId, InfoHash, PeerId, PieceIndex};
-use crate::metainfo::Geometry;
-use crate::metainfo::Priority;
 use crate::picker::PiecePicker;
-use crate::storage::Verified;
 use crate::time::Now;
-use crate::tracker::announce::{AnnounceFailure, AnnounceReply, AnnounceRequest, PeerAddr};
 use crate::tracker::schedule::Schedule;
-use crate::wire::{Handshake, Message, WireError};
+use crate::wire::Message;
 
 use super::blame::{Blame, Sender};
 use super::choking::Choking;
@@ -33,219 +25,7 @@ use super::limits::RateLimiter;
 use super::peer::Peer;
 use super::pieces::Pieces;
 
-/// A disk error in words; never a peer's fault.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StorageFailure(pub String);
-
-/// One fact for the session.
-#[derive(Debug)]
-pub enum Input {
-    /// The user joins: announce and connect.
-    Start,
-    /// A connection stands.
-    Connected {
-        /// The connection.
-        conn: ConnId,
-        /// The other end.
-        addr: SocketAddr,
-        /// The other end dialled.
-        inbound: bool,
-    },
-    /// An [`Output::Connect`] led to nothing.
-    ConnectFailed {
-        /// Where it went.
-        addr: SocketAddr,
-    },
-    /// A connection is gone.
-    Gone {
-        /// The connection.
-        conn: ConnId,
-    },
-    /// The first 68 bytes of a connection.
-    Handshake {
-        /// The connection.
-        conn: ConnId,
-        /// What they say.
-        handshake: Handshake,
-    },
-    /// A message.
-    Message {
-        /// The connection.
-        conn: ConnId,
-        /// The message.
-        message: Message,
-    },
-    /// Bytes that are no message.
-    WireError {
-        /// The connection.
-        conn: ConnId,
-        /// Why.
-        error: WireError,
-    },
-    /// The network's send queue drained.
-    SendRoom {
-        /// The connection.
-        conn: ConnId,
-        /// Bytes still in it.
-        queued: u64,
-    },
-    /// The answer to [`Output::ReadBlock`].
-    BlockRead {
-        /// For whom.
-        conn: ConnId,
-        /// What.
-        range: BlockRange,
-        /// The block.
-        result: Result<Bytes, StorageFailure>,
-    },
-    /// The answer to [`Output::WriteBlock`].
-    BlockWritten {
-        /// What.
-        range: BlockRange,
-    },
-    /// The answer to [`Output::WriteBlock`], when it failed, or to [`Output::Finish`].
-    StorageFailed(StorageFailure),
-    /// The answer to [`Output::VerifyPiece`].
-    PieceVerified(Verified),
-    /// The answer to [`Output::Announce`].
-    Announced(Result<AnnounceReply, AnnounceFailure>),
-    /// Peers from elsewhere.
-    Peers(Vec<PeerAddr>),
-    /// The user wants this, one priority per piece.
-    Prioritise(Vec<Priority>),
-    /// A verified piece is gone from the disk.
-    PieceLost {
-        /// Which.
-        piece: PieceIndex,
-    },
-    /// The user goes on after a pause: the disk may have room again.
-    Resume,
-    /// The user leaves.
-    Leave,
-    /// Time has passed.
-    Timer,
-}
-
-/// One decision of the session.
-#[derive(Debug)]
-pub enum Output {
-    /// Send the handshake.
-    Handshake {
-        /// To whom.
-        conn: ConnId,
-        /// What.
-        handshake: Handshake,
-    },
-    /// Send a message.
-    Send {
-        /// To whom.
-        conn: ConnId,
-        /// What.
-        message: Message,
-    },
-    /// Open a connection.
-    Connect {
-        /// Where to.
-        addr: SocketAddr,
-    },
-    /// Give up an [`Output::Connect`] that was not answered.
-    Abandon {
-        /// Where it went.
-        addr: SocketAddr,
-    },
-    /// Close a connection. It may not be named any more.
-    Close {
-        /// Which.
-        conn: ConnId,
-    },
-    /// Read a verified block to send it.
-    ReadBlock {
-        /// For whom.
-        conn: ConnId,
-        /// What.
-        range: BlockRange,
-    },
-    /// Write a block.
-    WriteBlock {
-        /// Where.
-        range: BlockRange,
-        /// What.
-        data: Bytes,
-    },
-    /// Hash a piece, after what was written before.
-    VerifyPiece {
-        /// Which.
-        piece: PieceIndex,
-        /// Return a digest per block even if it is good.
-        digests: bool,
-    },
-    /// Every piece is verified: make it durable.
-    Finish,
-    /// Announce to a tracker.
-    Announce {
-        /// Its number: the metainfo file's trackers counted through all tiers.
-        tracker: u32,
-        /// What to say.
-        request: AnnounceRequest,
-    },
-    /// Something for traces, checks and reports.
-    Emit(Event),
-    /// After [`Input::Leave`]: everything is said, the host may stop.
-    Left,
-}
-
-/// What a session is made of.
-pub struct TorrentSetup {
-    /// Numbers and switches.
-    pub config: EngineConfig,
-    /// The torrent.
-    pub info_hash: InfoHash,
-    /// Its sizes.
-    pub geometry: Geometry,
-    /// Pieces verified on disk before the start.
-    pub have: BitSet,
-    /// What the user wants, one per piece; `None`: everything.
-    pub priorities: Option<Vec<Priority>>,
-    /// Ranges of the content that are padding (BEP 47), in order: never asked for.
-    pub padding: Vec<Range<u64>>,
-    /// Our id.
-    pub peer_id: PeerId,
-    /// Where we listen for peers.
-    pub port: u16,
-    /// How many trackers each tier has (BEP 12); empty when there is nobody to announce to.
-    pub tiers: Vec<u32>,
-    /// The piece-selection strategy.
-    pub picker: Box<dyn PiecePicker>,
-    /// The choking strategy.
-    pub choker: Box<dyn Choker>,
-    /// Our random streams.
-    pub rngs: Rngs,
-}
-
-/// The random streams of a session, one per purpose, so that a strategy that draws more moves
-/// nobody else's draws.
-#[derive(Clone, Debug)]
-pub struct Rngs {
-    /// Piece selection.
-    pub picker: ChaCha8Rng,
-    /// Choking.
-    pub choker: ChaCha8Rng,
-    /// Dialling and announcing.
-    pub contacts: ChaCha8Rng,
-}
-
-/// Totals of a session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Totals {
-    /// Payload bytes received that were of use.
-    pub gained: u64,
-    /// Payload bytes received that were of no use.
-    pub wasted: u64,
-    /// Payload bytes of pieces that failed their hash.
-    pub hash_failed: u64,
-    /// Payload bytes sent.
-    pub sent: u64,
-}
+pub use super::facts::{Input, Output, Rngs, StorageFailure, TorrentSetup, Totals};
 
 /// The session of one torrent.
 pub struct Torrent {
@@ -266,13 +46,16 @@ pub struct Torrent {
     pub(super) schedule: Option<Schedule>,
     pub(super) blame: Blame,
     pub(super) choking: Choking,
-    /// Bytes of blocks that the disk was given and has not written.
+    /// Blocks that the disk was given and has not written, oldest first, and their bytes.
+    pub(super) writing: VecDeque<BlockRange>,
     pub(super) unwritten: u64,
     pub(super) upload: RateLimiter,
     pub(super) download: RateLimiter,
     /// The slots that had the last turn under a limit.
     pub(super) served_last: usize,
     pub(super) asked_last: usize,
+    /// Blocks came back to the pool and not everybody was asked for them.
+    pub(super) pool_grew: bool,
     pub(super) picker: Box<dyn PiecePicker>,
     pub(super) rngs: Rngs,
     pub(super) phase: Phase,
@@ -340,11 +123,13 @@ impl Torrent {
             schedule,
             blame: Blame::default(),
             choking: Choking::new(setup.choker, &config, &mut rngs.choker),
+            writing: VecDeque::new(),
             unwritten: 0,
             upload: RateLimiter::default(),
             download: RateLimiter::default(),
             served_last: 0,
             asked_last: 0,
+            pool_grew: false,
             picker: setup.picker,
             rngs,
             phase: Phase::Idle,
@@ -548,7 +333,7 @@ impl Torrent {
                 self.choke_round(now);
             }
             self.arm(self.choking.next_round());
-            self.serve_in_turn(now);
+            self.serve_again(now);
             self.ask_again(now);
         }
         self.find_peers(now);
@@ -592,11 +377,19 @@ impl Torrent {
     /// The disk failed: nothing is asked for or served any more, and nobody is blamed. Choked peers
     /// ask elsewhere at once.
     pub(super) fn on_storage_failure(&mut self, StorageFailure(why): StorageFailure, now: Now) {
+        // Of the rest that it was given it may never speak.
+        self.writing.clear();
+        self.unwritten = 0;
         if self.phase == Phase::Running {
             self.phase = Phase::Failed;
-            self.unwritten = 0;
             self.emit(Event::StorageFailed { why });
             self.choke_all(now);
+            for slot in self.slots() {
+                if self.is_active(slot) {
+                    self.refuse_uploads(slot, now);
+                    self.cancel_requests(slot, now);
+                }
+            }
         }
     }
 
@@ -607,14 +400,19 @@ impl Torrent {
         }
         self.phase = Phase::Running;
         self.emit(Event::Resumed);
+        self.writing.clear();
+        self.unwritten = 0;
+        let finished = self.pieces.finished();
         for piece in self.pieces.restart() {
             self.touch(piece);
         }
-        for slot in self.slots() {
-            if !self.is_active(slot) {
-                continue;
+        self.recount_useful(now);
+        if self.pieces.finished() {
+            match finished {
+                // The disk may have failed at just this.
+                true => self.push(Output::Finish),
+                false => self.on_finished(now),
             }
-            self.release_requests(slot);
         }
         self.choking.begin(now);
         self.arm(self.choking.next_round());

@@ -31,7 +31,8 @@ impl Torrent {
         let servable = self.phase == Phase::Running && self.pieces.have.contains(range.piece);
         let peer = self.peer(slot);
         let up = &mut peer.up;
-        let allowed = peer.unchoked || up.allowed.contains(&range.piece);
+        // Who wants nothing takes no slot, and may not use one.
+        let allowed = peer.unchoked && peer.interested || up.allowed.contains(&range.piece);
         if servable && allowed && up.queue.len() < queue_max {
             up.queue.push_back(range);
             self.serve(slot, now);
@@ -79,7 +80,9 @@ impl Torrent {
         };
         up.queue.retain(&mut take);
         up.reading.retain(&mut take);
-        up.reading_bytes = up.reading.iter().map(|r| u64::from(r.len)).sum();
+        let reading = up.reading.iter().map(|r| u64::from(r.len)).sum();
+        let unsent = std::mem::replace(&mut up.reading_bytes, reading) - reading;
+        self.refund_upload(unsent);
         for range in &out {
             self.reject(slot, *range, now);
         }
@@ -92,15 +95,32 @@ impl Torrent {
         let allowed = std::mem::take(&mut self.peer(slot).up.allowed);
         self.forget_upload(slot, |r| !allowed.contains(&r.piece), usize::MAX, now);
         self.peer(slot).up.allowed = allowed;
+        // What was being read may have been all that kept the rest waiting.
+        self.serve(slot, now);
+    }
+
+    /// Nothing is served any more.
+    pub(super) fn refuse_uploads(&mut self, slot: usize, now: Now) {
+        self.forget_upload(slot, |_| true, usize::MAX, now);
+    }
+
+    /// Blocks that were paid for will not be sent.
+    pub(super) fn refund_upload(&mut self, bytes: u64) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.upload.refund(bytes, self.config.upload_limit);
     }
 
     /// A piece is gone from the disk: nobody gets it.
     pub(super) fn refuse_piece(&mut self, slot: usize, piece: PieceIndex, now: Now) {
         self.forget_upload(slot, |r| r.piece == piece, usize::MAX, now);
+        self.serve(slot, now);
     }
 
     /// Reads blocks for a peer as long as its connection has room.
     pub(super) fn serve(&mut self, slot: usize, now: Now) {
+        if self.config.upload_limit.0 > 0 {
+            return self.serve_in_turn(now);
+        }
         while self.serve_one(slot, now) {}
     }
 
@@ -131,18 +151,27 @@ impl Torrent {
         true
     }
 
-    /// The upload limit is open again: one block for each peer in turn.
-    pub(super) fn serve_in_turn(&mut self, now: Now) {
-        if !std::mem::take(&mut self.upload.waited_for) {
-            return;
-        }
+    /// Under a limit everybody gets a turn: one block each, as long as it is open.
+    fn serve_in_turn(&mut self, now: Now) {
+        self.upload.waited_for = false;
         let slots = self.peers.len();
         let mut idle = 0;
-        while idle < slots && !self.upload.waited_for {
-            self.served_last = (self.served_last + 1) % slots;
-            let slot = self.served_last;
+        while idle < slots {
+            let slot = (self.served_last + 1) % slots;
             let served = self.is_active(slot) && self.serve_one(slot, now);
+            if self.upload.waited_for {
+                // It is this one's turn when the limit opens.
+                return;
+            }
+            self.served_last = slot;
             idle = if served { 0 } else { idle + 1 };
+        }
+    }
+
+    /// The upload limit is open again.
+    pub(super) fn serve_again(&mut self, now: Now) {
+        if self.upload.waited_for {
+            self.serve_in_turn(now);
         }
     }
 

@@ -8,9 +8,16 @@ mod blame;
 mod choking;
 mod disk;
 mod download;
+mod extended;
+mod fast;
+mod gifts;
+mod limits;
 mod pair;
 mod peers;
+mod priorities;
 mod random;
+mod speakers;
+mod swarm;
 mod upload;
 
 use std::collections::VecDeque;
@@ -32,6 +39,7 @@ use crate::tracker::announce::{AnnounceEvent, AnnounceReply, AnnounceRequest, Pe
 use crate::wire::{Handshake, Message};
 
 use self::disk::Disk;
+use self::speakers::Owed;
 
 use super::event::{CloseReason, Event};
 use super::torrent::{Input, Output, Rngs, StorageFailure, Torrent, TorrentSetup};
@@ -55,6 +63,8 @@ struct Rig {
     disk: Disk,
     sent: Vec<(ConnId, Message)>,
     greeted: Vec<ConnId>,
+    /// The capability bits that we showed last.
+    shown: [u8; 8],
     closed: Vec<ConnId>,
     dialled: Vec<SocketAddr>,
     abandoned: Vec<SocketAddr>,
@@ -63,10 +73,12 @@ struct Rig {
     /// Disk jobs that wait because the test holds them.
     reads: VecDeque<(ConnId, BlockRange)>,
     hold_reads: bool,
-    /// The disk takes blocks and does not say so.
+    /// The disk takes blocks and does not say so, but for these.
     hold_writes: bool,
+    writes: VecDeque<BlockRange>,
     finished: u32,
     left: bool,
+    owed: Owed,
     /// The peers say a keep-alive at this moment, and now and then after it.
     chat: Now,
     slots_next: u32,
@@ -158,6 +170,7 @@ impl Plan {
             now: Now::START,
             sent: Vec::new(),
             greeted: Vec::new(),
+            shown: [0; 8],
             closed: Vec::new(),
             dialled: Vec::new(),
             abandoned: Vec::new(),
@@ -166,8 +179,10 @@ impl Plan {
             reads: VecDeque::new(),
             hold_reads: false,
             hold_writes: false,
+            writes: VecDeque::new(),
             finished: 0,
             left: false,
+            owed: Owed::default(),
             chat: Now::START,
             slots_next: 0,
         };
@@ -191,10 +206,17 @@ fn at(piece: u32, block: u32) -> BlockRange {
 impl Rig {
     /// Feeds one fact, plays the disk, and checks what must always hold.
     fn feed(&mut self, input: Input) {
+        if let Input::Message { conn, message } = &input
+            && let Message::Request(range) = message
+            && self.speaks_fast(*conn)
+        {
+            self.owed.asked(*conn, *range);
+        }
         self.torrent.handle(input, self.now);
         while let Some(output) = self.torrent.poll_output() {
             self.take(output);
         }
+        self.check_owed();
         let holders = self.torrent.peers.iter().flatten();
         let used = holders.filter(|p| p.unchoked && p.interested).count();
         let slots = self.torrent.config.upload_slots as usize;
@@ -207,8 +229,14 @@ impl Rig {
                 assert_eq!(handshake.info_hash, INFO_HASH);
                 assert_eq!(handshake.peer_id, self.torrent.peer_id);
                 self.greeted.push(conn);
+                self.shown = handshake.reserved;
             }
-            Output::Send { conn, message } => self.sent.push((conn, message)),
+            Output::Send { conn, message } => {
+                if let Some(range) = speakers::answer(&message).filter(|_| self.speaks_fast(conn)) {
+                    self.owed.answered(conn, range);
+                }
+                self.sent.push((conn, message));
+            }
             Output::Connect { addr } => self.dialled.push(addr),
             Output::Abandon { addr } => self.abandoned.push(addr),
             Output::Close { conn } => self.closed.push(conn),
@@ -220,7 +248,9 @@ impl Rig {
             }
             Output::WriteBlock { range, data } => {
                 self.disk.write(range, &data);
-                if !self.hold_writes {
+                if self.hold_writes {
+                    self.writes.push_back(range);
+                } else {
                     self.feed(Input::BlockWritten { range });
                 }
             }
@@ -269,8 +299,12 @@ impl Rig {
     }
 
     fn shake(&mut self, conn: ConnId, id: u8) {
+        self.shake_as(conn, id, [0; 8]);
+    }
+
+    fn shake_as(&mut self, conn: ConnId, id: u8, reserved: [u8; 8]) {
         let handshake = Handshake {
-            reserved: [0; 8],
+            reserved,
             info_hash: INFO_HASH,
             peer_id: PeerId([id; 20]),
         };

@@ -1,0 +1,263 @@
+//! Owns the choice of the next block to ask a peer for: a piece in progress, a new one, a piece on
+//! parole, end-game, or, while it chokes us, what it allows.
+//!
+//! Invariants: what the user wants comes before what a peer suggests, and that before what the
+//! strategy prefers; a strategy chooses among candidates alone; while a sender on parole serves us
+//! nobody else is asked for its piece; end-game never asks one peer twice.
+
+use std::cmp::Reverse;
+
+use crate::config::{Endgame, PartialFirst};
+use crate::ids::PieceIndex;
+use crate::metainfo::Priority;
+use crate::picker::PickView;
+
+use super::blame::SenderId;
+use super::event::Event;
+use super::peer::{Peer, Request};
+use super::torrent::{Output, Torrent};
+
+/// A peer with this many requests open takes no part in end-game: it is busy enough.
+const ENDGAME_OPEN_MAX: usize = 2;
+
+impl Torrent {
+    /// Whether some piece is asked of this sender alone.
+    pub(super) fn has_parole(&self, sender: SenderId) -> bool {
+        let mut started = self.pieces.started().iter();
+        started.any(|piece| self.parole(*piece) == Some(sender))
+    }
+
+    /// The sender who alone is asked for a piece in progress.
+    fn parole(&self, piece: PieceIndex) -> Option<SenderId> {
+        self.pieces.partial(piece)?.parole
+    }
+
+    /// Whether this peer may be asked for a piece in progress while its sender on parole serves us.
+    fn may_ask(&self, slot: usize, piece: PieceIndex) -> bool {
+        let sender = self.peers[slot].as_ref().map(|p| p.sender);
+        self.parole(piece).is_none_or(|only| Some(only) == sender)
+    }
+
+    /// Whether a sender is there and gives us what we ask for.
+    fn serves(&self, sender: SenderId) -> bool {
+        let mut peers = self.peers.iter().flatten();
+        peers.any(|p| p.active() && p.sender == sender && !p.choking_us && !p.down.snubbed)
+    }
+
+    /// A piece on parole whose sender is away, for a peer that has nothing else to be asked for.
+    fn left_on_parole(&self, slot: usize) -> Option<(PieceIndex, u32)> {
+        let started = self.pieces.started().iter().copied();
+        let mut left = started.filter(|piece| {
+            let away = self.parole(*piece).is_some_and(|only| !self.serves(only));
+            away && self.bitfields[slot].contains(*piece)
+        });
+        left.find_map(|piece| Some((piece, self.free_block(slot, piece)?)))
+    }
+
+    /// The next block of the pieces that a peer lets us have while it chokes us (BEP 6).
+    pub(super) fn allowed_block(&mut self, slot: usize) -> Option<(PieceIndex, u32)> {
+        let down = &self.peers[slot].as_ref()?.down;
+        let allowed = down.allowed.iter().copied();
+        let allowed: Vec<_> = allowed
+            .filter(|p| self.bitfields[slot].contains(*p))
+            .collect();
+        let started = allowed.iter().find_map(|piece| {
+            let block = self
+                .may_ask(slot, *piece)
+                .then(|| self.free_block(slot, *piece));
+            Some((*piece, block.flatten()?))
+        });
+        started.or_else(|| {
+            let piece = self.pick(slot, |piece| allowed.contains(&piece))?;
+            self.begin(slot, piece).or_else(|| self.allowed_block(slot))
+        })
+    }
+
+    /// Starts a piece; its first block to ask for. `None`: there is none, it is all padding.
+    fn begin(&mut self, slot: usize, piece: PieceIndex) -> Option<(PieceIndex, u32)> {
+        let copies = self.pieces.availability[piece.at()];
+        let sender = self.peer(slot).sender;
+        let parole = self.blame.wants_digests(piece).then_some(sender);
+        let whole = self.pieces.start(piece, parole);
+        self.touch(piece);
+        self.emit(Event::PieceStarted { piece, copies });
+        if whole {
+            self.push(Output::VerifyPiece {
+                piece,
+                digests: false,
+            });
+        }
+        Some((piece, self.pieces.first_free(piece, |_| true)?))
+    }
+
+    /// The next block to ask this peer for: a piece in progress, a new one, or end-game.
+    pub(super) fn next_block(&mut self, slot: usize) -> Option<(PieceIndex, u32)> {
+        let partial = self.best_partial(slot);
+        if self.pieces.has_priorities() {
+            // What the user wants comes before what the strategy prefers.
+            let best = self.best_priority(slot);
+            let started = partial.map(|piece| self.pieces.priority(piece));
+            if best > started
+                && let Some(piece) = self.pick(slot, |_| true)
+            {
+                return self.begin(slot, piece).or_else(|| self.next_block(slot));
+            }
+            if let Some(piece) = partial.filter(|_| best < started) {
+                return Some((piece, self.free_block(slot, piece)?));
+            }
+        }
+        let first = match (self.config.partial_first, partial) {
+            (PartialFirst::Always, Some(_)) => false,
+            (PartialFirst::UnlessRarer, Some(piece)) => self.has_rarer(slot, piece),
+            (PartialFirst::Never, _) | (_, None) => true,
+        };
+        if first && let Some(piece) = self.pick(slot, |_| true) {
+            let copies = self.pieces.availability[piece.at()];
+            let rarer = |p: PieceIndex| copies < self.pieces.availability[p.at()];
+            let exception = self.config.partial_first == PartialFirst::UnlessRarer;
+            if !exception || partial.is_none_or(rarer) {
+                return self.begin(slot, piece).or_else(|| self.next_block(slot));
+            }
+        }
+        if let Some(piece) = partial {
+            let block = self
+                .free_block(slot, piece)
+                .expect("chosen for its free blocks");
+            return Some((piece, block));
+        }
+        if let Some((piece, block)) = self.left_on_parole(slot) {
+            let sender = self.peer(slot).sender;
+            self.pieces.take_over(piece, sender);
+            return Some((piece, block));
+        }
+        self.endgame_block(slot)
+    }
+
+    /// The piece in progress with free blocks that this peer should help with: the rarest, then
+    /// the one nearest its end. A snubbing peer gets the most common one.
+    pub(super) fn best_partial(&self, slot: usize) -> Option<PieceIndex> {
+        let has = &self.bitfields[slot];
+        let down = &self.peers[slot].as_ref()?.down;
+        let snubbed = down.snubbed;
+        // Only then can all free blocks of a piece be ones that this peer is late with.
+        let late = down.open.iter().any(|r| r.late);
+        self.pieces
+            .started()
+            .iter()
+            .copied()
+            .filter(|piece| has.contains(*piece) && self.may_ask(slot, *piece))
+            .filter_map(|piece| Some((piece, self.pieces.partial(piece)?.free)))
+            .filter(|(piece, free)| *free > 0 && !(late && self.free_block(slot, *piece).is_none()))
+            .min_by_key(|(piece, free)| {
+                let copies = self.pieces.availability[piece.at()];
+                let copies = if snubbed { u16::MAX - copies } else { copies };
+                (Reverse(self.pieces.priority(*piece)), copies, *free)
+            })
+            .map(|(piece, _)| piece)
+    }
+
+    /// The first block of a piece in progress that this peer may be asked for: one that nobody is
+    /// asked for in time, and this peer not at all.
+    fn free_block(&self, slot: usize, piece: PieceIndex) -> Option<u32> {
+        let down = &self.peers[slot].as_ref()?.down;
+        self.pieces
+            .first_free(piece, |block| !down.asks(piece, block))
+    }
+
+    /// Whether this peer has a piece that nobody started and that is strictly rarer.
+    fn has_rarer(&self, slot: usize, than: PieceIndex) -> bool {
+        let copies = self.pieces.availability[than.at()];
+        copies > 1
+            && self
+                .pieces
+                .queued
+                .iter_and(&self.bitfields[slot])
+                .any(|piece| self.pieces.availability[piece.at()] < copies)
+    }
+
+    /// The highest priority among the pieces that this peer has and nobody started.
+    fn best_priority(&self, slot: usize) -> Option<Priority> {
+        let queued = self.pieces.queued.iter_and(&self.bitfields[slot]);
+        queued.map(|piece| self.pieces.priority(piece)).max()
+    }
+
+    /// The choice among the pieces that this peer has, nobody started and `may` be chosen: the
+    /// user's first, then the peer's own suggestion, then the strategy's.
+    fn pick(&mut self, slot: usize, may: impl Fn(PieceIndex) -> bool) -> Option<PieceIndex> {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
+        let queued = self.pieces.queued.iter_and(&self.bitfields[slot]);
+        candidates.extend(queued.filter(|piece| may(*piece)));
+        if self.pieces.has_priorities() {
+            let best = candidates.iter().map(|p| self.pieces.priority(*p)).max();
+            candidates.retain(|p| Some(self.pieces.priority(*p)) == best);
+        }
+        let suggested = &mut self.peer(slot).down.suggested;
+        let heeded = suggested.iter().position(|p| candidates.contains(p));
+        let picked = if let Some(at) = heeded {
+            suggested.remove(at)
+        } else if candidates.is_empty() {
+            None
+        } else {
+            let view = PickView {
+                availability: &self.pieces.availability,
+                have: &self.pieces.have,
+                neighbours: &self.bitfields,
+            };
+            self.picker.pick(&view, &candidates, &mut self.rngs.picker)
+        };
+        assert!(
+            picked.is_none_or(|piece| candidates.contains(&piece)),
+            "the strategy {} picked a piece that is not a candidate",
+            self.picker.name()
+        );
+        self.candidates = candidates;
+        picked
+    }
+
+    /// A block that somebody else is asked for already, near the end.
+    fn endgame_block(&mut self, slot: usize) -> Option<(PieceIndex, u32)> {
+        let requesters = match self.config.endgame {
+            Endgame::Off => return None,
+            Endgame::Bounded => self.config.endgame_requesters,
+            Endgame::All => u32::MAX,
+        };
+        if !self.pieces.all_requested() {
+            return None;
+        }
+        let peer = self.peers[slot].as_ref().expect("the caller found it");
+        if peer.down.snubbed || peer.down.open.len() >= ENDGAME_OPEN_MAX {
+            return None;
+        }
+        // The block that would come last: the hindmost in the longest queue of somebody else.
+        // Those in front are about to come anyway, and asking for them again is waste.
+        let has = &self.bitfields[slot];
+        let eligible = |request: &Request| {
+            let live = match self.pieces.partial(request.piece) {
+                Some(partial) => partial.blocks[request.block as usize].live(),
+                None => 0,
+            };
+            (1..requesters).contains(&u32::from(live))
+                && has.contains(request.piece)
+                && self.may_ask(slot, request.piece)
+                && !peer.down.asks(request.piece, request.block)
+        };
+        let hindmost = |other: &Peer| {
+            let at = other.down.open.iter().rposition(eligible)?;
+            Some((at, other.down.open[at]))
+        };
+        let others = self
+            .peers
+            .iter()
+            .flatten()
+            .filter(|other| other.conn != peer.conn);
+        let found = others
+            .filter_map(|other| hindmost(other))
+            .max_by_key(|(at, _)| *at)
+            .map(|(_, request)| (request.piece, request.block));
+        if found.is_some() && !std::mem::replace(&mut self.endgame, true) {
+            self.emit(Event::EndgameEntered);
+        }
+        found
+    }
+}

@@ -1,0 +1,236 @@
+//! Owns the session's border: what it is made of, told ([`Input`]) and decides ([`Output`]).
+//!
+//! Invariant: everything that crosses it is plain data; a caller needs nothing else of the session's.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+
+use crate::bits::BitSet;
+use crate::choker::Choker;
+use crate::config::EngineConfig;
+use crate::ids::{BlockRange, ConnId, InfoHash, PeerId, PieceIndex};
+use crate::metainfo::Geometry;
+use crate::metainfo::Priority;
+use crate::picker::PiecePicker;
+use crate::storage::Verified;
+use crate::tracker::announce::{AnnounceFailure, AnnounceReply, AnnounceRequest, PeerAddr};
+use crate::wire::{Handshake, Message, WireError};
+
+use super::event::Event;
+
+/// A disk error in words; never a peer's fault.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StorageFailure(pub String);
+
+/// One fact for the session.
+#[derive(Debug)]
+pub enum Input {
+    /// The user joins: announce and connect.
+    Start,
+    /// A connection stands.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// The other end.
+        addr: SocketAddr,
+        /// The other end dialled.
+        inbound: bool,
+    },
+    /// An [`Output::Connect`] led to nothing.
+    ConnectFailed {
+        /// Where it went.
+        addr: SocketAddr,
+    },
+    /// A connection is gone.
+    Gone {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The first 68 bytes of a connection.
+    Handshake {
+        /// The connection.
+        conn: ConnId,
+        /// What they say.
+        handshake: Handshake,
+    },
+    /// A message.
+    Message {
+        /// The connection.
+        conn: ConnId,
+        /// The message.
+        message: Message,
+    },
+    /// Bytes that are no message.
+    WireError {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        error: WireError,
+    },
+    /// The network's send queue drained.
+    SendRoom {
+        /// The connection.
+        conn: ConnId,
+        /// Bytes still in it.
+        queued: u64,
+    },
+    /// The answer to [`Output::ReadBlock`].
+    BlockRead {
+        /// For whom.
+        conn: ConnId,
+        /// What.
+        range: BlockRange,
+        /// The block.
+        result: Result<Bytes, StorageFailure>,
+    },
+    /// The answer to [`Output::WriteBlock`].
+    BlockWritten {
+        /// What.
+        range: BlockRange,
+    },
+    /// The answer to [`Output::WriteBlock`], when it failed, or to [`Output::Finish`].
+    StorageFailed(StorageFailure),
+    /// The answer to [`Output::VerifyPiece`].
+    PieceVerified(Verified),
+    /// The answer to [`Output::Announce`].
+    Announced(Result<AnnounceReply, AnnounceFailure>),
+    /// Peers from elsewhere.
+    Peers(Vec<PeerAddr>),
+    /// The user wants this, one priority per piece.
+    Prioritise(Vec<Priority>),
+    /// A verified piece is gone from the disk.
+    PieceLost {
+        /// Which.
+        piece: PieceIndex,
+    },
+    /// The user goes on after a pause: the disk may have room again.
+    Resume,
+    /// The user leaves.
+    Leave,
+    /// Time has passed.
+    Timer,
+}
+
+/// One decision of the session.
+#[derive(Debug)]
+pub enum Output {
+    /// Send the handshake.
+    Handshake {
+        /// To whom.
+        conn: ConnId,
+        /// What.
+        handshake: Handshake,
+    },
+    /// Send a message.
+    Send {
+        /// To whom.
+        conn: ConnId,
+        /// What.
+        message: Message,
+    },
+    /// Open a connection.
+    Connect {
+        /// Where to.
+        addr: SocketAddr,
+    },
+    /// Give up an [`Output::Connect`] that was not answered.
+    Abandon {
+        /// Where it went.
+        addr: SocketAddr,
+    },
+    /// Close a connection. It may not be named any more.
+    Close {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Read a verified block to send it.
+    ReadBlock {
+        /// For whom.
+        conn: ConnId,
+        /// What.
+        range: BlockRange,
+    },
+    /// Write a block.
+    WriteBlock {
+        /// Where.
+        range: BlockRange,
+        /// What.
+        data: Bytes,
+    },
+    /// Hash a piece, after what was written before.
+    VerifyPiece {
+        /// Which.
+        piece: PieceIndex,
+        /// Return a digest per block even if it is good.
+        digests: bool,
+    },
+    /// Every piece is verified: make it durable.
+    Finish,
+    /// Announce to a tracker.
+    Announce {
+        /// Its number: the metainfo file's trackers counted through all tiers.
+        tracker: u32,
+        /// What to say.
+        request: AnnounceRequest,
+    },
+    /// Something for traces, checks and reports.
+    Emit(Event),
+    /// After [`Input::Leave`]: everything is said, the host may stop.
+    Left,
+}
+
+/// What a session is made of.
+pub struct TorrentSetup {
+    /// Numbers and switches.
+    pub config: EngineConfig,
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Its sizes.
+    pub geometry: Geometry,
+    /// Pieces verified on disk before the start.
+    pub have: BitSet,
+    /// What the user wants, one per piece; `None`: everything.
+    pub priorities: Option<Vec<Priority>>,
+    /// Ranges of the content that are padding (BEP 47), in order: never asked for.
+    pub padding: Vec<Range<u64>>,
+    /// Our id.
+    pub peer_id: PeerId,
+    /// Where we listen for peers.
+    pub port: u16,
+    /// How many trackers each tier has (BEP 12); empty when there is nobody to announce to.
+    pub tiers: Vec<u32>,
+    /// The piece-selection strategy.
+    pub picker: Box<dyn PiecePicker>,
+    /// The choking strategy.
+    pub choker: Box<dyn Choker>,
+    /// Our random streams.
+    pub rngs: Rngs,
+}
+
+/// The random streams of a session, one per purpose, so that a strategy that draws more moves
+/// nobody else's draws.
+#[derive(Clone, Debug)]
+pub struct Rngs {
+    /// Piece selection.
+    pub picker: ChaCha8Rng,
+    /// Choking.
+    pub choker: ChaCha8Rng,
+    /// Dialling and announcing.
+    pub contacts: ChaCha8Rng,
+}
+
+/// Totals of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Payload bytes received that were of use.
+    pub gained: u64,
+    /// Payload bytes received that were of no use.
+    pub wasted: u64,
+    /// Payload bytes of pieces that failed their hash.
+    pub hash_failed: u64,
+    /// Payload bytes sent.
+    pub sent: u64,
+}
