@@ -15,6 +15,7 @@ use skep_engine::tracker::target::tracker_target;
 use skep_sim::scenario::split_override;
 use skep_sim::scenario::units::{self, UnitError};
 
+use crate::real::choice::Patterns;
 use crate::real::limits::{Limits, rate};
 
 const EXAMPLES: &str = "\
@@ -376,6 +377,8 @@ pub struct GetArgs {
     /// Print one JSON object at the end: totals, and bytes per peer.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub patterns: Patterns,
     #[command(flatten)]
     pub limits: Limits,
     /// Ask for no more content than this.

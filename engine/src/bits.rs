@@ -135,6 +135,16 @@ impl BitSet {
             .flat_map(|(i, (a, b))| ones(i, a & b))
     }
 
+    /// The pieces in both sets, as a set.
+    #[must_use]
+    pub fn and(&self, other: &BitSet) -> BitSet {
+        let mut both = BitSet::empty(self.len);
+        for piece in self.iter_and(other) {
+            both.insert(piece);
+        }
+        both
+    }
+
     /// How many pieces are in `self` and not in `other`.
     #[must_use]
     pub fn count_minus(&self, other: &BitSet) -> u32 {

@@ -18,6 +18,7 @@ use skep_engine::storage::file::{
 };
 use skep_engine::storage::{Storage, StorageEvent, is_full};
 
+use super::choice::Choice;
 use super::on_this_thread;
 use super::peer::{Ended, Joining, RealPeer, Stay, check};
 use super::signals::Signals;
@@ -30,6 +31,7 @@ use crate::torrent::read::{Trackers, read};
 /// Runs the command.
 pub fn run(args: &GetArgs) -> Result<Exit, Failure> {
     let meta = read(&args.torrent)?;
+    let choice = Choice::of(&args.patterns, &meta)?;
     let named = files_there(&args.dir, &meta);
     let options = FileOptions {
         preallocate: match args.preallocate {
@@ -37,17 +39,19 @@ pub fn run(args: &GetArgs) -> Result<Exit, Failure> {
             HowToPreallocate::Full => Preallocate::Full,
         },
         resume: remembered(args.recheck),
+        skipped: choice.skipped(),
         ..FileOptions::default()
     };
     let disk = FileStorage::open(&args.dir, &meta, OpenMode::Download, &options);
     let disk = disk.map_err(|error| match &error {
         OpenError::Io { path, source } if is_full(source) => {
             let why = format!("{}: {source}", path.display());
-            full(&args.dir, meta.geometry.total, &plain(&why))
+            let wanted = bytes_of(meta.geometry, &choice.wanted(&meta));
+            full(&args.dir, wanted, &plain(&why))
         }
         _ => not_openable(&error),
     })?;
-    on_this_thread(get(args, &meta, disk, &named))
+    on_this_thread(get(args, &meta, choice, disk, &named))
 }
 
 /// What is done with what was verified earlier.
@@ -75,6 +79,7 @@ fn full(dir: &Path, left: u64, why: &str) -> Failure {
 async fn get(
     args: &GetArgs,
     meta: &Metainfo,
+    choice: Choice,
     mut disk: FileStorage,
     named: &[bool],
 ) -> Result<Exit, Failure> {
@@ -90,13 +95,10 @@ async fn get(
             "move it away, or choose another --dir",
         ));
     }
-    let here = bytes_of(meta.geometry, &have);
-    let begins = format!(
-        "getting {} ({})",
-        plain(&meta.name),
-        size(meta.geometry.total)
-    );
-    if have.is_full() {
+    let wanted = choice.wanted(meta);
+    let here = bytes_of(meta.geometry, &have.and(&wanted));
+    let begins = format!("getting {} ({})", plain(&meta.name), choice.described(meta));
+    if wanted.count_minus(&have) == 0 {
         // It may have been interrupted between the last piece and the final names.
         finish(&mut disk).await?;
         if args.seed_for == Duration::ZERO {
@@ -122,6 +124,8 @@ async fn get(
         trackers,
         disk,
         have,
+        wanted,
+        priorities: choice.pieces,
         listen: args.listen,
         config,
     })?;
@@ -139,10 +143,10 @@ async fn get(
 fn conclude(args: &GetArgs, meta: &Metainfo, ended: &Ended) -> Result<Exit, Failure> {
     let torrent = &ended.torrent;
     let totals = torrent.totals();
-    let complete = torrent.complete() && ended.durable && ended.failure.is_none();
+    let complete = torrent.finished() && ended.durable && ended.failure.is_none();
     report(args, meta, complete, ended.time, totals, torrent.senders())?;
     if let Some(why) = ended.failure.as_ref().filter(|_| ended.disk_full) {
-        return Err(full(&args.dir, torrent.left(), why));
+        return Err(full(&args.dir, torrent.missing(), why));
     }
     if let Some(why) = &ended.failure {
         return Err(Failure::with_help(
@@ -154,7 +158,7 @@ fn conclude(args: &GetArgs, meta: &Metainfo, ended: &Ended) -> Result<Exit, Fail
     if !complete {
         return Err(Failure::with_help(
             Exit::Failed,
-            format!("ended with {} missing", size(torrent.left())),
+            format!("ended with {} missing", size(torrent.missing())),
             "the same command goes on from there",
         ));
     }

@@ -3,6 +3,7 @@
 //! Invariant: nothing here decides anything about the protocol; it sets an engine up, tells it when to
 //! leave, and shows what it says.
 
+pub mod choice;
 mod disk;
 pub mod get;
 pub mod limits;

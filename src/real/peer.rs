@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use skep_engine::bits::BitSet;
-use skep_engine::metainfo::{Geometry, Metainfo};
+use skep_engine::metainfo::{Geometry, Metainfo, Priority};
 use skep_engine::node::announcer::{Announcer, AnnouncerSetup};
 use skep_engine::node::network::Network;
 use skep_engine::node::peer_host::{Command, PeerHost, PeerHostSetup, check_content};
@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 use super::disk::Told;
 use super::progress::Screen;
 use super::signals::Signals;
-use super::watch::{Seen, Watch};
+use super::watch::{Seen, Watch, bytes_of};
 use super::{cannot_listen, os_rng};
 use crate::failure::{Exit, Failure, tell};
 use crate::humane::{count, plain};
@@ -45,6 +45,10 @@ pub struct Joining<'a> {
     pub disk: FileStorage,
     /// The pieces that were verified in them.
     pub have: BitSet,
+    /// The pieces that are wanted.
+    pub wanted: BitSet,
+    /// What is wanted of each piece; `None`: everything.
+    pub priorities: Option<Vec<Priority>>,
     /// Where to listen.
     pub listen: SocketAddr,
     /// The engine's numbers.
@@ -116,6 +120,8 @@ impl RealPeer {
             trackers,
             disk,
             have,
+            wanted,
+            priorities,
             listen,
             config,
         } = joining;
@@ -123,7 +129,8 @@ impl RealPeer {
         let at = net
             .listen(listen)
             .map_err(|error| cannot_listen(listen, &error))?;
-        let watch = Rc::new(Watch::new(meta.geometry, trackers.names, &have));
+        let watch = Rc::new(Watch::new(meta.geometry, trackers.names, &have, &wanted));
+        let total = bytes_of(meta.geometry, &wanted);
         let disk_queue_max = config.disk_queue_max;
         let epoch = Instant::now();
         let announcer = AnnouncerSetup {
@@ -138,8 +145,9 @@ impl RealPeer {
             info_hash: meta.info_hash,
             geometry: meta.geometry,
             have,
-            priorities: None,
-            padding: Vec::new(),
+            priorities,
+            padding: meta.padding(),
+            private: meta.private,
             peer_id: PeerId::random(&mut os_rng()?),
             port: at.port(),
             tiers: trackers.tiers,
@@ -170,7 +178,7 @@ impl RealPeer {
             host,
             watch,
             commands,
-            total: meta.geometry.total,
+            total,
             at,
         })
     }

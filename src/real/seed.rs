@@ -49,7 +49,9 @@ async fn seed(args: &SeedArgs, meta: &Metainfo, mut disk: FileStorage) -> Result
         meta,
         trackers,
         disk,
+        wanted: have.clone(),
         have,
+        priorities: None,
         listen: args.listen,
         config: args.limits.config(),
     })?;

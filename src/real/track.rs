@@ -122,6 +122,7 @@ fn line(at: Now, event: &TrackerEvent) -> String {
                 AnnounceEvent::Completed => "completed",
                 AnnounceEvent::Stopped => "stopped",
                 AnnounceEvent::Periodic => "announce",
+                AnnounceEvent::Paused => "paused",
             };
             let given = count(u64::from(*given), "peer");
             let seeds = count(u64::from(*seeds), "seed");

@@ -48,27 +48,30 @@ pub fn bytes_of(geometry: Geometry, pieces: &BitSet) -> u64 {
 #[derive(Debug)]
 pub struct Watch {
     geometry: Geometry,
+    /// Bytes that are wanted.
+    total: u64,
     trackers: Vec<String>,
     seen: RefCell<Seen>,
     changed: Notify,
 }
 
 impl Watch {
-    /// Nothing seen yet; these pieces are here, and durable if they are all of them.
-    pub fn new(geometry: Geometry, trackers: Vec<String>, have: &BitSet) -> Watch {
+    /// Nothing seen yet; these pieces are here, and durable if they are all that are wanted.
+    pub fn new(geometry: Geometry, trackers: Vec<String>, have: &BitSet, wanted: &BitSet) -> Watch {
         let seen = Seen {
-            here: bytes_of(geometry, have),
+            here: bytes_of(geometry, &have.and(wanted)),
             received: 0,
             sent: 0,
             peers: BTreeSet::new(),
             completed: None,
-            durable: have.is_full(),
+            durable: wanted.count_minus(have) == 0,
             failure: None,
             disk_full: false,
             notes: Vec::new(),
         };
         Watch {
             geometry,
+            total: bytes_of(geometry, wanted),
             trackers,
             seen: RefCell::new(seen),
             changed: Notify::new(),
@@ -159,8 +162,10 @@ impl Watch {
                 let text = format!("{tracker} has not answered yet; it is asked again");
                 seen.notes.push(text);
             }
-            Event::Completed => {
+            Event::Completed | Event::Finished => {
                 seen.completed = Some(at);
+                // Padding is here without having been received.
+                seen.here = self.total;
                 self.changed.notify_one();
             }
             Event::StorageFailed { why } => {

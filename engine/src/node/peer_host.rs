@@ -4,7 +4,7 @@
 //! Invariants: the session is drained after every fact; what it sends to one connection leaves in
 //! that order, small messages of one wake-up as one write; a block is never copied here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::bits::BitSet;
 use crate::ids::ConnId;
-use crate::metainfo::Geometry;
+use crate::metainfo::{Geometry, Priority};
 use crate::session::event::Event;
 use crate::session::torrent::{Input, Output, StorageFailure, Torrent};
 use crate::storage::{Storage, StorageEvent};
@@ -29,10 +29,19 @@ use super::announcer::{Announcer, Told};
 use super::network::{CloseHow, NetEvent, Network};
 
 /// What a user may tell a running peer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Leave the swarm: announce `stopped`, close the connections.
     Leave,
+    /// Go on after the disk failed: it may have room again.
+    Resume,
+    /// Want this from now on.
+    Want {
+        /// One per piece.
+        pieces: Vec<Priority>,
+        /// Numbers of the files that are not wanted.
+        skipped: BTreeSet<usize>,
+    },
 }
 
 /// Who hears of every event of a host: traces, checks and reports hang on here, and nowhere else.
@@ -166,7 +175,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
 
     /// Runs until the peer has left; returns the session with its books.
     pub async fn run(mut self) -> Torrent {
-        if self.torrent.complete() {
+        if self.torrent.finished() {
             self.plan_departure();
         }
         self.feed(Input::Start);
@@ -204,6 +213,11 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         {
             match command {
                 Some(Command::Leave) => self.feed(Input::Leave),
+                Some(Command::Resume) => self.feed(Input::Resume),
+                Some(Command::Want { pieces, skipped }) => {
+                    self.storage.set_skipped(skipped);
+                    self.feed(Input::Prioritise(pieces));
+                }
                 None => self.commands = None,
             }
             return true;
@@ -445,7 +459,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                 self.announcer.ask(&mut self.net, tracker, question);
             }
             Output::Emit(event) => {
-                if event == Event::Completed {
+                if matches!(event, Event::Completed | Event::Finished) {
                     self.plan_departure();
                 }
                 (self.observer)(now, &event);

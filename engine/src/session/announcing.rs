@@ -87,6 +87,11 @@ impl Torrent {
                 _ => self.config.peers_wanted,
             };
             let tracker = schedule.asked();
+            let partial_seed = self.pieces.finished() && !self.pieces.complete();
+            let event = match event {
+                AnnounceEvent::Periodic if partial_seed => AnnounceEvent::Paused,
+                event => event,
+            };
             let tracker_id = schedule.tracker_id().map(<[u8]>::to_vec);
             let request = AnnounceRequest {
                 info_hash: self.info_hash,
@@ -131,6 +136,10 @@ impl Torrent {
                 if let Some(text) = reply.warning {
                     self.emit(Event::TrackerWarned { tracker, text });
                 }
+                let before = self.told_by.replace(tracker);
+                if self.private && before.is_some_and(|before| before != tracker) {
+                    self.change_tracker(now);
+                }
                 self.dial.learn(&reply.peers, self.peer_id, &self.config);
             }
             Err(failure) => {
@@ -154,6 +163,15 @@ impl Torrent {
                 .is_some_and(Schedule::stopped_delivered)
         {
             self.left_behind();
+        }
+    }
+
+    /// Another tracker answers for a private torrent: whoever the one before named is left (BEP 27).
+    fn change_tracker(&mut self, now: Now) {
+        self.dial.forget();
+        let open: Vec<_> = self.peers.iter().flatten().map(|p| p.conn).collect();
+        for conn in open {
+            self.close(conn, CloseReason::OtherTracker, now);
         }
     }
 

@@ -93,6 +93,12 @@ impl DialBook {
         }
     }
 
+    /// Forgets every address that is not being dialled; bans and ourselves are remembered.
+    pub(super) fn forget(&mut self) {
+        let keep = |c: &Contact| matches!(c.state, State::Dialling { .. } | State::Never);
+        self.contacts.retain(|_, c| keep(c));
+    }
+
     /// Forgets the idle address that failed most often, if one failed at all.
     fn forget_worst(&mut self) -> bool {
         let idle = self.contacts.iter();

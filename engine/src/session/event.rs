@@ -39,6 +39,8 @@ pub enum CloseReason {
     Idle,
     /// All places are taken, and it ranks lowest among the idle (BEP 40).
     Outranked,
+    /// A private torrent, and another tracker than the one that named it answers now (BEP 27).
+    OtherTracker,
     /// It does not read what we send.
     Backlog,
     /// Both ends are seeds, as far as we can tell.
@@ -68,6 +70,7 @@ impl CloseReason {
             CloseReason::Full => "too many connections".into(),
             CloseReason::Idle => "of no use to either side".into(),
             CloseReason::Outranked => "made room for a peer of higher priority".into(),
+            CloseReason::OtherTracker => "named by another tracker of a private torrent".into(),
             CloseReason::Backlog => "does not read what is sent".into(),
             CloseReason::SeedToSeed => "both are seeds".into(),
             CloseReason::Banned => "banned".into(),

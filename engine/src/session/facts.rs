@@ -196,6 +196,8 @@ pub struct TorrentSetup {
     pub priorities: Option<Vec<Priority>>,
     /// Ranges of the content that are padding (BEP 47), in order: never asked for.
     pub padding: Vec<Range<u64>>,
+    /// Peers may come from the trackers only, from one tracker at a time (BEP 27).
+    pub private: bool,
     /// Our id.
     pub peer_id: PeerId,
     /// Where we listen for peers.

@@ -187,6 +187,14 @@ impl Pieces {
         self.geometry.total - have
     }
 
+    /// Bytes that are wanted and not yet verified.
+    pub(super) fn missing(&self) -> u64 {
+        let pieces = self.queued.iter().chain(self.started.iter().copied());
+        pieces
+            .map(|piece| u64::from(self.geometry.piece_len(piece)))
+            .sum()
+    }
+
     /// A neighbour was seen to hold the piece.
     pub(super) fn add_copy(&mut self, piece: PieceIndex) -> u16 {
         let copies = &mut self.availability[piece.at()];

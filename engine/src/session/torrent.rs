@@ -41,6 +41,9 @@ pub struct Torrent {
     pub(super) bitfields: Vec<BitSet>,
     pub(super) connections: u32,
     pub(super) dial: DialBook,
+    pub(super) private: bool,
+    /// The tracker that answered last.
+    pub(super) told_by: Option<u32>,
     /// Our address, as a peer saw it last.
     pub(super) our_ip: Option<IpAddr>,
     pub(super) schedule: Option<Schedule>,
@@ -119,6 +122,8 @@ impl Torrent {
             bitfields: Vec::new(),
             connections: 0,
             dial: DialBook::default(),
+            private: setup.private,
+            told_by: None,
             our_ip: None,
             schedule,
             blame: Blame::default(),
@@ -176,6 +181,8 @@ impl Torrent {
             Input::StorageFailed(failure) => self.on_storage_failure(failure, now),
             Input::PieceVerified(verified) => self.on_piece_verified(verified, now),
             Input::Announced(result) => self.on_announced(result, now),
+            // Of a private torrent only the trackers may name peers.
+            Input::Peers(_) if self.private => {}
             Input::Peers(peers) => {
                 self.dial.learn(&peers, self.peer_id, &self.config);
                 self.find_peers(now);
@@ -223,7 +230,13 @@ impl Torrent {
         &self.pieces.have
     }
 
-    /// Bytes not yet verified.
+    /// Bytes that are wanted and not yet verified.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.pieces.missing()
+    }
+
+    /// Bytes not yet verified, wanted or not.
     #[must_use]
     pub fn left(&self) -> u64 {
         self.pieces.left()

@@ -29,6 +29,8 @@ pub enum AnnounceEvent {
     Stopped,
     /// Regular.
     Periodic,
+    /// Regular, of a peer that has all it wants and lacks something (BEP 21): it is no leecher.
+    Paused,
 }
 
 /// One announce.

@@ -197,7 +197,7 @@ impl Schedule {
             }
             AnnounceEvent::Completed => self.completed = Completed::Over,
             AnnounceEvent::Stopped => self.phase = Phase::Silent,
-            AnnounceEvent::Periodic => {}
+            AnnounceEvent::Periodic | AnnounceEvent::Paused => {}
         }
         event
     }

@@ -108,6 +108,7 @@ impl EnginePeer {
             have: checked.expect("a simulated disk without faults can be read"),
             priorities: None,
             padding: Vec::new(),
+            private: false,
             peer_id: PeerId::random(&mut stream("id")),
             port: PEER_PORT,
             tiers: self.contacts.tiers.clone(),

@@ -145,6 +145,7 @@ impl Plan {
             have: self.have.clone(),
             priorities: None,
             padding: Vec::new(),
+            private: false,
             peer_id: ME,
             port: 6881,
             tiers: vec![1; usize::from(self.tracked)],

@@ -43,6 +43,7 @@ pub fn announce_query(request: &AnnounceRequest, no_peer_id: bool) -> String {
         AnnounceEvent::Started => "&event=started",
         AnnounceEvent::Completed => "&event=completed",
         AnnounceEvent::Stopped => "&event=stopped",
+        AnnounceEvent::Paused => "&event=paused",
         AnnounceEvent::Periodic => "",
     };
     out.push_str(event);
@@ -57,7 +58,7 @@ pub fn announce_query(request: &AnnounceRequest, no_peer_id: bool) -> String {
 }
 
 /// Reads an announce query; the error is the `failure reason` to answer with. `ip` is ignored: a
-/// peer's address is the one it speaks from, or anybody could send a swarm to a victim. `event=paused` (BEP 21) counts as none.
+/// peer's address is the one it speaks from, or anybody could send a swarm to a victim.
 ///
 /// # Errors
 /// A parameter is missing, twice there, or not what it should be.
@@ -73,7 +74,8 @@ pub fn parse_announce(query: &str) -> Result<AnnounceRequest, &'static str> {
         "started" => AnnounceEvent::Started,
         "completed" => AnnounceEvent::Completed,
         "stopped" => AnnounceEvent::Stopped,
-        "" | "paused" => AnnounceEvent::Periodic,
+        "paused" => AnnounceEvent::Paused,
+        "" => AnnounceEvent::Periodic,
         _ => return Err("event is unknown"),
     };
     let tracker_id = match fields.get("trackerid") {
@@ -312,7 +314,7 @@ mod tests {
             (read.wanted, read.key, read.compact),
             (WANTED_UNSAID, 0, false)
         );
-        assert_eq!(read.event, AnnounceEvent::Periodic);
+        assert_eq!(read.event, AnnounceEvent::Paused);
         assert!(!no_peer_id(&query));
     }
 
@@ -336,11 +338,11 @@ mod tests {
     prop_compose! {
         fn any_request()(
             hash: [u8; 20], id: [u8; 20], port in 1u16.., uploaded: u64, downloaded: u64, left: u64,
-            event in 0..4usize, wanted: u32, key: u32, compact: bool,
+            event in 0..5usize, wanted: u32, key: u32, compact: bool,
             tracker_id in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)),
         ) -> AnnounceRequest {
             let event = [AnnounceEvent::Started, AnnounceEvent::Completed, AnnounceEvent::Stopped,
-                AnnounceEvent::Periodic][event];
+                AnnounceEvent::Periodic, AnnounceEvent::Paused][event];
             let (info_hash, peer_id) = (InfoHash(hash), PeerId(id));
             AnnounceRequest { info_hash, peer_id, port, uploaded, downloaded, left, event, wanted, key,
                 tracker_id, compact }

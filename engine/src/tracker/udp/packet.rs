@@ -246,7 +246,8 @@ pub fn write_request(request: &Request, url_data: &str) -> Vec<u8> {
             out.extend(announce.left.to_be_bytes());
             out.extend(announce.uploaded.to_be_bytes());
             let event: u32 = match announce.event {
-                AnnounceEvent::Periodic => 0,
+                // BEP 15 has no number for a partial seed.
+                AnnounceEvent::Periodic | AnnounceEvent::Paused => 0,
                 AnnounceEvent::Completed => 1,
                 AnnounceEvent::Started => 2,
                 AnnounceEvent::Stopped => 3,
