@@ -239,3 +239,40 @@ fn a_torrent_that_is_not_on_the_list_is_refused() {
     assert_eq!(ended.code, Some(64), "{ended:?}");
     assert!(ended.err.contains("line 1"), "{ended:?}");
 }
+
+#[test]
+fn over_ipv6_the_addresses_are_ipv6() {
+    let dir = directory();
+    if UdpSocket::bind("[::1]:0").is_err() {
+        return; // This machine has no IPv6.
+    }
+    let args = ["track", "--listen", "[::1]:0", "--verbose"];
+    let mut tracker = Skep::start(dir.path(), "track", &args);
+    let said = tracker.says("tracking at ");
+    let at = said.split(',').next().expect("the address");
+    let own = socket("::1", at);
+    let asks = |request: &Request| {
+        own.send(&write_request(request, "")).expect("sent");
+        let mut buffer = [0; 2048];
+        let bytes = own.recv(&mut buffer).expect("an answer");
+        parse_reply(&buffer[..bytes], true).expect("an answer over IPv6")
+    };
+    let Reply::Connect { connection, .. } = asks(&Request::Connect { txid: 1 }) else {
+        panic!("a connection id")
+    };
+    asks(&announce(connection));
+    let Request::Announce { mut announce, .. } = announce(connection) else {
+        panic!("an announce")
+    };
+    announce.peer_id = PeerId([9; 20]);
+    let second = Request::Announce {
+        connection,
+        txid: 3,
+        announce,
+    };
+    let Reply::Announce { reply, .. } = asks(&second) else {
+        panic!("an answer")
+    };
+    let told: Vec<_> = reply.peers.iter().map(|p| p.addr.to_string()).collect();
+    assert_eq!(told, ["[::1]:6881"]);
+}

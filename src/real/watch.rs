@@ -144,10 +144,16 @@ impl Watch {
                 let tracker = self.tracker(*tracker);
                 seen.notes.push(format!("{tracker} told of {told}"));
             }
-            Event::AnnounceFailed { what, why, tracker } => {
+            Event::AnnounceFailed {
+                what,
+                why,
+                tracker,
+                for_good,
+            } => {
                 let (tracker, why) = (self.tracker(*tracker), plain(why));
                 let next = match what {
                     AnnounceEvent::Stopped => "",
+                    _ if *for_good => "; it is not asked again",
                     _ if self.trackers.len() > 1 => "; the next one is asked",
                     _ => "; it is tried again",
                 };

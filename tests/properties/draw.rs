@@ -32,11 +32,11 @@ pub fn swarm() -> impl Strategy<Value = SwarmDraft> {
         (60, 4),
         (20, 4),
     ]);
-    let rest = (30..240u64, tracker);
+    let rest = (30..240u64, tracker, any::<bool>());
     (0..1000u64, content, link(), peers, rest, engine()).prop_map(
         |(seed, (files, piece), link, peers, rest, engine)| {
             let (seeds, leechers, attackers, crashes) = peers;
-            let (churn_s, (announce_s, answer_peers)) = rest;
+            let (churn_s, (announce_s, answer_peers), udp) = rest;
             let draft = SwarmDraft {
                 seed,
                 files,
@@ -49,6 +49,7 @@ pub fn swarm() -> impl Strategy<Value = SwarmDraft> {
                 churn_s,
                 announce_s,
                 answer_peers,
+                udp,
                 engine,
             };
             with_room(in_time(draft))

@@ -5,7 +5,9 @@
 
 use crate::ids::ConnId;
 use crate::time::Now;
-use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest};
+use crate::tracker::announce::{
+    AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest, Retry,
+};
 use crate::tracker::schedule::Schedule;
 
 use super::dial::Neighbours;
@@ -143,11 +145,19 @@ impl Torrent {
                 self.dial.learn(&reply.peers, self.peer_id, &self.config);
             }
             Err(failure) => {
+                let for_good = matches!(
+                    failure,
+                    AnnounceFailure::Refused {
+                        retry: Retry::Never,
+                        ..
+                    }
+                );
                 let what = schedule.on_failure(&failure, now, &mut self.rngs.contacts);
                 self.emit(Event::AnnounceFailed {
                     what,
                     why: failure.to_string(),
                     tracker,
+                    for_good,
                 });
                 // Who leaves does not wait for a tracker that is not there.
                 if self.phase == Phase::Leaving && what == AnnounceEvent::Stopped {

@@ -263,6 +263,8 @@ pub enum Event {
         why: String,
         /// Which.
         tracker: u32,
+        /// It said that it wants to hear no more of us, and is not asked again (BEP 31).
+        for_good: bool,
     },
     /// The tracker has something to say to the user. It is text from outside.
     TrackerWarned {

@@ -39,6 +39,8 @@ pub struct SwarmDraft {
     pub announce_s: u64,
     /// Peers in one answer of the tracker.
     pub answer_peers: u32,
+    /// The tracker is asked over UDP.
+    pub udp: bool,
     /// Switches of every engine that are not at their default.
     pub engine: Vec<Setting>,
 }
@@ -228,6 +230,9 @@ impl SwarmDraft {
             writeln!(file, "interval_min = \"1 min\"")?;
         }
         writeln!(file, "peers_max = {}", self.answer_peers)?;
+        if self.udp {
+            writeln!(file, "protocol = \"udp\"")?;
+        }
         for crash in &self.crashes {
             self.write_crash(file, crash, &sizes)?;
         }

@@ -21,6 +21,9 @@ const MAY_BE_ZERO: &[&str] = &[
     "seed_quota_time",
     "pipeline_growth_min",
     "peers_low",
+    "udp_retries",
+    "udp_retries_failover",
+    "redirects_max",
 ];
 
 /// Smallest `request_bytes_max` and `send_buffer`: one block, or nobody serves anything.

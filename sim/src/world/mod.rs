@@ -369,4 +369,25 @@ down = "1 MiB/s"
         let late = outcome(run, &late);
         assert_eq!(late.verdict, Verdict::Vacuous, "{:?}", late.failures);
     }
+
+    #[test]
+    fn a_tracker_answers_from_its_first_moment_on_over_either_protocol() {
+        let run = r#"time_limit = "30 min", settle = "10 min""#;
+        for protocol in ["http", "udp"] {
+            let late = format!("[tracker]\nfrom = \"30 s\"\nprotocol = \"{protocol}\"\n");
+            let outcome = outcome(run, &late);
+            assert_eq!(outcome.verdict, Verdict::Pass, "{:?}", outcome.failures);
+            let first = outcome.peers.iter().filter_map(|p| p.completed_s);
+            let first = first.fold(f64::INFINITY, f64::min);
+            assert!(first > 30.0, "{protocol}: {first}");
+        }
+    }
+
+    #[test]
+    fn without_a_tracker_that_ever_answers_nobody_finds_anybody() {
+        let run = r#"time_limit = "10 min", settle = "1 min""#;
+        let outcome = outcome(run, "[tracker]\nuntil = \"0 s\"\n");
+        assert!(outcome.peers.iter().all(|p| p.announces == 0));
+        assert!(outcome.peers.iter().all(|p| p.downloaded == 0));
+    }
 }

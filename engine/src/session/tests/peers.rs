@@ -2,7 +2,7 @@
 
 use super::*;
 
-use crate::tracker::announce::AnnounceFailure;
+use crate::tracker::announce::{AnnounceFailure, Retry};
 
 fn told(n: u8, id: Option<u8>) -> PeerAddr {
     PeerAddr {
@@ -522,4 +522,33 @@ fn what_a_tracker_warns_of_is_told_and_nothing_else_changes() {
     };
     assert_eq!(rig.count(|e| *e == warned), 1);
     assert_eq!(said(&rig), [AnnounceEvent::Started]);
+}
+
+#[test]
+fn when_a_tracker_fails_the_next_tier_is_asked_in_the_same_breath() {
+    let plan = Plan::new(2, 1);
+    let tiers = vec![1, 1];
+    let setup = TorrentSetup {
+        tiers,
+        ..plan.setup()
+    };
+    let mut rig = plan.start_with(setup);
+    let never = AnnounceFailure::Refused {
+        reason: "go away".to_owned(),
+        retry: Retry::Never,
+    };
+    rig.feed(Input::Announced(Err(never)));
+    assert_eq!(said(&rig), [AnnounceEvent::Started, AnnounceEvent::Started]);
+    let failed = |tracker, good| {
+        move |e: &Event| {
+            matches!(e, Event::AnnounceFailed { tracker: t, for_good, .. }
+                if (*t, *for_good) == (tracker, good))
+        }
+    };
+    assert_eq!(rig.count(failed(0, true)), 1);
+    rig.feed(Input::Announced(Err(AnnounceFailure::TimedOut)));
+    assert_eq!(rig.count(failed(1, false)), 1);
+    assert_eq!(said(&rig).len(), 2, "all failed: now there is a pause");
+    rig.wait(secs(40));
+    assert_eq!(said(&rig).len(), 3);
 }

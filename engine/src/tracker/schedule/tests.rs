@@ -2,6 +2,7 @@
 
 use super::*;
 use AnnounceEvent::{Completed, Periodic, Started, Stopped};
+use proptest::prelude::*;
 use rand::SeedableRng;
 
 const fn at(seconds: u64) -> Now {
@@ -367,4 +368,81 @@ fn tracker_ids_go_back_to_who_gave_them() {
     fail(&mut s, at(200), &mut rng());
     assert_eq!(asks(&mut s, at(200)), Some((1, Periodic)));
     assert_eq!(s.tracker_id(), None);
+}
+
+/// What happens to a membership.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Time passes, seconds.
+    Wait(u64),
+    /// What is in flight is answered.
+    Answer,
+    /// It fails; what the tracker says about trying again.
+    Fail(Retry),
+    Complete,
+    Leave,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..4000u64).prop_map(Step::Wait),
+        4 => Just(Step::Answer),
+        4 => Just(Step::Fail(Retry::Unsaid)),
+        1 => (0..5000u64).prop_map(|s| Step::Fail(Retry::After(Duration::from_secs(s)))),
+        1 => Just(Step::Fail(Retry::Never)),
+        1 => Just(Step::Complete),
+        1 => Just(Step::Leave),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+proptest! {
+    /// Whatever trackers do: each hears `started` before anything else but `stopped`, `completed` is
+    /// acknowledged once and after `stopped` all is silent; a tracker that said `never` is left alone,
+    /// and nobody is asked twice without a pause or an answer between.
+    #[test]
+    fn every_history_keeps_the_rules(
+        tiers in proptest::collection::vec(0..4u32, 1..4), seed: u64, steps in steps(),
+    ) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut s = Schedule::new(&EngineConfig::default(), &tiers, false, &mut rng);
+        let trackers = tiers.iter().sum::<u32>() as usize;
+        let (mut knows, mut never) = (vec![false; trackers], vec![false; trackers]);
+        let (mut completed, mut over) = (0, false);
+        let (mut now, mut flying) = (at(0), None);
+        let mut asked_now = vec![0; trackers];
+        for step in steps {
+            match step {
+                Step::Wait(0) => {}
+                Step::Wait(seconds) => {
+                    now = now.after(Duration::from_secs(seconds));
+                    asked_now.fill(0);
+                }
+                Step::Complete => s.complete(),
+                Step::Leave => s.stop(),
+                Step::Answer => if let Some((tracker, event)) = flying.take() {
+                    s.on_reply(&reply(100, 10), now);
+                    knows[tracker] = true;
+                    completed += u32::from(event == Completed);
+                    over |= event == Stopped;
+                    asked_now.fill(0);
+                },
+                Step::Fail(retry) => if let Some((tracker, _)) = flying.take() {
+                    s.on_failure(&refused(retry), now, &mut rng);
+                    never[tracker] |= retry == Retry::Never;
+                },
+            }
+            prop_assert!(completed <= 1);
+            let Some(event) = s.poll(now, true) else { continue };
+            let tracker = s.asked() as usize;
+            prop_assert!(flying.is_none(), "one at a time");
+            prop_assert!(!over, "nothing after `stopped`");
+            prop_assert!(!never[tracker], "it wants no more");
+            prop_assert!(knows[tracker] || matches!(event, Started | Stopped), "{event:?} to a stranger");
+            asked_now[tracker] += 1;
+            // Once as a peer and once more to say good-bye.
+            prop_assert!(asked_now[tracker] <= 2, "asked again at once");
+            flying = Some((tracker, event));
+        }
+    }
 }
