@@ -34,9 +34,7 @@ impl Torrent {
             let peers = &self.peers;
             let connected = |id: &_| peers.iter().flatten().any(|p| p.id.as_ref() == Some(id));
             let chosen = self.dial.choose(
-                now,
-                room,
-                seeding,
+                (now, room, seeding),
                 connected,
                 |ip| connections_at(peers, ip),
                 &self.config,

@@ -91,13 +91,12 @@ impl DialBook {
         u32::try_from(taken.count()).expect("at most addresses_max")
     }
 
-    /// Addresses to dial now, at most `room`, chosen at random among those that are due.
+    /// Addresses to dial now, at most `room`, chosen at random among those that are due. Given are
+    /// the moment, the room, and whether we are a seed.
     /// `connected` says whether a peer with this id is connected already.
     pub(super) fn choose(
         &mut self,
-        now: Now,
-        room: u32,
-        seeding: bool,
+        (now, room, seeding): (Now, u32, bool),
         connected: impl Fn(&PeerId) -> bool,
         connected_at: impl Fn(IpAddr) -> u32,
         config: &EngineConfig,
@@ -288,7 +287,7 @@ mod tests {
 
     fn choose(book: &mut DialBook, now: Now, room: u32, config: &EngineConfig) -> Vec<SocketAddr> {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        book.choose(now, room, false, |_| false, |_| 0, config, &mut rng)
+        book.choose((now, room, false), |_| false, |_| 0, config, &mut rng)
     }
 
     #[test]
@@ -368,7 +367,7 @@ mod tests {
         book.seen_id(addr(1), PeerId([7; 20]));
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let seven = |id: &PeerId| id.0[0] == 7;
-        let chosen = book.choose(Now(0), 5, false, seven, |_| 0, &config, &mut rng);
+        let chosen = book.choose((Now(0), 5, false), seven, |_| 0, &config, &mut rng);
         assert_eq!(chosen, []);
     }
 }
