@@ -95,7 +95,7 @@ fn what_is_allowed_is_asked_for_past_a_piece_that_is_all_padding() {
     let mut setup = plan.setup();
     setup.padding = std::iter::once(0..16384).collect();
     let mut rig = plan.start_with(setup);
-    rig.disk.written[..16384].copy_from_slice(&rig.disk.content[..16384].to_vec());
+    rig.disk.written[..16384].copy_from_slice(&rig.disk.content[..16384]);
     let peer = rig.fast_holder(1, &[2]);
     for piece in [0, 1] {
         rig.say(peer, Message::AllowedFast(PieceIndex(piece)));
