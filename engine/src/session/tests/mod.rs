@@ -18,6 +18,7 @@ mod priorities;
 mod random;
 mod speakers;
 mod swarm;
+mod trackers;
 mod upload;
 
 use std::collections::VecDeque;
