@@ -389,3 +389,29 @@ fn many_files_need_few_handles() {
         );
     }
 }
+
+#[test]
+fn a_seed_that_is_told_to_checks_again_and_serves_no_piece_that_changed() {
+    let mut scene = Scene::new(4 * MIB);
+    let at = scene.dir.path();
+    let film = at.join("film.bin");
+    let mut changed = fs::read(&film).expect("there");
+    let whole = changed.clone();
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    fs::write(&film, &changed).expect("written");
+    scene.seed.signal("USR1");
+    scene.seed.says("piece 15 is no longer on the disk");
+    let out = at.join("out");
+    fs::create_dir(&out).expect("a directory");
+    let get = Skep::start(at, "get", &["get", "film.torrent", "--dir", "out"]);
+    let good = 15 * usize::try_from(PIECE).expect("fits memory");
+    until("all that is still true", || {
+        let part = fs::read(out.join("film.bin.part")).ok()?;
+        (part.get(..good)? == &whole[..good]).then_some(())
+    });
+    get.signal("INT");
+    let ended = get.ended();
+    assert!(ended.err.contains("256 KiB missing"), "{ended:?}");
+    assert!(!ended.err.contains("failed its hash"), "{ended:?}");
+}

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 
 use super::disk::Told;
 use super::progress::Screen;
-use super::signals::Signals;
+use super::signals::{Asked, Signals};
 use super::watch::{Seen, Watch, bytes_of};
 use super::{cannot_listen, os_rng};
 use crate::failure::{Exit, Failure, tell};
@@ -103,7 +103,7 @@ pub async fn check(
         let done = u64::from(pieces) * piece_bytes;
         screen.show(done.min(geometry.total), geometry.total, "");
     });
-    let checked = match select(pin!(checked), pin!(signals.asked())).await {
+    let checked = match select(pin!(checked), pin!(signals.end())).await {
         Either::Left((checked, _)) => Some(checked),
         Either::Right(((), _)) => None,
     };
@@ -240,10 +240,18 @@ impl User {
             });
             let until = if leaving { LOOK_EVERY } else { until };
             let look = timeout(until, self.watch.changed());
-            if let Either::Left(_) = select(pin!(signals.asked()), pin!(look)).await {
-                self.note("leaving: the tracker is told (Ctrl-C again ends at once)");
-                leaving = true;
-                self.leave();
+            match select(pin!(signals.asked()), pin!(look)).await {
+                Either::Left((Asked::End, _)) => {
+                    self.note("leaving: the tracker is told (Ctrl-C again ends at once)");
+                    leaving = true;
+                    self.leave();
+                }
+                Either::Left((Asked::Recheck, _)) => {
+                    self.note("every verified piece is checked again");
+                    // It fails only when the peer has left already.
+                    let _ = self.commands.send(Command::Recheck);
+                }
+                Either::Right(_) => {}
             }
         }
     }

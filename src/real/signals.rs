@@ -1,4 +1,5 @@
-//! Owns what the user's Ctrl-C means: the first asks to end, the second ends.
+//! Owns what signals mean: the first Ctrl-C asks to end, the second ends; SIGUSR1 asks to check the
+//! content again.
 //!
 //! Invariant: from [`Signals::new`] on no signal is lost, however long something else takes.
 
@@ -6,13 +7,24 @@ use std::io;
 
 use crate::failure::{Exit, Failure, tell};
 
-/// SIGINT and SIGTERM; Ctrl-C where there are no signals.
+/// What the user asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// To end.
+    End,
+    /// To check the content again.
+    Recheck,
+}
+
+/// SIGINT and SIGTERM, SIGUSR1; Ctrl-C where there are no signals.
 #[derive(Debug)]
 pub struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    user: tokio::signal::unix::Signal,
     asked: bool,
 }
 
@@ -33,6 +45,7 @@ impl Signals {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            user: signal(SignalKind::user_defined1())?,
             asked: false,
         })
     }
@@ -43,13 +56,23 @@ impl Signals {
         Ok(Signals { asked: false })
     }
 
-    /// Waits until the user asks to end. Asked again, it ends the process: the user will not wait.
-    pub async fn asked(&mut self) {
+    /// Waits until the user asks to end.
+    pub async fn end(&mut self) {
+        while self.asked().await != Asked::End {}
+    }
+
+    /// Waits until the user asks for something. Asked to end again, it ends the process: the user
+    /// will not wait.
+    pub async fn asked(&mut self) -> Asked {
         #[cfg(unix)]
         {
+            use futures_util::future::{Either, select};
             use std::pin::pin;
-            let (interrupt, terminate) = (self.interrupt.recv(), self.terminate.recv());
-            futures_util::future::select(pin!(interrupt), pin!(terminate)).await;
+            let (interrupt, terminate) = (pin!(self.interrupt.recv()), pin!(self.terminate.recv()));
+            let end = select(interrupt, terminate);
+            if let Either::Right(_) = select(end, pin!(self.user.recv())).await {
+                return Asked::Recheck;
+            }
         }
         #[cfg(not(unix))]
         if tokio::signal::ctrl_c().await.is_err() {
@@ -60,5 +83,6 @@ impl Signals {
             std::process::exit(Exit::Failed.code().into());
         }
         self.asked = true;
+        Asked::End
     }
 }

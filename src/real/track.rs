@@ -67,7 +67,7 @@ async fn track(args: &TrackArgs) -> Result<Exit, Failure> {
         format!("the same over UDP: {}\n", announce_url("udp", at))
     };
     print(&format!("tracking at {at}, announce URL: {first}\n{both}"))?;
-    match select(pin!(signals.asked()), pin!(host.run())).await {
+    match select(pin!(signals.end()), pin!(host.run())).await {
         Either::Left(((), _)) => {
             tell("ended; the peers stay connected with each other\n");
             Ok(Exit::Ok)

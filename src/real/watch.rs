@@ -135,6 +135,10 @@ impl Watch {
                     seen.notes.push(text);
                 }
             }
+            Event::PieceLost { piece } => {
+                let text = format!("piece {piece} is no longer on the disk; it is not served");
+                seen.notes.push(text);
+            }
             Event::Banned { peer, .. } => {
                 seen.notes
                     .push(format!("banned {peer}: it sent wrong blocks"));

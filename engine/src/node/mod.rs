@@ -4,6 +4,7 @@ pub mod announcer;
 pub mod network;
 pub mod peer_host;
 pub mod real;
+mod recheck;
 pub mod spawn;
 pub mod stream;
 pub mod tracker_client;

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, Sleep};
 
 use crate::bits::BitSet;
-use crate::ids::ConnId;
+use crate::ids::{ConnId, PieceIndex};
 use crate::metainfo::{Geometry, Priority};
 use crate::session::event::Event;
 use crate::session::torrent::{Input, Output, StorageFailure, Torrent};
@@ -27,12 +27,16 @@ use crate::wire::Decoder;
 
 use super::announcer::{Announcer, Told};
 use super::network::{CloseHow, NetEvent, Network};
+use super::recheck::Recheck;
 
 /// What a user may tell a running peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Leave the swarm: announce `stopped`, close the connections.
     Leave,
+    /// Hash every verified piece once more. What is not there any more is served no more; it is
+    /// fetched again while something is missing, but finished files are not written to.
+    Recheck,
     /// Go on after the disk failed: it may have room again.
     Resume,
     /// Want this from now on.
@@ -86,6 +90,7 @@ pub struct PeerHost<N, S> {
     announcer: Announcer,
     disk_queue_max: u64,
     epoch: Instant,
+    recheck: Recheck,
     sleep: Option<(Now, Pin<Box<Sleep>>)>,
     seed_for: Option<Duration>,
     leave_at: Now,
@@ -164,6 +169,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             announcer: setup.announcer,
             disk_queue_max: setup.disk_queue_max.saturating_mul(2),
             epoch: setup.epoch,
+            recheck: Recheck::default(),
             sleep: None,
             seed_for: setup.seed_for,
             leave_at: Now::NEVER,
@@ -213,6 +219,9 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         {
             match command {
                 Some(Command::Leave) => self.feed(Input::Leave),
+                Some(Command::Recheck) => {
+                    self.recheck.begin(self.torrent.have(), &mut self.storage);
+                }
                 Some(Command::Resume) => self.feed(Input::Resume),
                 Some(Command::Want { pieces, skipped }) => {
                     self.storage.set_skipped(skipped);
@@ -300,6 +309,13 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                     result: result.map_err(failed),
                 });
             }
+            StorageEvent::Verified(Ok(verified))
+                if self.recheck.answered(verified.piece, &mut self.storage) =>
+            {
+                if !verified.good {
+                    self.lose(verified.piece);
+                }
+            }
             StorageEvent::Verified(Ok(verified)) => self.feed(Input::PieceVerified(verified)),
             StorageEvent::Written {
                 range,
@@ -313,6 +329,14 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             | StorageEvent::Skipped(Err(error))
             | StorageEvent::Verified(Err(error)) => self.feed(Input::StorageFailed(failed(error))),
         }
+    }
+
+    fn lose(&mut self, piece: PieceIndex) {
+        if self.torrent.finished() {
+            let pieces = self.torrent.have().len() as usize;
+            self.feed(Input::Prioritise(vec![Priority::Skip; pieces]));
+        }
+        self.feed(Input::PieceLost { piece });
     }
 
     fn on_net(&mut self, event: NetEvent) {
