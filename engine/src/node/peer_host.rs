@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, Sleep};
 
 use crate::bits::BitSet;
+use crate::config::EngineConfig;
 use crate::ids::ConnId;
 use crate::metainfo::Geometry;
 use crate::session::event::Event;
@@ -50,9 +51,8 @@ pub struct PeerHostSetup<N, S> {
     pub geometry: Geometry,
     /// Its talk with the trackers, which it numbers as the session does.
     pub announcer: Announcer,
-    /// Bytes given to the disk at which no more is asked for; at twice as much nothing is read
-    /// from the network.
-    pub disk_queue_max: u64,
+    /// The session's numbers, of which the host heeds those that bound buffers.
+    pub config: EngineConfig,
     /// The moment that the session calls 0.
     pub epoch: Instant,
     /// How long to stay after the content is complete; `None`: until told to leave.
@@ -69,6 +69,7 @@ pub struct PeerHost<N, S> {
     storage: S,
     torrent: Torrent,
     bitfield_bytes: u32,
+    extended_bytes_max: u64,
     conns: Vec<Option<Conn>>,
     /// Connections with bytes that wait for the end of this wake-up.
     unsent: Vec<ConnId>,
@@ -148,12 +149,13 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             storage: setup.storage,
             torrent: setup.torrent,
             bitfield_bytes: setup.geometry.bitfield_bytes(),
+            extended_bytes_max: setup.config.extended_bytes_max,
             conns: Vec::new(),
             unsent: Vec::new(),
             dials: BTreeMap::new(),
             dial_addrs: BTreeMap::new(),
             announcer: setup.announcer,
-            disk_queue_max: setup.disk_queue_max.saturating_mul(2),
+            disk_queue_max: setup.config.disk_queue_max.saturating_mul(2),
             epoch: setup.epoch,
             sleep: None,
             seed_for: setup.seed_for,
@@ -315,7 +317,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                 }
                 self.conns[slot] = Some(Conn {
                     id: conn,
-                    decoder: Decoder::new(self.bitfield_bytes),
+                    decoder: Decoder::new(self.bitfield_bytes, self.extended_bytes_max),
                     greeted: false,
                     out: BytesMut::new(),
                 });

@@ -16,8 +16,6 @@ pub use reply::{parse_reply, parse_scrape_reply, write_failure, write_reply, wri
 
 /// Bytes of the longest announce URL that is taken from a metainfo file.
 pub const URL_BYTES_MAX: usize = 4096;
-/// Bytes of the longest tracker answer that is read: 2,000 peers as dictionaries need 200 KiB.
-pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of the longest tracker id that either side keeps; a longer one is forgotten.
 const TRACKER_ID_BYTES_MAX: usize = 512;
 
