@@ -188,9 +188,13 @@ pub fn redirect_target(
 }
 
 /// The scrape URL that belongs to an announce URL: `announce` right after the last `/` becomes
-/// `scrape` (BEP 48). `None` when the tracker does not follow that convention.
+/// `scrape` (BEP 48). `None` when the tracker does not follow that convention, or its URL is longer
+/// than [`URL_BYTES_MAX`].
 #[must_use]
 pub fn scrape_url(announce_url: &str) -> Option<String> {
+    if announce_url.len() > URL_BYTES_MAX {
+        return None;
+    }
     let (before, last) = announce_url.rsplit_once('/')?;
     let rest = last.strip_prefix("announce")?;
     Some(format!("{before}/scrape{rest}"))

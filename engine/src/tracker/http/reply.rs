@@ -84,15 +84,21 @@ fn retry(dict: Found<'_>) -> Retry {
 /// [`AnnounceFailure::Refused`] when the tracker says so, [`AnnounceFailure::Garbage`] otherwise.
 pub fn parse_reply(reply: &[u8]) -> Result<AnnounceReply, AnnounceFailure> {
     let dict = answer(reply)?;
-    let mut peers = Vec::new();
-    if let Some(list) = dict.get(b"peers") {
+    let (list, list6) = (dict.get(b"peers"), dict.get(b"peers6"));
+    let entries = |list: Option<Found<'_>>, bytes: usize| {
+        let list = list.and_then(|list| list.bytes());
+        list.map_or(0, |list| list.len() / bytes)
+    };
+    let compact = entries(list, 6) + entries(list6, 18);
+    let mut peers = Vec::with_capacity(compact.min(PEERS_MAX));
+    if let Some(list) = list {
         match (list.bytes(), list.items()) {
             (Some(list), _) => compact_peers::<4>(list, &mut peers)?,
             (None, Some(list)) => peers.extend(list.filter_map(listed_peer).take(PEERS_MAX)),
             (None, None) => return Err(garbage("`peers` is neither a string nor a list")),
         }
     }
-    if let Some(list) = dict.get(b"peers6") {
+    if let Some(list) = list6 {
         let list = list.bytes();
         let list = list.ok_or(garbage("`peers6` is not a string"))?;
         compact_peers::<16>(list, &mut peers)?;
@@ -128,8 +134,6 @@ where
     if !list.len().is_multiple_of(ADDRESS + 2) {
         return Err(garbage("the length of a compact peer list is wrong"));
     }
-    let room = PEERS_MAX - peers.len();
-    peers.reserve_exact((list.len() / (ADDRESS + 2)).min(room));
     for entry in list.chunks_exact(ADDRESS + 2) {
         if peers.len() == PEERS_MAX {
             break;
