@@ -7,6 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::measure::Raw;
+
 /// Numbers that a length or a count may be replaced by.
 const HUGE: [&str; 8] = [
     "18446744073709551615",
@@ -38,22 +40,23 @@ const TOKENS: [&str; 14] = [
 ];
 
 /// Bytes without any order, and letters of bencode.
-pub fn arbitrary() -> BoxedStrategy<Vec<u8>> {
+pub fn arbitrary() -> BoxedStrategy<Raw> {
     prop_oneof![
         2 => vec(any::<u8>(), 0..2000),
         1 => vec(any::<u8>(), 0..40_000),
         2 => "[ilde0-9:\\-a]{0,400}".prop_map(String::into_bytes),
     ]
+    .prop_map(Raw)
     .boxed()
 }
 
 /// Inputs of `valid` after one to six changes.
-pub fn damaged(valid: Vec<Vec<u8>>) -> BoxedStrategy<Vec<u8>> {
+pub fn damaged(valid: Vec<Vec<u8>>) -> BoxedStrategy<Raw> {
     let change = (0..8_u8, any::<Index>(), any::<Index>(), any::<u32>());
     let chosen = proptest::sample::select(valid);
     let damage = |(mut bytes, changes): (Vec<u8>, Vec<Change>)| {
         changes.into_iter().for_each(|to| change_by(&mut bytes, to));
-        bytes
+        Raw(bytes)
     };
     (chosen, vec(change, 1..7)).prop_map(damage).boxed()
 }

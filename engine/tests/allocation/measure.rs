@@ -79,6 +79,17 @@ impl fmt::Display for Cap {
     }
 }
 
+/// Bytes as they are drawn, which say on one line what they are.
+#[derive(Clone)]
+pub struct Raw(pub Vec<u8>);
+
+impl fmt::Debug for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = &self.0[..self.0.len().min(300)];
+        write!(f, "{} bytes: {}", self.0.len(), head.escape_ascii())
+    }
+}
+
 /// A parser, and what it is tried with.
 pub struct Parser {
     pub name: &'static str,
@@ -179,7 +190,7 @@ impl Parser {
         };
         let (arbitrary, near, hostile) = (Cell::default(), Cell::default(), Cell::default());
         let tried = |strategy, seen: &Cell<Seen>| {
-            let run = TestRunner::new(config.clone()).run(&strategy, |bytes: Vec<u8>| {
+            let run = TestRunner::new(config.clone()).run(&strategy, |Raw(bytes)| {
                 self.try_one(&bytes, seen).map_err(TestCaseError::fail)
             });
             // proptest tells of the smallest input that fails, and how it found it.

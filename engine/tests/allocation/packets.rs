@@ -80,7 +80,7 @@ pub fn parsers() -> Vec<Parser> {
             // A byte becomes three, in a buffer that doubles; of URLs above 4 KiB nothing.
             cap: Cap {
                 fixed: KIB,
-                steep: 100,
+                steep: 150,
                 knee: 4 * KIB,
                 flat: 0,
             },
