@@ -316,6 +316,9 @@ config! {
     /// Blocks received that the disk has not taken yet, bytes: above this no more are asked for,
     /// and at twice as much nothing is read from the network until it has.
     disk_queue_max: u64 = 8 * 1024 * KIB;
+    /// Blocks asked of the disk and not yet read, bytes, over all peers: above this nothing is read from
+    /// the network until it has. Only who asks and cancels in turn gets there.
+    read_queue_max: u64 = 16 * 1024 * KIB;
     /// The fast extension (BEP 6).
     fast: bool = true;
     /// The extension protocol (BEP 10).

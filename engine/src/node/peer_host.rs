@@ -77,6 +77,9 @@ pub struct PeerHost<N, S> {
     dial_addrs: BTreeMap<ConnId, SocketAddr>,
     announcer: Announcer,
     disk_queue_max: u64,
+    read_queue_max: u64,
+    /// Bytes that the disk was asked for and has not read yet.
+    reading: u64,
     epoch: Instant,
     sleep: Option<(Now, Pin<Box<Sleep>>)>,
     seed_for: Option<Duration>,
@@ -156,6 +159,8 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             dial_addrs: BTreeMap::new(),
             announcer: setup.announcer,
             disk_queue_max: setup.config.disk_queue_max.saturating_mul(2),
+            read_queue_max: setup.config.read_queue_max,
+            reading: 0,
             epoch: setup.epoch,
             sleep: None,
             seed_for: setup.seed_for,
@@ -216,6 +221,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         }
         // A disk that is far behind slows the other ends down instead of filling memory.
         if self.torrent.unwritten() < self.disk_queue_max
+            && self.reading < self.read_queue_max
             && let Poll::Ready(event) = self.net.poll_event(cx)
         {
             if let Some(event) = self.announcer.on_event(&mut self.net, event) {
@@ -282,6 +288,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                 result,
             } => {
                 let conn = conn_of(token);
+                self.reading -= u64::from(range.len);
                 self.feed(Input::BlockRead {
                     conn,
                     range,
@@ -438,7 +445,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                     self.net.close(conn, CloseHow::Finish);
                 }
             }
-            Output::ReadBlock { conn, range } => self.storage.read(token_of(conn), range),
+            Output::ReadBlock { conn, range } => {
+                self.reading += u64::from(range.len);
+                self.storage.read(token_of(conn), range);
+            }
             Output::WriteBlock { range, data } => self.storage.write(range, data),
             Output::VerifyPiece { piece, digests } => self.storage.verify(piece, digests),
             Output::Finish => self.storage.finish(),
