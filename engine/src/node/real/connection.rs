@@ -28,6 +28,9 @@ use crate::config::EngineConfig;
 use crate::ids::ConnId;
 use crate::node::network::{CloseHow, Closed, ConnectError};
 
+/// What a piece of mail takes beside its bytes; counts with them, or many short ones would fill memory.
+pub(super) const MAIL_BYTES: usize = 128;
+
 /// Bytes read at once after the end, to be dropped.
 const DROPPED_BYTES: usize = 4 * 1024;
 
@@ -69,7 +72,7 @@ pub(super) struct Link {
     queue: RefCell<VecDeque<Bytes>>,
     /// Bytes in `queue`.
     queued: Cell<u64>,
-    /// Bytes posted and not yet taken from the mailbox.
+    /// Bytes posted and not yet taken from the mailbox, [`MAIL_BYTES`] for each piece included.
     unread: Cell<usize>,
     /// A [`Mail::Room`] is in the mailbox; it will speak for whatever happens until it is taken.
     room_posted: Cell<bool>,
@@ -115,7 +118,7 @@ impl Link {
 
     /// Notes that bytes were taken from the mailbox.
     pub(super) fn took_data(&self, bytes: usize) {
-        self.unread.set(self.unread.get() - bytes);
+        self.unread.set(self.unread.get() - bytes - MAIL_BYTES);
         if self.unread.get() <= self.unread_max {
             self.read_more.notify_one();
         }
@@ -254,7 +257,7 @@ async fn receive(
             Ok(0) if link.broken.get() => return Closed::Reset,
             Ok(0) => return Closed::ByPeer,
             Ok(bytes) => {
-                link.unread.set(link.unread.get() + bytes);
+                link.unread.set(link.unread.get() + bytes + MAIL_BYTES);
                 post.send(Mail::Data {
                     conn,
                     data: buffer.split().freeze(),

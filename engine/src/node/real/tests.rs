@@ -111,7 +111,7 @@ async fn a_slow_reader_stops_the_sender_and_loses_nothing() {
         );
         let unread = b.link(there).expect("stands").unread();
         let config = EngineConfig::default();
-        let most = config.unread_max + config.read_bytes_max;
+        let most = config.unread_max + config.read_bytes_max + connection::MAIL_BYTES as u64;
         assert!(unread as u64 <= most, "{unread}");
         a.close(here, CloseHow::Finish);
         let mut got = 0;
@@ -327,6 +327,44 @@ async fn datagrams_above_the_maximum_are_lost() {
             got += 1;
         }
         assert_eq!(got, 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bytes_that_come_one_by_one_do_not_fill_the_mailbox_with_mail() {
+    local(async {
+        let mut a = RealNetwork::default();
+        let unread_max = 2000;
+        let mut b = RealNetwork::new(&EngineConfig {
+            unread_max,
+            ..EngineConfig::default()
+        });
+        let at = b.listen(any_port()).expect("listening");
+        let conn = a.connect(at);
+        let NetEvent::Opened { conn: there, .. } = next(&mut b).await else {
+            panic!("opened")
+        };
+        while !matches!(next(&mut a).await, NetEvent::Opened { .. }) {}
+        // Each is read before the next is sent, as long as anything is.
+        for _ in 0..100 {
+            a.send(conn, Bytes::from_static(b"x"));
+            let _ = timeout(Duration::from_millis(5), next(&mut a)).await;
+        }
+        let most = unread_max as usize + 100 + connection::MAIL_BYTES;
+        let unread = b.link(there).expect("stands").unread();
+        assert!(unread > unread_max as usize && unread <= most, "{unread}");
+        let (mut mail, mut got) = (0, 0);
+        while got < 100 {
+            if let NetEvent::Data { data, .. } = next(&mut b).await {
+                got += data.len();
+                mail += 1;
+            }
+        }
+        assert!(
+            mail < 50,
+            "{mail} pieces: what was not read meanwhile came at once"
+        );
     })
     .await;
 }
