@@ -78,7 +78,7 @@ fn retry(dict: Found<'_>) -> Retry {
 }
 
 /// Reads the answer to an announce. Peers without a usable address (port 0, a name instead of
-/// an address) are skipped, duplicates are not looked for; [`PEERS_MAX`] are taken.
+/// an address) are skipped, duplicates are not looked for; 2,000 are taken.
 ///
 /// # Errors
 /// [`AnnounceFailure::Refused`] when the tracker says so, [`AnnounceFailure::Garbage`] otherwise.
