@@ -290,17 +290,36 @@ config! {
     /// Peers remembered with what they gave and took, bans included; of more, those that never gave
     /// anything are forgotten first.
     senders_max: u32 = 10_000;
-    /// Bad copies of pieces whose digests are kept to find out who lied; older ones go first.
-    bad_copies_max: u32 = 1024;
+    /// Digests of blocks of bad copies that are kept to find out who lied; older copies go first,
+    /// but for the last one.
+    bad_blocks_max: u32 = 65_536;
     /// `have` is sent to peers that have the piece already (libtorrent does).
     redundant_have: bool = false;
     /// Unsent bytes handed to the network per connection; the rest waits where choke can drop it.
     send_buffer: u64 = 32 * KIB;
     /// Unsent bytes, messages included, at which a peer that does not read is closed.
     send_backlog_max: u64 = 1024 * KIB;
+    /// Longest extension message, its two ids included (BEP 9, 10: a metadata block of 16 KiB and its
+    /// dictionary).
+    extended_bytes_max: u64 = 18 * KIB;
+    /// Real sockets: bytes of one connection that were read and that the engine has not looked at, above
+    /// which no more is read; one read may pass it.
+    unread_max: u64 = 256 * KIB;
+    /// Real sockets: bytes read at once.
+    read_bytes_max: u64 = 64 * KIB;
+    /// Real sockets: connections from outside that the engine has not looked at; more wait in the system.
+    accepted_max: u32 = 64;
+    /// Real sockets: connections that the engine has closed and that still deliver what was sent, for up
+    /// to half a minute; more are reset.
+    lingering_max: u32 = 1024;
+    /// Real sockets: datagrams that wait for the engine, and that wait for a socket; more are lost.
+    datagrams_max: u32 = 256;
     /// Blocks received that the disk has not taken yet, bytes: above this no more are asked for,
     /// and at twice as much nothing is read from the network until it has.
     disk_queue_max: u64 = 8 * 1024 * KIB;
+    /// Blocks asked of the disk and not yet read, bytes, over all peers: above this nothing is read from
+    /// the network until it has. Only who asks and cancels in turn gets there.
+    read_queue_max: u64 = 16 * 1024 * KIB;
     /// The fast extension (BEP 6).
     fast: bool = true;
     /// The extension protocol (BEP 10).
@@ -339,6 +358,10 @@ config! {
     udp_connection_use: Duration = secs(60);
     /// Redirects of an HTTP tracker that are followed in one announce (libtorrent: 5).
     redirects_max: u32 = 5;
+    /// Longest answer of an HTTP tracker, without its head: 2,000 peers as dictionaries need 200 KiB.
+    tracker_reply_max: u64 = 1024 * KIB;
+    /// UDP trackers whose connection ids are kept; a name may have another address each time.
+    udp_connections_max: u32 = 64;
     /// Trackers of one torrent that are asked (bounded so that a metainfo file cannot make us ask the world).
     trackers_max: u32 = 64;
     /// How much of the session's own book-keeping is recomputed after every input.

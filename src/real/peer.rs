@@ -125,13 +125,12 @@ impl RealPeer {
             listen,
             config,
         } = joining;
-        let mut net = RealNetwork::new();
+        let mut net = RealNetwork::new(&config);
         let at = net
             .listen(listen)
             .map_err(|error| cannot_listen(listen, &error))?;
         let watch = Rc::new(Watch::new(meta.geometry, trackers.names, &have, &wanted));
         let total = bytes_of(meta.geometry, &wanted);
-        let disk_queue_max = config.disk_queue_max;
         let epoch = Instant::now();
         let announcer = AnnouncerSetup {
             trackers: trackers.targets,
@@ -141,7 +140,7 @@ impl RealPeer {
         let announcer = Announcer::new(announcer, &config);
         let none = Params::new();
         let torrent = Torrent::new(TorrentSetup {
-            config,
+            config: config.clone(),
             info_hash: meta.info_hash,
             geometry: meta.geometry,
             have,
@@ -167,7 +166,7 @@ impl RealPeer {
             torrent,
             geometry: meta.geometry,
             announcer,
-            disk_queue_max,
+            config,
             epoch,
             // The user below says when to leave: the disk must have finished before.
             seed_for: None,

@@ -91,7 +91,7 @@ async fn ask(url: String, torrents: Vec<InfoHash>) -> Counts {
         rng: os_rng().map_err(|_| "the system gives no random bytes".to_owned())?,
     };
     let mut announcer = Announcer::new(setup, &config);
-    let mut net = RealNetwork::new();
+    let mut net = RealNetwork::new(&config);
     announcer.ask(&mut net, 0, Question::Scrape(torrents));
     let answer = poll_fn(|cx| {
         loop {

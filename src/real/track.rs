@@ -55,7 +55,7 @@ async fn track(args: &TrackArgs) -> Result<Exit, Failure> {
             let _ = writeln!(std::io::stdout(), "{}", line(at, &event));
         }
     };
-    let net = RealNetwork::new();
+    let net = RealNetwork::default();
     let (rng, epoch) = (os_rng()?, Instant::now());
     let host = TrackerHost::new(net, args.listen, config, protocols, rng, epoch, hear)
         .map_err(|error| cannot_listen(args.listen, &error))?;

@@ -2,7 +2,8 @@
 //! files, tracker replies, extension messages, resume data. It builds nothing; it says yes or where not.
 //!
 //! Invariant: bytes that passed [`check`] are exactly one well-formed value, nested at most
-//! [`DEPTH_MAX`] deep. The scanner keeps its own stack, so no input can exhaust the thread's.
+//! [`DEPTH_MAX`] deep. The scanner keeps its own stack, so no input can exhaust the thread's, and of
+//! what it read only where the keys of open dictionaries are: four bytes for each.
 
 use std::ops::Range;
 
@@ -105,10 +106,11 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
 }
 
 /// A list or dictionary that was opened and not yet closed.
-enum Open<'a> {
+enum Open {
     List,
     Dict {
-        keys: Vec<(&'a [u8], usize)>,
+        /// Where its keys begin: 32 bits are enough for [`INPUT_BYTES_MAX`].
+        keys: Vec<u32>,
         value_next: bool,
     },
 }
@@ -190,14 +192,21 @@ impl<'a> Scanner<'a> {
     }
 }
 
-fn refuse_duplicates(keys: &mut [(&[u8], usize)]) -> Result<(), ScanError> {
-    if !keys.is_sorted() {
-        keys.sort_unstable();
+fn refuse_duplicates(bytes: &[u8], keys: &mut [u32]) -> Result<(), ScanError> {
+    let key = |at: &u32| key_at(bytes, *at as usize);
+    if !keys.is_sorted_by_key(key) {
+        keys.sort_unstable_by_key(|at| (key_at(bytes, *at as usize), *at));
     }
-    match keys.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        Some(pair) => Scanner::fail(pair[1].1, ScanProblem::DuplicateKey),
+    match keys.windows(2).find(|pair| key(&pair[0]) == key(&pair[1])) {
+        Some(pair) => Scanner::fail(pair[1] as usize, ScanProblem::DuplicateKey),
         None => Ok(()),
     }
+}
+
+/// A byte string that was scanned already.
+fn key_at(bytes: &[u8], at: usize) -> &[u8] {
+    let mut scanner = Scanner { bytes, at };
+    scanner.string().expect("it was scanned before")
 }
 
 /// Walks the whole input once; remembers where the value of `wanted` in the outermost dictionary is.
@@ -206,7 +215,7 @@ fn scan(bytes: &[u8], wanted: Option<&[u8]>) -> Result<Option<Range<usize>>, Sca
         return Scanner::fail(INPUT_BYTES_MAX, ScanProblem::TooLong);
     }
     let mut scanner = Scanner { bytes, at: 0 };
-    let mut open: Vec<Open<'_>> = Vec::with_capacity(DEPTH_MAX);
+    let mut open: Vec<Open> = Vec::with_capacity(DEPTH_MAX);
     let mut found = None;
     let mut found_from = None;
     loop {
@@ -221,9 +230,9 @@ fn scan(bytes: &[u8], wanted: Option<&[u8]>) -> Result<Option<Range<usize>>, Sca
                 if !byte.is_ascii_digit() {
                     return Scanner::fail(scanner.at, ScanProblem::KeyNotString);
                 }
-                let at = scanner.at;
+                let at = u32::try_from(scanner.at).expect("at most INPUT_BYTES_MAX");
                 let key = scanner.string()?;
-                keys.push((key, at));
+                keys.push(at);
                 if depth == 1 && wanted == Some(key) && found.is_none() {
                     found_from = Some(scanner.at);
                 }
@@ -260,7 +269,7 @@ fn scan(bytes: &[u8], wanted: Option<&[u8]>) -> Result<Option<Range<usize>>, Sca
             }
             b'e' => match open.pop() {
                 Some(Open::Dict { mut keys, .. }) => {
-                    refuse_duplicates(&mut keys)?;
+                    refuse_duplicates(bytes, &mut keys)?;
                     scanner.at += 1;
                 }
                 Some(Open::List) => scanner.at += 1,

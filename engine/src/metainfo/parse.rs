@@ -16,6 +16,10 @@ use super::reading::{Texts, bytes, integer, names, need};
 use super::{FileEntry, FileKind, Found, Geometry, MetainfoError};
 use crate::ids::InfoHash;
 
+/// Tracker URLs kept of one metainfo file, and web seeds: it cannot fill memory with short ones. Of
+/// the trackers fewer still are asked (`trackers_max` of [`crate::EngineConfig`]).
+pub const URLS_MAX: usize = 1000;
+
 /// What a metainfo file says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Metainfo {
@@ -36,9 +40,9 @@ pub struct Metainfo {
     pub files: Vec<FileEntry>,
     /// Whether the torrent is one bare file rather than a folder (which may hold one file, too).
     pub single_file: bool,
-    /// Tracker URLs by tier (BEP 12). A plain `announce` is one tier of one.
+    /// Tracker URLs by tier (BEP 12), the first [`URLS_MAX`]. A plain `announce` is one tier of one.
     pub announce: Vec<Vec<String>>,
-    /// URLs of servers that have the content (BEP 19).
+    /// URLs of servers that have the content (BEP 19), the first [`URLS_MAX`].
     pub web_seeds: Vec<String>,
     /// Peers may come from the trackers only (BEP 27).
     pub private: bool,
@@ -156,11 +160,17 @@ fn url(value: Found<'_>, texts: &Texts) -> Option<String> {
 /// none (BEP 12).
 fn announce(outer: Found<'_>, texts: &Texts) -> Vec<Vec<String>> {
     let list = outer.get(b"announce-list").and_then(|list| list.items());
+    let mut room = URLS_MAX;
     let tier = |tier: Found<'_>| -> Vec<String> {
-        match tier.items() {
-            Some(urls) => urls.filter_map(|found| url(found, texts)).collect(),
-            None => url(tier, texts).into_iter().collect(),
-        }
+        let urls: Vec<String> = match tier.items() {
+            Some(urls) => {
+                let urls = urls.filter_map(|found| url(found, texts));
+                urls.take(room).collect()
+            }
+            None => url(tier, texts).into_iter().take(room).collect(),
+        };
+        room -= urls.len();
+        urls
     };
     let tiers = list.into_iter().flatten().map(tier);
     let mut tiers: Vec<Vec<String>> = tiers.filter(|tier| !tier.is_empty()).collect();
@@ -181,7 +191,10 @@ fn web_seeds(outer: Found<'_>, texts: &Texts) -> Vec<String> {
         return Vec::new();
     };
     match found.items() {
-        Some(urls) => urls.filter_map(|found| url(found, texts)).collect(),
+        Some(urls) => {
+            let urls = urls.filter_map(|found| url(found, texts));
+            urls.take(URLS_MAX).collect()
+        }
         None => url(found, texts).into_iter().collect(),
     }
 }

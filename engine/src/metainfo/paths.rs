@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 /// Components of one path, at most: more is no name for a person's file, but an attack.
-const COMPONENTS_MAX: usize = 128;
+pub(crate) const COMPONENTS_MAX: usize = 128;
 
 /// Bytes of one component, at most: 255 on common file systems, less a number and `.part`.
 const COMPONENT_BYTES_MAX: usize = 240;

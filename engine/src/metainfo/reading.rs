@@ -5,7 +5,7 @@
 
 use encoding_rs::Encoding;
 
-use super::paths::Paths;
+use super::paths::{COMPONENTS_MAX, Paths};
 use super::{FileEntry, FileKind, Found, MetainfoError};
 
 /// A value, or what is wrong with it.
@@ -152,9 +152,10 @@ fn file(
         None => return Err(MetainfoError::Missing("length")),
         Some(len) => size(number, integer("length", len)?)?,
     };
+    // Of a path that is too long one part more is read than it may have, so that it is refused.
     let parts = |list: Found<'_>| -> Option<Vec<String>> {
         let parts = list.items()?.map(|part| Some(texts.read(part.bytes()?)));
-        parts.collect()
+        parts.take(COMPONENTS_MAX + 1).collect()
     };
     let found: Option<Vec<String>> = match (dict.get(b"path.utf-8"), dict.get(b"path")) {
         (Some(list), _) if parts(list).is_some() => parts(list),

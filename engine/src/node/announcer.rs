@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::network::{NetEvent, Network, Resolving};
 use super::stream::StreamHub;
-use super::tracker_client::{self, Heard};
+use super::tracker_client::{self, Heard, Limits};
 use crate::config::EngineConfig;
 use crate::time::Now;
 use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, Answer, Question};
@@ -75,17 +75,16 @@ pub struct Announcer {
     epoch: Instant,
     rng: ChaCha8Rng,
     timeout: Duration,
+    reply_max: u64,
     redirects_max: u32,
     udp_times: UdpTimes,
     hub: StreamHub,
     /// UDP connection ids outlive a question.
     clients: BTreeMap<SocketAddr, UdpClient>,
+    clients_max: usize,
     work: Option<Work>,
     sleep: Option<(Now, Pin<Box<Sleep>>)>,
 }
-
-/// UDP trackers whose connection ids are kept; a name may have another address each time.
-const CLIENTS_MAX: usize = 64;
 
 impl Announcer {
     /// An announcer with nothing to do.
@@ -97,9 +96,11 @@ impl Announcer {
             epoch: setup.epoch,
             rng: setup.rng,
             timeout: config.announce_timeout,
+            reply_max: config.tracker_reply_max,
             redirects_max: config.redirects_max,
-            hub: StreamHub::new(tracker_client::UNREAD_MAX),
+            hub: StreamHub::new(tracker_client::unread_max(config.tracker_reply_max)),
             clients: BTreeMap::new(),
+            clients_max: config.udp_connections_max as usize,
             work: None,
             sleep: None,
         }
@@ -191,9 +192,13 @@ impl Announcer {
                         Poll::Ready(Ok(addr)) => {
                             let stream = self.hub.open(net.connect(addr));
                             let (target, moved) = (target.clone(), *moved);
-                            let (question, limit) = (work.question.clone(), self.timeout);
+                            let question = work.question.clone();
+                            let limits = Limits {
+                                time: self.timeout,
+                                reply_bytes: self.reply_max,
+                            };
                             work.step = Step::Http(Box::pin(async move {
-                                tracker_client::ask(stream, &target, &question, moved, limit).await
+                                tracker_client::ask(stream, &target, &question, moved, limits).await
                             }));
                             continue;
                         }
@@ -207,7 +212,9 @@ impl Announcer {
                         let (question, url_data) =
                             (work.question.clone(), std::mem::take(&mut target.url_data));
                         work.step = Step::Udp(addr);
-                        if self.clients.len() >= CLIENTS_MAX && !self.clients.contains_key(&addr) {
+                        if self.clients.len() >= self.clients_max
+                            && !self.clients.contains_key(&addr)
+                        {
                             self.clients.clear();
                         }
                         let client = self.clients.entry(addr);

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, Sleep};
 
 use crate::bits::BitSet;
+use crate::config::EngineConfig;
 use crate::ids::{ConnId, PieceIndex};
 use crate::metainfo::{Geometry, Priority};
 use crate::session::event::Event;
@@ -63,9 +64,8 @@ pub struct PeerHostSetup<N, S> {
     pub geometry: Geometry,
     /// Its talk with the trackers, which it numbers as the session does.
     pub announcer: Announcer,
-    /// Bytes given to the disk at which no more is asked for; at twice as much nothing is read
-    /// from the network.
-    pub disk_queue_max: u64,
+    /// The session's numbers, of which the host heeds those that bound buffers.
+    pub config: EngineConfig,
     /// The moment that the session calls 0.
     pub epoch: Instant,
     /// How long to stay after the content is complete; `None`: until told to leave.
@@ -82,6 +82,7 @@ pub struct PeerHost<N, S> {
     storage: S,
     torrent: Torrent,
     bitfield_bytes: u32,
+    extended_bytes_max: u64,
     conns: Vec<Option<Conn>>,
     /// Connections with bytes that wait for the end of this wake-up.
     unsent: Vec<ConnId>,
@@ -89,6 +90,9 @@ pub struct PeerHost<N, S> {
     dial_addrs: BTreeMap<ConnId, SocketAddr>,
     announcer: Announcer,
     disk_queue_max: u64,
+    read_queue_max: u64,
+    /// Bytes that the disk was asked for and has not read yet.
+    reading: u64,
     epoch: Instant,
     recheck: Recheck,
     sleep: Option<(Now, Pin<Box<Sleep>>)>,
@@ -162,12 +166,15 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             storage: setup.storage,
             torrent: setup.torrent,
             bitfield_bytes: setup.geometry.bitfield_bytes(),
+            extended_bytes_max: setup.config.extended_bytes_max,
             conns: Vec::new(),
             unsent: Vec::new(),
             dials: BTreeMap::new(),
             dial_addrs: BTreeMap::new(),
             announcer: setup.announcer,
-            disk_queue_max: setup.disk_queue_max.saturating_mul(2),
+            disk_queue_max: setup.config.disk_queue_max.saturating_mul(2),
+            read_queue_max: setup.config.read_queue_max,
+            reading: 0,
             epoch: setup.epoch,
             recheck: Recheck::default(),
             sleep: None,
@@ -237,6 +244,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         }
         // A disk that is far behind slows the other ends down instead of filling memory.
         if self.torrent.unwritten() < self.disk_queue_max
+            && self.reading < self.read_queue_max
             && let Poll::Ready(event) = self.net.poll_event(cx)
         {
             if let Some(event) = self.announcer.on_event(&mut self.net, event) {
@@ -303,6 +311,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                 result,
             } => {
                 let conn = conn_of(token);
+                self.reading -= u64::from(range.len);
                 self.feed(Input::BlockRead {
                     conn,
                     range,
@@ -353,7 +362,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                 }
                 self.conns[slot] = Some(Conn {
                     id: conn,
-                    decoder: Decoder::new(self.bitfield_bytes),
+                    decoder: Decoder::new(self.bitfield_bytes, self.extended_bytes_max),
                     greeted: false,
                     out: BytesMut::new(),
                 });
@@ -474,7 +483,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                     self.net.close(conn, CloseHow::Finish);
                 }
             }
-            Output::ReadBlock { conn, range } => self.storage.read(token_of(conn), range),
+            Output::ReadBlock { conn, range } => {
+                self.reading += u64::from(range.len);
+                self.storage.read(token_of(conn), range);
+            }
             Output::WriteBlock { range, data } => self.storage.write(range, data),
             Output::VerifyPiece { piece, digests } => self.storage.verify(piece, digests),
             Output::Finish => self.storage.finish(),

@@ -2,7 +2,7 @@
 //! listening socket, two per datagram socket.
 //!
 //! Invariant: the mailbox is bounded: per connection by the bytes that it may hold, for connections
-//! and datagrams from outside by their number. An event names only a connection that the caller
+//! and datagrams from outside by their number; so are the connections that outlive their end. An event names only a connection that the caller
 //! has been told of, in order, and none after its end; stale mail is dropped by its generation.
 
 mod connection;
@@ -21,17 +21,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::network::{CloseHow, Closed, ConnectError, NetEvent, Network, Resolving};
 use super::spawn::Tasks;
+use crate::config::EngineConfig;
 use crate::ids::ConnId;
 use connection::Link;
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: u32 = 1024;
-
-/// Accepted connections in the mailbox, at most; the others wait in the backlog.
-const ACCEPTED_MAX: usize = 64;
-
-/// Datagrams in the mailbox, at most, and in the queue of a socket; the others are lost.
-const DATAGRAMS_MAX: usize = 256;
 
 /// Ports that are tried when any will do, until one is free for connections and datagrams.
 const PORT_TRIES: u32 = 8;
@@ -110,19 +105,24 @@ pub struct RealNetwork {
     outlets: Vec<Outlet>,
     accepted: Arc<Semaphore>,
     datagrams: Arc<Semaphore>,
+    datagrams_max: usize,
+    connections: connection::Maxima,
 }
 
 impl Default for RealNetwork {
     fn default() -> RealNetwork {
-        RealNetwork::new()
+        RealNetwork::new(&EngineConfig::default())
     }
 }
 
 impl RealNetwork {
-    /// A network that does not listen yet.
+    /// A network that does not listen yet; its maxima are those of the fields of `config` that speak of
+    /// real sockets.
     #[must_use]
-    pub fn new() -> RealNetwork {
+    pub fn new(config: &EngineConfig) -> RealNetwork {
         let (post, mail) = unbounded_channel();
+        let places = |max: u32| (max as usize).clamp(1, Semaphore::MAX_PERMITS);
+        let datagrams_max = places(config.datagrams_max);
         RealNetwork {
             tasks: Tasks::new(),
             mail,
@@ -130,8 +130,10 @@ impl RealNetwork {
             slots: Vec::new(),
             free: Vec::new(),
             outlets: Vec::new(),
-            accepted: Arc::new(Semaphore::new(ACCEPTED_MAX)),
-            datagrams: Arc::new(Semaphore::new(DATAGRAMS_MAX)),
+            accepted: Arc::new(Semaphore::new(places(config.accepted_max))),
+            datagrams: Arc::new(Semaphore::new(datagrams_max)),
+            datagrams_max,
+            connections: connection::Maxima::of(config),
         }
     }
 
@@ -141,7 +143,7 @@ impl RealNetwork {
             self.slots.push(Slot::default());
             u32::try_from(self.slots.len() - 1).expect("a host has fewer than 2^32 connections")
         });
-        let link = Rc::new(Link::default());
+        let link = Rc::new(Link::new(self.connections.unread));
         let place = &mut self.slots[slot as usize];
         place.link = Some(Rc::clone(&link));
         (
@@ -190,7 +192,13 @@ impl RealNetwork {
             Mail::Closed { conn, how } => self.leave(conn).map(|_| NetEvent::Closed { conn, how }),
             Mail::Accepted { stream, from, .. } => {
                 let (conn, link) = self.enter();
-                let task = connection::drive(stream, conn, link, self.post.clone());
+                let task = connection::drive(
+                    stream,
+                    conn,
+                    link,
+                    self.post.clone(),
+                    self.connections.clone(),
+                );
                 self.tasks.spawn("connection from outside", task);
                 Some(NetEvent::Opened {
                     conn,
@@ -211,7 +219,7 @@ impl RealNetwork {
         socket.set_nonblocking(true)?;
         let socket = Rc::new(UdpSocket::from_std(socket)?);
         let at = socket.local_addr()?;
-        let (queue, outgoing) = mpsc::channel(DATAGRAMS_MAX);
+        let (queue, outgoing) = mpsc::channel(self.datagrams_max);
         self.tasks.spawn(
             "datagrams out",
             sockets::send_datagrams(Rc::clone(&socket), outgoing),
@@ -292,7 +300,7 @@ impl Network for RealNetwork {
 
     fn connect(&mut self, to: SocketAddr) -> ConnId {
         let (conn, link) = self.enter();
-        let task = connection::dial(to, conn, link, self.post.clone());
+        let task = connection::dial(to, conn, link, self.post.clone(), self.connections.clone());
         self.tasks.spawn("connection", task);
         conn
     }

@@ -18,17 +18,29 @@ use hyper::{Request, StatusCode};
 use super::stream::ConnStream;
 use crate::tracker::announce::{AnnounceFailure, Answer, Question};
 use crate::tracker::http::{
-    HttpTarget, REPLY_BYTES_MAX, announce_query, parse_reply, parse_scrape_reply, redirect_target,
-    scrape_query,
+    HttpTarget, announce_query, parse_reply, parse_scrape_reply, redirect_target, scrape_query,
 };
 
-/// What a hub with streams for these calls must let one connection hold unread: a whole answer,
-/// which may arrive before it is looked at, and its head.
-pub const UNREAD_MAX: u64 = 2 * REPLY_BYTES_MAX as u64;
 /// Bytes of the longest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// What the client calls itself.
 const AGENT: &str = concat!("skep/", env!("CARGO_PKG_VERSION"));
+
+/// What a hub with streams for these calls must let one connection hold unread: a whole answer of at
+/// most `reply_bytes`, which may arrive before it is looked at, and its head.
+#[must_use]
+pub fn unread_max(reply_bytes: u64) -> u64 {
+    reply_bytes.saturating_mul(2).max(HEAD_BYTES_MAX as u64)
+}
+
+/// What a tracker may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// From now to the whole answer.
+    pub time: Duration,
+    /// Bytes of the answer, without its head.
+    pub reply_bytes: u64,
+}
 
 /// What came of a question.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,8 +52,7 @@ pub enum Heard {
 }
 
 /// Asks over `stream`, a connection to `target` that stands or is being opened. `moved`: the target came
-/// from [`Heard::Moved`] and holds the question already. `limit` covers everything from now to the
-/// whole answer. The target of a scrape is made of a [`crate::tracker::http::scrape_url`]; its answer
+/// from [`Heard::Moved`] and holds the question already. The target of a scrape is made of a [`crate::tracker::http::scrape_url`]; its answer
 /// may name other torrents than those asked for.
 ///
 /// # Errors
@@ -51,7 +62,7 @@ pub async fn ask(
     target: &HttpTarget,
     question: &Question,
     moved: bool,
-    limit: Duration,
+    limits: Limits,
 ) -> Result<Heard, AnnounceFailure> {
     let query = match question {
         Question::Announce(request) => announce_query(request, request.compact),
@@ -62,8 +73,8 @@ pub async fn ask(
     } else {
         target.with_query(&query)
     };
-    let exchange = exchange(stream, target, &path);
-    let page = match tokio::time::timeout(limit, exchange).await {
+    let exchange = exchange(stream, target, &path, limits.reply_bytes);
+    let page = match tokio::time::timeout(limits.time, exchange).await {
         Ok(page) => page?,
         Err(_) => return Err(AnnounceFailure::TimedOut),
     };
@@ -88,6 +99,7 @@ async fn exchange(
     stream: ConnStream,
     target: &HttpTarget,
     path: &str,
+    bytes_max: u64,
 ) -> Result<Page, AnnounceFailure> {
     let request = Request::get(path)
         .header(HOST, target.authority())
@@ -112,7 +124,8 @@ async fn exchange(
                 None => Err(AnnounceFailure::Status(status.as_u16())),
             };
         }
-        let body = Limited::new(response.into_body(), REPLY_BYTES_MAX);
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let body = Limited::new(response.into_body(), bytes_max);
         let whole = body.collect().await.map_err(|e| {
             if e.is::<LengthLimitError>() {
                 AnnounceFailure::Garbage("it is too long")
@@ -153,16 +166,19 @@ mod tests {
     use crate::tracker::http::announce_target;
     use std::task::Poll;
 
-    const LIMIT: Duration = Duration::from_secs(15);
+    const LIMITS: Limits = Limits {
+        time: Duration::from_secs(15),
+        reply_bytes: 1024 * 1024,
+    };
 
     async fn announce(
         stream: ConnStream,
         target: &HttpTarget,
         request: &AnnounceRequest,
-        limit: Duration,
+        limits: Limits,
     ) -> Result<AnnounceReply, AnnounceFailure> {
         let question = Question::Announce(Box::new(request.clone()));
-        match ask(stream, target, &question, false, limit).await? {
+        match ask(stream, target, &question, false, limits).await? {
             Heard::Answer(Answer::Announced(reply)) => Ok(reply),
             other => panic!("{other:?}"),
         }
@@ -192,12 +208,12 @@ mod tests {
     ) -> (Result<AnnounceReply, AnnounceFailure>, String) {
         let (mut net, mut server) = pair();
         server.listen(addr(1, 80)).unwrap();
-        let mut hub = StreamHub::new(UNREAD_MAX);
+        let mut hub = StreamHub::new(unread_max(LIMITS.reply_bytes));
         let stream = hub.open(net.connect(addr(1, 80)));
         let target = announce_target("http://10.0.0.2/announce?k=1").unwrap();
         let (mut got, mut reply) = (Vec::new(), Some(reply));
         let request = request();
-        let mut client = pin!(announce(stream, &target, &request, LIMIT));
+        let mut client = pin!(announce(stream, &target, &request, LIMITS));
         let both = poll_fn(|cx| {
             let polled = client.as_mut().poll(cx);
             while let Poll::Ready(event) = server.poll_event(cx) {
@@ -257,7 +273,7 @@ mod tests {
         };
         let moved = b"HTTP/1.1 302 Found\r\nLocation: https://x/\r\nContent-Length: 0\r\n\r\n";
         let broken = b"HTTP/1.1 503 Busy\r\nLocation: http://x/\r\nContent-Length: 0\r\n\r\n";
-        let huge = vec![b'x'; REPLY_BYTES_MAX + 1];
+        let huge = vec![b'x'; 1024 * 1024 + 1];
         let mut endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
         endless.extend_from_slice(&huge);
         let cut = ok(b"d8:intervali77ee")[..45].to_vec();
@@ -326,14 +342,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_tracker_that_is_not_there_is_unreachable() {
         let (mut net, _server) = pair();
-        let mut hub = StreamHub::new(UNREAD_MAX);
+        let mut hub = StreamHub::new(unread_max(LIMITS.reply_bytes));
         let stream = hub.open(net.connect(addr(1, 80)));
         let target = announce_target("http://10.0.0.2/announce").unwrap();
         let request = request();
         let result = drive(
             &mut net,
             &mut hub,
-            announce(stream, &target, &request, LIMIT),
+            announce(stream, &target, &request, LIMITS),
         )
         .await;
         assert_eq!(result, Err(AnnounceFailure::Unreachable));

@@ -71,6 +71,8 @@ pub(super) struct Blame {
     bad_copies: BTreeMap<PieceIndex, Vec<BadCopy>>,
     /// The piece of each bad copy, oldest copy first.
     order: VecDeque<PieceIndex>,
+    /// Digests in all bad copies.
+    kept: usize,
 }
 
 impl Blame {
@@ -161,8 +163,10 @@ impl Blame {
         if copies == BAD_COPIES_MAX {
             self.forget_copy(piece);
         }
-        while self.order.len() >= config.bad_copies_max.max(1) as usize {
-            let oldest = self.order[0];
+        self.kept += senders.len();
+        while self.kept > config.bad_blocks_max as usize
+            && let Some(oldest) = self.order.front().copied()
+        {
             self.forget_copy(oldest);
         }
         self.order.push_back(piece);
@@ -191,7 +195,7 @@ impl Blame {
             self.order.remove(at);
         }
         if let Some(copies) = self.bad_copies.get_mut(&piece) {
-            copies.remove(0);
+            self.kept -= copies.remove(0).len();
             if copies.is_empty() {
                 self.bad_copies.remove(&piece);
             }
@@ -209,6 +213,7 @@ impl Blame {
             return Vec::new();
         };
         self.order.retain(|p| *p != piece);
+        self.kept -= copies.iter().map(Vec::len).sum::<usize>();
         let Some(good) = digests else {
             return Vec::new();
         };
@@ -340,7 +345,7 @@ mod tests {
     fn the_oldest_evidence_goes_when_there_is_too_much() {
         let (mut blame, [a, b, _]) = three();
         let config = EngineConfig {
-            bad_copies_max: 3,
+            bad_blocks_max: 6,
             strikes_max: 100,
             ..EngineConfig::default()
         };

@@ -16,8 +16,6 @@ pub use reply::{parse_reply, parse_scrape_reply, write_failure, write_reply, wri
 
 /// Bytes of the longest announce URL that is taken from a metainfo file.
 pub const URL_BYTES_MAX: usize = 4096;
-/// Bytes of the longest tracker answer that is read: 2,000 peers as dictionaries need 200 KiB.
-pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of the longest tracker id that either side keeps; a longer one is forgotten.
 const TRACKER_ID_BYTES_MAX: usize = 512;
 
@@ -190,9 +188,13 @@ pub fn redirect_target(
 }
 
 /// The scrape URL that belongs to an announce URL: `announce` right after the last `/` becomes
-/// `scrape` (BEP 48). `None` when the tracker does not follow that convention.
+/// `scrape` (BEP 48). `None` when the tracker does not follow that convention, or its URL is longer
+/// than [`URL_BYTES_MAX`].
 #[must_use]
 pub fn scrape_url(announce_url: &str) -> Option<String> {
+    if announce_url.len() > URL_BYTES_MAX {
+        return None;
+    }
     let (before, last) = announce_url.rsplit_once('/')?;
     let rest = last.strip_prefix("announce")?;
     Some(format!("{before}/scrape{rest}"))

@@ -2,7 +2,8 @@
 //!
 //! Invariants: whatever way the bytes are cut, the same messages come out; nothing is gathered or
 //! allocated before the length was checked against the limit and the id; random bytes never panic.
-//! A block that arrives as one chunk is handed on as that chunk, uncopied.
+//! A block that arrives as one chunk is handed on as that chunk, uncopied; small chunks of one message
+//! are joined as they come, so that bytes sent one by one take little more room than their number.
 
 use std::collections::VecDeque;
 
@@ -32,8 +33,9 @@ pub enum WireError {
     },
 }
 
-/// Longest extension message accepted (BEP 10; a metadata block of 16 KiB and its dictionary).
-const EXTENDED_BYTES_MAX: u32 = 2 + 16 * 1024 + 1024;
+/// Chunks that are joined with the one before while the two are shorter than this: what is kept of a
+/// chunk beside its bytes is then small against them.
+const JOINED_BYTES_MAX: usize = 1024;
 /// Prefix, id, piece, begin: what stands before a block's data.
 const PIECE_HEAD: usize = 13;
 
@@ -42,28 +44,59 @@ const PIECE_HEAD: usize = 13;
 pub struct Decoder {
     chunks: VecDeque<Bytes>,
     buffered: usize,
-    len_max: u32,
+    bitfield_max: u32,
+    extended_max: u32,
 }
 
 impl Decoder {
-    /// A decoder for a torrent whose bitfields have `bitfield_bytes` bytes.
+    /// A decoder for a torrent whose bitfields have `bitfield_bytes` bytes, of extension messages of at
+    /// most `extended_bytes_max` bytes, both ids included (`extended_bytes_max` of
+    /// [`crate::EngineConfig`]).
     #[must_use]
-    pub fn new(bitfield_bytes: u32) -> Decoder {
-        let len_max = (9 + BLOCK_BYTES)
-            .max(bitfield_bytes.saturating_add(1))
-            .max(EXTENDED_BYTES_MAX);
+    pub fn new(bitfield_bytes: u32, extended_bytes_max: u64) -> Decoder {
         Decoder {
             chunks: VecDeque::new(),
             buffered: 0,
-            len_max,
+            bitfield_max: bitfield_bytes.saturating_add(1),
+            extended_max: u32::try_from(extended_bytes_max).unwrap_or(u32::MAX),
         }
     }
 
     /// Appends what arrived.
     pub fn push(&mut self, data: Bytes) {
-        if !data.is_empty() {
-            self.buffered += data.len();
-            self.chunks.push_back(data);
+        if data.is_empty() {
+            return;
+        }
+        self.buffered += data.len();
+        match self.chunks.back_mut() {
+            Some(last) if last.len() + data.len() < JOINED_BYTES_MAX => {
+                let mut joined = BytesMut::with_capacity(last.len() + data.len());
+                joined.extend_from_slice(last);
+                joined.extend_from_slice(&data);
+                *last = joined.freeze();
+            }
+            _ => self.chunks.push_back(data),
+        }
+    }
+
+    /// The longest message there is, whatever its id.
+    fn len_max(&self) -> u32 {
+        (9 + BLOCK_BYTES)
+            .max(self.bitfield_max)
+            .max(self.extended_max)
+    }
+
+    /// Whether a message with this id may have this length field (at least 1).
+    fn legal_length(&self, id: u8, len: u32) -> bool {
+        match id {
+            0..=3 | 14 | 15 => len == 1,
+            4 | 13 | 17 => len == 5,
+            5 => len <= self.bitfield_max,
+            6 | 8 | 16 => len == 13,
+            7 => len > 9 && len <= 9 + BLOCK_BYTES,
+            9 => len == 3,
+            20 => len >= 2 && len <= self.extended_max,
+            _ => true,
         }
     }
 
@@ -110,14 +143,14 @@ impl Decoder {
             self.take_into(&mut [0; 4]);
             return Ok(Some(Message::KeepAlive));
         }
-        if len > self.len_max {
+        if len > self.len_max() {
             return Err(WireError::TooLong(len));
         }
         if seen < 5 {
             return Ok(None);
         }
         let id = head[4];
-        if !legal_length(id, len) {
+        if !self.legal_length(id, len) {
             return Err(WireError::BadLength { id, len });
         }
         if self.buffered < 4 + len as usize {
@@ -235,172 +268,9 @@ impl Decoder {
     }
 }
 
-/// Whether a message with this id may have this length field (at least 1).
-fn legal_length(id: u8, len: u32) -> bool {
-    match id {
-        0..=3 | 14 | 15 => len == 1,
-        4 | 13 | 17 => len == 5,
-        6 | 8 | 16 => len == 13,
-        7 => len > 9 && len <= 9 + BLOCK_BYTES,
-        9 => len == 3,
-        20 => len >= 2,
-        _ => true,
-    }
-}
-
 fn be32(bytes: &[u8]) -> u32 {
     u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn any_message() -> impl Strategy<Value = Message> {
-        let range =
-            (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(p, begin, len)| BlockRange {
-                piece: PieceIndex(p),
-                begin,
-                len,
-            });
-        let data = |min, max| prop::collection::vec(any::<u8>(), min..max).prop_map(Bytes::from);
-        prop_oneof![
-            Just(Message::KeepAlive),
-            Just(Message::Choke),
-            Just(Message::Unchoke),
-            Just(Message::Interested),
-            Just(Message::NotInterested),
-            Just(Message::HaveAll),
-            Just(Message::HaveNone),
-            any::<u32>().prop_map(|p| Message::Have(PieceIndex(p))),
-            any::<u32>().prop_map(|p| Message::Suggest(PieceIndex(p))),
-            any::<u32>().prop_map(|p| Message::AllowedFast(PieceIndex(p))),
-            any::<u16>().prop_map(Message::Port),
-            data(0, 40).prop_map(Message::Bitfield),
-            range.clone().prop_map(Message::Request),
-            range.clone().prop_map(Message::Cancel),
-            range.prop_map(Message::Reject),
-            (any::<u32>(), any::<u32>(), data(1, 16385)).prop_map(|(p, begin, data)| {
-                Message::Piece {
-                    piece: PieceIndex(p),
-                    begin,
-                    data,
-                }
-            }),
-            (any::<u8>(), data(0, 60)).prop_map(|(id, payload)| Message::Extended { id, payload }),
-        ]
-    }
-
-    fn drain(decoder: &mut Decoder) -> Result<Vec<Message>, WireError> {
-        std::iter::from_fn(|| decoder.next_message().transpose()).collect()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn whatever_the_cut_the_same_messages(
-            messages in prop::collection::vec(any_message(), 0..12),
-            cuts in prop::collection::vec(1usize..3000, 1..40),
-        ) {
-            let mut bytes = BytesMut::new();
-            for message in &messages {
-                let before = bytes.len();
-                message.encode(&mut bytes);
-                prop_assert_eq!((bytes.len() - before) as u64, message.wire_len());
-            }
-            let mut rest = bytes.freeze();
-            let mut decoder = Decoder::new(40);
-            let mut read = Vec::new();
-            let mut cuts = cuts.iter().cycle();
-            while !rest.is_empty() {
-                let n = (*cuts.next().expect("a cycle")).min(rest.len());
-                decoder.push(rest.split_to(n));
-                read.extend(drain(&mut decoder).expect("legal bytes"));
-            }
-            prop_assert_eq!(read, messages);
-            prop_assert_eq!(decoder.buffered(), 0);
-        }
-
-        #[test]
-        fn random_bytes_never_panic(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20)) {
-            let mut decoder = Decoder::new(10);
-            let mut greeting = Decoder::new(10);
-            for chunk in chunks {
-                let chunk = Bytes::from(chunk);
-                greeting.push(chunk.clone());
-                let _ = greeting.next_handshake();
-                decoder.push(chunk);
-                if drain(&mut decoder).is_err() {
-                    break;
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_long_prefix_is_refused_before_its_bytes_arrive() {
-        let mut decoder = Decoder::new(10);
-        decoder.push(Bytes::from_static(&[0xff; 4]));
-        assert_eq!(decoder.next_message(), Err(WireError::TooLong(u32::MAX)));
-    }
-
-    #[test]
-    fn a_known_id_with_a_wrong_length_is_refused_at_its_fifth_byte() {
-        for (id, len) in [(0, 2), (4, 4), (6, 12), (7, 9), (9, 5), (14, 2), (20, 1)] {
-            let mut decoder = Decoder::new(10);
-            decoder.push(Bytes::from(vec![0, 0, 0, len, id]));
-            let wanted = WireError::BadLength {
-                id,
-                len: u32::from(len),
-            };
-            assert_eq!(decoder.next_message(), Err(wanted));
-        }
-        let mut decoder = Decoder::new(10);
-        decoder.push(Bytes::from_static(&[0, 0, 0x40, 0x0a, 7]));
-        assert_eq!(
-            decoder.next_message(),
-            Err(WireError::BadLength { id: 7, len: 0x400a })
-        );
-    }
-
-    #[test]
-    fn unknown_ids_are_skipped() {
-        let mut decoder = Decoder::new(10);
-        decoder.push(Bytes::from_static(&[0, 0, 0, 3, 99, 1, 2, 0, 0, 0, 1, 1]));
-        assert_eq!(
-            drain(&mut decoder),
-            Ok(vec![Message::Unknown(99), Message::Unchoke])
-        );
-    }
-
-    #[test]
-    fn a_block_in_a_chunk_of_its_own_is_not_copied() {
-        let data = Bytes::from(vec![5u8; 16384]);
-        let mut head = BytesMut::new();
-        let message = Message::Piece {
-            piece: PieceIndex(1),
-            begin: 0,
-            data: data.clone(),
-        };
-        let tail = message.encode_head(&mut head).expect("a block");
-        let mut decoder = Decoder::new(10);
-        decoder.push(head.freeze());
-        decoder.push(tail);
-        let Ok(Some(Message::Piece { data: read, .. })) = decoder.next_message() else {
-            panic!("a block");
-        };
-        assert_eq!(read.as_ptr(), data.as_ptr());
-    }
-
-    #[test]
-    fn a_foreign_handshake_fails_at_its_first_wrong_byte() {
-        let mut decoder = Decoder::new(10);
-        decoder.push(Bytes::from_static(b"GET / HT"));
-        assert_eq!(decoder.next_handshake(), Err(WireError::NotBitTorrent));
-        let mut decoder = Decoder::new(10);
-        decoder.push(Bytes::from_static(b"\x13BitTorrent"));
-        assert_eq!(decoder.next_handshake(), Ok(None));
-    }
-}
+mod tests;

@@ -135,7 +135,7 @@ impl EnginePeer {
             announcer: self
                 .contacts
                 .announcer(&plan.engine, self.epoch, stream("udp")),
-            disk_queue_max: plan.engine.disk_queue_max,
+            config: plan.engine.clone(),
             epoch: self.epoch,
             // What a seed does when complete is for those who come to download.
             seed_for: if plan.role == Role::Seed {

@@ -52,6 +52,8 @@ const REDIAL: Duration = Duration::from_secs(30);
 const ANNOUNCE: Duration = Duration::from_secs(60);
 /// Connections that an attacker keeps.
 const CONNECTIONS_MAX: usize = 200;
+/// Longest extension message that it reads.
+const EXTENDED_BYTES_MAX: u64 = 64 * 1024;
 
 /// What an attacker is.
 pub struct RawSetup {
@@ -332,7 +334,7 @@ impl RawPeer {
                 from,
                 inbound,
             } => {
-                let decoder = Decoder::new(self.bitfield_bytes);
+                let decoder = Decoder::new(self.bitfield_bytes, EXTENDED_BYTES_MAX);
                 let entry = Conn {
                     addr: from,
                     decoder,

@@ -29,6 +29,9 @@ const MAY_BE_ZERO: &[&str] = &[
 /// Smallest `request_bytes_max` and `send_buffer`: one block, or nobody serves anything.
 const BLOCK: u64 = skep_engine::ids::BLOCK_BYTES as u64;
 
+/// Fields that must be as large for other reasons: a shorter maximum refuses what honest ends say.
+const AT_LEAST_A_BLOCK: &[&str] = &["extended_bytes_max", "tracker_reply_max"];
+
 type Pair = (&'static str, &'static str, fn(&EngineConfig) -> bool);
 
 /// Floors and ceilings, and whether they are in order.
@@ -90,6 +93,9 @@ fn refused(name: &str, value: &FieldValue) -> Option<String> {
     }
     let small = matches!(value, FieldValue::Bytes(bytes) if *bytes < BLOCK);
     let blocks = ["request_bytes_max", "send_buffer"].contains(&name);
+    if small && AT_LEAST_A_BLOCK.contains(&name) {
+        return Some(format!("`{name}` must be at least 16 KiB"));
+    }
     (small && blocks).then(|| format!("`{name}` must hold at least one block of 16 KiB"))
 }
 
@@ -110,6 +116,7 @@ mod tests {
         for name in MAY_BE_ZERO
             .iter()
             .chain(&["request_bytes_max", "send_buffer"])
+            .chain(AT_LEAST_A_BLOCK)
         {
             assert!(known(name), "{name}");
         }

@@ -2,8 +2,9 @@
 //! mailbox.
 //!
 //! Invariant: bytes leave in the order of [`Link::send`], and events enter the mailbox in the order in
-//! which they happened. While more than [`UNREAD_MAX`] bytes wait in the mailbox nothing is read,
-//! so a loop that falls behind slows the other end down instead of filling memory.
+//! which they happened. While more than [`Maxima::unread`] bytes wait in the mailbox nothing is read,
+//! so a loop that falls behind slows the other end down instead of filling memory. A connection that
+//! was closed and still delivers has one of [`Maxima::lingering`] places, or is reset.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -19,20 +21,18 @@ use futures_util::future::{Either, join, select};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::{Mail, Post};
+use crate::config::EngineConfig;
 use crate::ids::ConnId;
 use crate::node::network::{CloseHow, Closed, ConnectError};
 
-/// Bytes of one connection in the mailbox above which nothing more is read; one read may pass it.
-pub(super) const UNREAD_MAX: usize = 256 * 1024;
+/// What a piece of mail takes beside its bytes; counts with them, or many short ones would fill memory.
+pub(super) const MAIL_BYTES: usize = 128;
 
-/// Bytes read at once, at most.
-pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
-
-/// Room left in a read buffer below which a new one is taken.
-const READ_BYTES_MIN: usize = 16 * 1024;
+/// Bytes read at once after the end, to be dropped.
+const DROPPED_BYTES: usize = 4 * 1024;
 
 /// Buffers handed to the system in one write, at most.
 const WRITE_SLICES_MAX: usize = 32;
@@ -41,13 +41,38 @@ const WRITE_SLICES_MAX: usize = 32;
 /// the other end has finished, too.
 const LINGER_MAX: Duration = Duration::from_secs(30);
 
+/// What connections may take.
+#[derive(Clone, Debug)]
+pub(super) struct Maxima {
+    /// Bytes of one connection in the mailbox above which nothing more is read; one read may pass it.
+    pub(super) unread: usize,
+    /// Bytes read at once.
+    read: usize,
+    /// Places for connections that were closed and still deliver.
+    lingering: Arc<Semaphore>,
+}
+
+impl Maxima {
+    /// Those of an engine.
+    pub(super) fn of(config: &EngineConfig) -> Maxima {
+        let bytes = |max: u64| usize::try_from(max).unwrap_or(usize::MAX).max(1);
+        let lingering = (config.lingering_max as usize).min(Semaphore::MAX_PERMITS);
+        Maxima {
+            unread: bytes(config.unread_max),
+            read: bytes(config.read_bytes_max),
+            lingering: Arc::new(Semaphore::new(lingering)),
+        }
+    }
+}
+
 /// What the network and the task of one connection share, on one thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Link {
+    unread_max: usize,
     queue: RefCell<VecDeque<Bytes>>,
     /// Bytes in `queue`.
     queued: Cell<u64>,
-    /// Bytes posted and not yet taken from the mailbox.
+    /// Bytes posted and not yet taken from the mailbox, [`MAIL_BYTES`] for each piece included.
     unread: Cell<usize>,
     /// A [`Mail::Room`] is in the mailbox; it will speak for whatever happens until it is taken.
     room_posted: Cell<bool>,
@@ -60,6 +85,22 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// A link without mail; while more than `unread_max` bytes of it are in the mailbox nothing is read.
+    pub(super) fn new(unread_max: usize) -> Link {
+        Link {
+            unread_max,
+            queue: RefCell::default(),
+            queued: Cell::default(),
+            unread: Cell::default(),
+            room_posted: Cell::default(),
+            broken: Cell::default(),
+            told: Cell::default(),
+            send_more: Notify::new(),
+            read_more: Notify::new(),
+            close: Notify::new(),
+        }
+    }
+
     /// Queues bytes.
     pub(super) fn send(&self, data: Bytes) {
         if !data.is_empty() {
@@ -77,8 +118,8 @@ impl Link {
 
     /// Notes that bytes were taken from the mailbox.
     pub(super) fn took_data(&self, bytes: usize) {
-        self.unread.set(self.unread.get() - bytes);
-        if self.unread.get() <= UNREAD_MAX {
+        self.unread.set(self.unread.get() - bytes - MAIL_BYTES);
+        if self.unread.get() <= self.unread_max {
             self.read_more.notify_one();
         }
     }
@@ -138,7 +179,7 @@ impl Link {
 }
 
 /// Opens a connection and drives it to its end.
-pub(super) async fn dial(to: SocketAddr, conn: ConnId, link: Rc<Link>, post: Post) {
+pub(super) async fn dial(to: SocketAddr, conn: ConnId, link: Rc<Link>, post: Post, maxima: Maxima) {
     let connecting = pin!(TcpStream::connect(to));
     let connected = match select(pin!(link.until_told()), connecting).await {
         Either::Left((CloseHow::Finish, connecting)) if link.has_queued() => connecting.await,
@@ -148,7 +189,7 @@ pub(super) async fn dial(to: SocketAddr, conn: ConnId, link: Rc<Link>, post: Pos
     match connected {
         Ok(stream) => {
             post.send(Mail::Opened { conn, from: to });
-            drive(stream, conn, link, post).await;
+            drive(stream, conn, link, post, maxima).await;
         }
         Err(error) => {
             let why = match error.kind() {
@@ -161,12 +202,18 @@ pub(super) async fn dial(to: SocketAddr, conn: ConnId, link: Rc<Link>, post: Pos
 }
 
 /// Moves the bytes of one connection until one of its ends is done with it.
-pub(super) async fn drive(mut stream: TcpStream, conn: ConnId, link: Rc<Link>, post: Post) {
+pub(super) async fn drive(
+    mut stream: TcpStream,
+    conn: ConnId,
+    link: Rc<Link>,
+    post: Post,
+    maxima: Maxima,
+) {
     // Small messages do not wait for large ones. A system that cannot do this works all the same.
     let _ = stream.set_nodelay(true);
     let (mut read, mut write) = stream.split();
     let ended = {
-        let incoming = pin!(receive(&mut read, conn, &link, &post));
+        let incoming = pin!(receive(&mut read, conn, &link, &post, maxima.read));
         let outgoing = pin!(transmit(&mut write, conn, &link, &post));
         match select(pin!(link.until_told()), select(incoming, outgoing)).await {
             Either::Left((how, _)) => Ok(how),
@@ -174,35 +221,43 @@ pub(super) async fn drive(mut stream: TcpStream, conn: ConnId, link: Rc<Link>, p
             Either::Right((Either::Right((never, _)), _)) => match never {},
         }
     };
-    match ended {
-        // Without this the system would still deliver what it has.
-        Ok(CloseHow::Reset) => drop(stream.set_zero_linger()),
-        Ok(CloseHow::Finish) => linger(&mut read, &mut write, &link).await,
+    let delivers = match ended {
+        Ok(how) => how == CloseHow::Finish,
         Err(how) => {
             post.send(Mail::Closed { conn, how });
-            if how == Closed::ByPeer {
-                // It may have finished only its own direction.
-                linger(&mut read, &mut write, &link).await;
-            }
+            // It may have finished only its own direction.
+            how == Closed::ByPeer
         }
+    };
+    match maxima.lingering.try_acquire() {
+        Ok(_place) if delivers => linger(&mut read, &mut write, &link).await,
+        // Without this the system would still deliver what it has.
+        _ => drop(stream.set_zero_linger()),
     }
 }
 
 /// Reads until the other end is done.
-async fn receive(read: &mut ReadHalf<'_>, conn: ConnId, link: &Link, post: &Post) -> Closed {
+async fn receive(
+    read: &mut ReadHalf<'_>,
+    conn: ConnId,
+    link: &Link,
+    post: &Post,
+    bytes_max: usize,
+) -> Closed {
     let mut buffer = BytesMut::new();
     loop {
-        while link.unread.get() > UNREAD_MAX {
+        while link.unread.get() > link.unread_max {
             link.read_more.notified().await;
         }
-        if buffer.capacity() < READ_BYTES_MIN {
-            buffer.reserve(READ_BYTES_MAX);
+        // A new one before what is left of this is too little for a read to be worth it.
+        if buffer.capacity() < (bytes_max / 4).max(1) {
+            buffer.reserve(bytes_max);
         }
         match read.read_buf(&mut buffer).await {
             Ok(0) if link.broken.get() => return Closed::Reset,
             Ok(0) => return Closed::ByPeer,
             Ok(bytes) => {
-                link.unread.set(link.unread.get() + bytes);
+                link.unread.set(link.unread.get() + bytes + MAIL_BYTES);
                 post.send(Mail::Data {
                     conn,
                     data: buffer.split().freeze(),
@@ -243,7 +298,7 @@ async fn linger(read: &mut ReadHalf<'_>, write: &mut WriteHalf<'_>, link: &Link)
         write.shutdown().await
     };
     let drain = async {
-        let mut dropped = vec![0; READ_BYTES_MIN];
+        let mut dropped = vec![0; DROPPED_BYTES];
         while read.read(&mut dropped).await.is_ok_and(|bytes| bytes > 0) {}
     };
     // Nobody is left to hear how it ended.

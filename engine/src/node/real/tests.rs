@@ -30,7 +30,7 @@ async fn soon(net: &mut RealNetwork) -> Option<NetEvent> {
 
 /// Two networks with one connection, and its name on either side.
 async fn pair() -> (RealNetwork, ConnId, RealNetwork, ConnId) {
-    let (mut a, mut b) = (RealNetwork::new(), RealNetwork::new());
+    let (mut a, mut b) = (RealNetwork::default(), RealNetwork::default());
     let at = b.listen(any_port()).expect("listening");
     let here = a.connect(at);
     let NetEvent::Opened {
@@ -110,10 +110,9 @@ async fn a_slow_reader_stops_the_sender_and_loses_nothing() {
             "64 MiB do not fit between two ends of which one does not read"
         );
         let unread = b.link(there).expect("stands").unread();
-        assert!(
-            unread <= connection::UNREAD_MAX + connection::READ_BYTES_MAX,
-            "{unread}"
-        );
+        let config = EngineConfig::default();
+        let most = config.unread_max + config.read_bytes_max + connection::MAIL_BYTES as u64;
+        assert!(unread as u64 <= most, "{unread}");
         a.close(here, CloseHow::Finish);
         let mut got = 0;
         loop {
@@ -191,7 +190,7 @@ async fn a_reset_is_heard_and_the_place_is_used_again() {
 #[tokio::test]
 async fn a_dial_that_nobody_answers_fails_or_can_be_given_up() {
     local(async {
-        let mut net = RealNetwork::new();
+        let mut net = RealNetwork::default();
         let closed = std::net::TcpListener::bind(any_port()).and_then(|socket| socket.local_addr());
         let closed = closed.expect("a port that is free again");
         let conn = net.connect(closed);
@@ -210,7 +209,7 @@ async fn a_dial_that_nobody_answers_fails_or_can_be_given_up() {
 #[tokio::test]
 async fn ipv6_through_a_socket_for_both_families() {
     local(async {
-        let (mut a, mut b) = (RealNetwork::new(), RealNetwork::new());
+        let (mut a, mut b) = (RealNetwork::default(), RealNetwork::default());
         // Not every machine that builds this has IPv6.
         let Ok(at) = b.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))) else {
             return;
@@ -235,7 +234,7 @@ async fn ipv6_through_a_socket_for_both_families() {
 #[tokio::test]
 async fn datagrams_go_to_the_listening_port_and_back() {
     local(async {
-        let (mut a, mut b) = (RealNetwork::new(), RealNetwork::new());
+        let (mut a, mut b) = (RealNetwork::default(), RealNetwork::default());
         let at = b.listen(any_port()).expect("listening");
         // `a` does not listen: it gets a socket when it needs one.
         a.send_to(at, Bytes::from_static(b"ping"));
@@ -259,7 +258,7 @@ async fn datagrams_go_to_the_listening_port_and_back() {
 #[tokio::test]
 async fn names_and_literals_are_resolved() {
     local(async {
-        let mut net = RealNetwork::new();
+        let mut net = RealNetwork::default();
         let found = net
             .resolve("localhost", 80)
             .await
@@ -267,6 +266,105 @@ async fn names_and_literals_are_resolved() {
         assert!(found.ip().is_loopback() && found.port() == 80);
         let literal = net.resolve("[::1]", 6881).await.expect("a literal");
         assert_eq!(literal, SocketAddr::from((Ipv6Addr::LOCALHOST, 6881)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_that_still_deliver_are_counted_and_more_are_reset() {
+    local(async {
+        let mut a = RealNetwork::default();
+        let mut b = RealNetwork::new(&EngineConfig {
+            lingering_max: 2,
+            ..EngineConfig::default()
+        });
+        let at = b.listen(any_port()).expect("listening");
+        for _ in 0..3 {
+            a.connect(at);
+        }
+        let mut inbound = Vec::new();
+        while inbound.len() < 3 {
+            if let NetEvent::Opened { conn, .. } = next(&mut b).await {
+                inbound.push(conn);
+            }
+        }
+        // The other end does not finish: two places are taken until it does.
+        for conn in inbound {
+            b.close(conn, CloseHow::Finish);
+        }
+        let mut ends = Vec::new();
+        while ends.len() < 3 {
+            let event =
+                futures_util::future::select(Box::pin(next(&mut a)), Box::pin(next(&mut b)));
+            if let futures_util::future::Either::Left((NetEvent::Closed { how, .. }, _)) =
+                event.await
+            {
+                ends.push(how);
+            }
+        }
+        let resets = ends.iter().filter(|how| **how == Closed::Reset).count();
+        assert_eq!(resets, 1, "{ends:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn datagrams_above_the_maximum_are_lost() {
+    local(async {
+        let mut a = RealNetwork::default();
+        let mut b = RealNetwork::new(&EngineConfig {
+            datagrams_max: 3,
+            ..EngineConfig::default()
+        });
+        let at = b.listen(any_port()).expect("listening");
+        for _ in 0..10 {
+            a.send_to(at, Bytes::from_static(b"x"));
+        }
+        // Both tasks run, the loop of `b` does not.
+        let _ = soon(&mut a).await;
+        let mut got = 0;
+        while soon(&mut b).await.is_some() {
+            got += 1;
+        }
+        assert_eq!(got, 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bytes_that_come_one_by_one_do_not_fill_the_mailbox_with_mail() {
+    local(async {
+        let mut a = RealNetwork::default();
+        let unread_max = 2000;
+        let mut b = RealNetwork::new(&EngineConfig {
+            unread_max,
+            ..EngineConfig::default()
+        });
+        let at = b.listen(any_port()).expect("listening");
+        let conn = a.connect(at);
+        let NetEvent::Opened { conn: there, .. } = next(&mut b).await else {
+            panic!("opened")
+        };
+        while !matches!(next(&mut a).await, NetEvent::Opened { .. }) {}
+        // Each is read before the next is sent, as long as anything is.
+        for _ in 0..100 {
+            a.send(conn, Bytes::from_static(b"x"));
+            let _ = timeout(Duration::from_millis(5), next(&mut a)).await;
+        }
+        let most = unread_max as usize + 100 + connection::MAIL_BYTES;
+        let unread = b.link(there).expect("stands").unread();
+        assert!(unread > unread_max as usize && unread <= most, "{unread}");
+        let (mut mail, mut got) = (0, 0);
+        while got < 100 {
+            if let NetEvent::Data { data, .. } = next(&mut b).await {
+                got += data.len();
+                mail += 1;
+            }
+        }
+        assert!(
+            mail < 50,
+            "{mail} pieces: what was not read meanwhile came at once"
+        );
     })
     .await;
 }

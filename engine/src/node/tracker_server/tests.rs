@@ -46,7 +46,7 @@ impl Client {
         });
         Client {
             net,
-            hub: StreamHub::new(tracker_client::UNREAD_MAX),
+            hub: StreamHub::new(tracker_client::unread_max(1024 * 1024)),
             log,
             _tracker: tasks,
         }
@@ -74,9 +74,12 @@ impl Client {
             tracker_id: None,
             compact: false,
         };
-        let limit = Duration::from_secs(15);
+        let limits = tracker_client::Limits {
+            time: Duration::from_secs(15),
+            reply_bytes: 1024 * 1024,
+        };
         let question = Question::Announce(Box::new(request));
-        let work = tracker_client::ask(stream, &target, &question, false, limit);
+        let work = tracker_client::ask(stream, &target, &question, false, limits);
         match drive(&mut self.net, &mut self.hub, work).await? {
             Heard::Answer(Answer::Announced(reply)) => Ok(reply),
             other => panic!("{other:?}"),
@@ -150,8 +153,11 @@ async fn a_scrape_tells_counts_of_known_torrents() {
             let target = announce_target(&scrape_url(URL).unwrap()).unwrap();
             let stream = c.hub.open(c.net.connect(addr(1, 80)));
             let question = Question::Scrape(vec![T, InfoHash([0; 20])]);
-            let limit = Duration::from_secs(15);
-            let work = tracker_client::ask(stream, &target, &question, false, limit);
+            let limits = tracker_client::Limits {
+                time: Duration::from_secs(15),
+                reply_bytes: 1024 * 1024,
+            };
+            let work = tracker_client::ask(stream, &target, &question, false, limits);
             let told = drive(&mut c.net, &mut c.hub, work).await.unwrap();
             let counts = ScrapeCounts {
                 complete: 1,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentDecode, percent_decode, percent_encode};
 
 use super::TRACKER_ID_BYTES_MAX;
 use crate::ids::{InfoHash, PeerId};
@@ -82,7 +82,13 @@ pub fn parse_announce(query: &str) -> Result<AnnounceRequest, &'static str> {
         None => None,
         Some(id) => {
             let id = decode(id).ok_or("trackerid is not percent-encoded")?;
-            Some(id).filter(|id| id.len() <= TRACKER_ID_BYTES_MAX)
+            // Counted before it is gathered.
+            let bytes = id.clone().count();
+            (bytes <= TRACKER_ID_BYTES_MAX).then(|| {
+                let mut kept = Vec::with_capacity(bytes);
+                kept.extend(id);
+                kept
+            })
         }
     };
     Ok(AnnounceRequest {
@@ -166,16 +172,22 @@ fn fields(query: &str) -> Result<BTreeMap<&str, &str>, &'static str> {
 }
 
 /// The bytes that `text` encodes; `None` when a `%` is not followed by two hexadecimal digits.
-fn decode(text: &str) -> Option<Vec<u8>> {
+fn decode(text: &str) -> Option<PercentDecode<'_>> {
     let hex = |s: &[u8]| s.len() >= 2 && s[..2].iter().all(u8::is_ascii_hexdigit);
     let whole = text.as_bytes().split(|b| *b == b'%').skip(1).all(hex);
-    whole.then(|| percent_decode(text.as_bytes()).collect())
+    whole.then(|| percent_decode(text.as_bytes()))
 }
 
 fn twenty(text: &str, otherwise: &'static str) -> Result<[u8; 20], &'static str> {
-    decode(text)
-        .and_then(|b| b.try_into().ok())
-        .ok_or(otherwise)
+    let mut bytes = decode(text).ok_or(otherwise)?;
+    let mut twenty = [0; 20];
+    for byte in &mut twenty {
+        *byte = bytes.next().ok_or(otherwise)?;
+    }
+    match bytes.next() {
+        None => Ok(twenty),
+        Some(_) => Err(otherwise),
+    }
 }
 
 /// A whole number of digits only: no sign, no space.

@@ -1,19 +1,15 @@
 //! Owns the bencoded answers to announce and scrape: written by the tracker, read by clients.
 //!
-//! Invariant: nothing foreign is decoded before the strict scanner passed it, and what a tracker
-//! says is bounded here: number of peers, lengths of texts, intervals.
+//! Invariant: nothing foreign is read before the strict scanner passed it, it is read where it lies,
+//! and what a tracker says is bounded before it is kept: number of peers, lengths of texts, intervals.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_bytes::ByteBuf;
-
-use super::{REPLY_BYTES_MAX, TRACKER_ID_BYTES_MAX};
+use super::TRACKER_ID_BYTES_MAX;
 use crate::ids::{InfoHash, PeerId};
-use crate::metainfo::bencode;
+use crate::metainfo::Found;
 use crate::tracker::announce::{
     AnnounceFailure, AnnounceReply, INTERVAL_MAX, PEERS_MAX, PeerAddr, Retry, ScrapeCounts,
     TEXT_BYTES_MAX,
@@ -21,108 +17,52 @@ use crate::tracker::announce::{
 
 /// Longest pause that `retry in` can impose; more is read as this. A week.
 const RETRY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Any bencoded value. Unlike `serde_bencode::value::Value` its dictionaries have an order.
-#[derive(Debug)]
-enum Node {
-    Int(i64),
-    Bytes(Vec<u8>),
-    List(Vec<Node>),
-    Dict(Dict),
-}
-
-type Dict = BTreeMap<Vec<u8>, Node>;
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a bencoded value")
-    }
-    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Int(value))
-    }
-    fn visit_bytes<E>(self, value: &[u8]) -> Result<Node, E> {
-        Ok(Node::Bytes(value.to_vec()))
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut list = Vec::new();
-        while let Some(node) = access.next_element()? {
-            list.push(node);
-        }
-        Ok(Node::List(list))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut dict = Dict::new();
-        while let Some((key, value)) = access.next_entry::<ByteBuf, Node>()? {
-            dict.insert(key.into_vec(), value);
-        }
-        Ok(Node::Dict(dict))
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
 const fn garbage(what: &'static str) -> AnnounceFailure {
     AnnounceFailure::Garbage(what)
 }
 
 /// The dictionary that an answer is, unless it is a refusal.
-fn answer(bytes: &[u8]) -> Result<Dict, AnnounceFailure> {
-    if bytes.len() > REPLY_BYTES_MAX {
-        return Err(garbage("it is too long"));
-    }
-    let node = bencode::from_slice(bytes).map_err(|_| garbage("it is not bencoded"))?;
-    let Node::Dict(dict) = node else {
+fn answer(reply: &[u8]) -> Result<Found<'_>, AnnounceFailure> {
+    let dict = Found::root(reply).map_err(|_| garbage("it is not bencoded"))?;
+    if dict.entries().is_none() {
         return Err(garbage("it is not a dictionary"));
-    };
-    match text(&dict, "failure reason") {
+    }
+    match text(dict, "failure reason") {
         Some(reason) => Err(AnnounceFailure::Refused {
             reason,
-            retry: retry(&dict),
+            retry: retry(dict),
         }),
         None => Ok(dict),
     }
 }
 
-fn int(dict: &Dict, key: &str) -> Option<i64> {
-    match dict.get(key.as_bytes()) {
-        Some(Node::Int(n)) => Some(*n),
-        _ => None,
-    }
+fn int(dict: Found<'_>, key: &str) -> Option<i64> {
+    dict.get(key.as_bytes())?.integer()
 }
 
-fn bytes<'a>(dict: &'a Dict, key: &str) -> Option<&'a [u8]> {
-    match dict.get(key.as_bytes()) {
-        Some(Node::Bytes(b)) => Some(b),
-        _ => None,
-    }
+fn bytes<'a>(dict: Found<'a>, key: &str) -> Option<&'a [u8]> {
+    dict.get(key.as_bytes())?.bytes()
 }
 
-fn text(dict: &Dict, key: &str) -> Option<String> {
+fn text(dict: Found<'_>, key: &str) -> Option<String> {
     let bytes = bytes(dict, key)?;
     Some(String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES_MAX)]).into_owned())
 }
 
 /// Seconds; nonsense (zero, negative) counts as unsaid.
-fn interval(dict: &Dict, key: &str) -> Option<Duration> {
+fn interval(dict: Found<'_>, key: &str) -> Option<Duration> {
     let seconds = u64::try_from(int(dict, key)?).ok().filter(|s| *s > 0)?;
     Some(Duration::from_secs(seconds).min(INTERVAL_MAX))
 }
 
 /// A count; a negative one is unsaid.
-fn count(dict: &Dict, key: &str) -> Option<u32> {
+fn count(dict: Found<'_>, key: &str) -> Option<u32> {
     let n = u64::try_from(int(dict, key)?).ok()?;
     Some(u32::try_from(n).unwrap_or(u32::MAX))
 }
 
 /// `retry in`: minutes, or `never` (BEP 31). Minutes written as a string are taken too.
-fn retry(dict: &Dict) -> Retry {
+fn retry(dict: Found<'_>) -> Retry {
     let said = bytes(dict, "retry in");
     if said == Some(b"never") {
         return Retry::Never;
@@ -138,35 +78,41 @@ fn retry(dict: &Dict) -> Retry {
 }
 
 /// Reads the answer to an announce. Peers without a usable address (port 0, a name instead of
-/// an address) are skipped, duplicates are not looked for.
+/// an address) are skipped, duplicates are not looked for; 2,000 are taken.
 ///
 /// # Errors
 /// [`AnnounceFailure::Refused`] when the tracker says so, [`AnnounceFailure::Garbage`] otherwise.
 pub fn parse_reply(reply: &[u8]) -> Result<AnnounceReply, AnnounceFailure> {
     let dict = answer(reply)?;
-    let mut peers = Vec::new();
-    match dict.get(b"peers".as_slice()) {
-        None => {}
-        Some(Node::Bytes(list)) => compact_peers::<4>(list, &mut peers)?,
-        Some(Node::List(list)) => peers.extend(list.iter().filter_map(listed_peer)),
-        Some(_) => return Err(garbage("`peers` is neither a string nor a list")),
+    let (list, list6) = (dict.get(b"peers"), dict.get(b"peers6"));
+    let entries = |list: Option<Found<'_>>, bytes: usize| {
+        let list = list.and_then(|list| list.bytes());
+        list.map_or(0, |list| list.len() / bytes)
+    };
+    let compact = entries(list, 6) + entries(list6, 18);
+    let mut peers = Vec::with_capacity(compact.min(PEERS_MAX));
+    if let Some(list) = list {
+        match (list.bytes(), list.items()) {
+            (Some(list), _) => compact_peers::<4>(list, &mut peers)?,
+            (None, Some(list)) => peers.extend(list.filter_map(listed_peer).take(PEERS_MAX)),
+            (None, None) => return Err(garbage("`peers` is neither a string nor a list")),
+        }
     }
-    match dict.get(b"peers6".as_slice()) {
-        None => {}
-        Some(Node::Bytes(list)) => compact_peers::<16>(list, &mut peers)?,
-        Some(_) => return Err(garbage("`peers6` is not a string")),
+    if let Some(list) = list6 {
+        let list = list.bytes();
+        let list = list.ok_or(garbage("`peers6` is not a string"))?;
+        compact_peers::<16>(list, &mut peers)?;
     }
-    peers.truncate(PEERS_MAX);
-    let tracker_id = bytes(&dict, "tracker id").filter(|id| id.len() <= TRACKER_ID_BYTES_MAX);
+    let tracker_id = bytes(dict, "tracker id").filter(|id| id.len() <= TRACKER_ID_BYTES_MAX);
     Ok(AnnounceReply {
-        interval: interval(&dict, "interval"),
-        interval_min: interval(&dict, "min interval"),
+        interval: interval(dict, "interval"),
+        interval_min: interval(dict, "min interval"),
         peers,
-        complete: count(&dict, "complete"),
-        incomplete: count(&dict, "incomplete"),
+        complete: count(dict, "complete"),
+        incomplete: count(dict, "incomplete"),
         tracker_id: tracker_id.map(<[u8]>::to_vec),
-        warning: text(&dict, "warning message"),
-        external_ip: bytes(&dict, "external ip").and_then(address),
+        warning: text(dict, "warning message"),
+        external_ip: bytes(dict, "external ip").and_then(address),
     })
 }
 
@@ -189,6 +135,9 @@ where
         return Err(garbage("the length of a compact peer list is wrong"));
     }
     for entry in list.chunks_exact(ADDRESS + 2) {
+        if peers.len() == PEERS_MAX {
+            break;
+        }
         let (ip, port) = entry.split_at(ADDRESS);
         let Ok(ip) = <[u8; ADDRESS]>::try_from(ip) else {
             continue;
@@ -203,10 +152,7 @@ where
 }
 
 /// One peer of a list that is not compact (BEP 3).
-fn listed_peer(node: &Node) -> Option<PeerAddr> {
-    let Node::Dict(peer) = node else {
-        return None;
-    };
+fn listed_peer(peer: Found<'_>) -> Option<PeerAddr> {
     let ip = std::str::from_utf8(bytes(peer, "ip")?).ok()?.parse().ok()?;
     let port = int(peer, "port").and_then(|p| u16::try_from(p).ok())?;
     let id = bytes(peer, "peer id").and_then(|id| id.try_into().ok());
@@ -224,12 +170,11 @@ pub fn parse_scrape_reply(
     reply: &[u8],
 ) -> Result<BTreeMap<InfoHash, ScrapeCounts>, AnnounceFailure> {
     let dict = answer(reply)?;
-    let Some(Node::Dict(files)) = dict.get(b"files".as_slice()) else {
-        return Err(garbage("`files` is not a dictionary"));
-    };
+    let files = dict.get(b"files").and_then(|files| files.entries());
+    let files = files.ok_or(garbage("`files` is not a dictionary"))?;
     let mut counts = BTreeMap::new();
     for (key, file) in files {
-        let (Ok(hash), Node::Dict(file)) = (key.as_slice().try_into(), file) else {
+        let (Ok(hash), Some(_)) = (key.try_into(), file.entries()) else {
             return Err(garbage("`files` is not keyed by info-hash"));
         };
         let told = ScrapeCounts {

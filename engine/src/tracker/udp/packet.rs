@@ -84,7 +84,7 @@ pub enum Reply {
     Scrape {
         /// The number of the request.
         txid: u32,
-        /// One per torrent.
+        /// One per torrent, at most [`SCRAPE_TORRENTS_MAX`].
         counts: Vec<ScrapeCounts>,
     },
     /// The request failed.
@@ -312,18 +312,17 @@ pub fn parse_reply(datagram: &[u8], v6: bool) -> Result<Reply, PacketError> {
             })
         }
         SCRAPE => {
-            let counts = reader.entries::<12>()?.iter().map(|entry| {
+            let entries = reader.entries::<12>()?.iter().take(SCRAPE_TORRENTS_MAX);
+            let mut counts = Vec::with_capacity(entries.len());
+            for entry in entries {
                 let mut entry = Reader(entry);
-                Ok(ScrapeCounts {
+                counts.push(ScrapeCounts {
                     complete: entry.u32()?,
                     downloaded: entry.u32()?,
                     incomplete: entry.u32()?,
-                })
-            });
-            Ok(Reply::Scrape {
-                txid,
-                counts: counts.collect::<Result<_, _>>()?,
-            })
+                });
+            }
+            Ok(Reply::Scrape { txid, counts })
         }
         ERROR => {
             let text = &reader.0[..reader.0.len().min(TEXT_BYTES_MAX)];
@@ -340,8 +339,9 @@ fn peers<const ADDRESS: usize, const ENTRY: usize>(
 where
     IpAddr: From<[u8; ADDRESS]>,
 {
-    let mut peers = Vec::new();
-    for entry in reader.entries::<ENTRY>()?.iter().take(PEERS_MAX) {
+    let entries = reader.entries::<ENTRY>()?.iter().take(PEERS_MAX);
+    let mut peers = Vec::with_capacity(entries.len());
+    for entry in entries {
         let mut entry = Reader(entry);
         let addr = SocketAddr::new(IpAddr::from(entry.take::<ADDRESS>()?), entry.u16()?);
         if addr.port() != 0 {
