@@ -504,8 +504,8 @@ mod tests {
         ] {
             assert_eq!(announce_url(url).is_ok(), good, "{url}");
         }
-        let tier = announce_urls("http://a/, udp://b").expect("both are good");
-        assert_eq!(tier.0, ["http://a/", "udp://b"]);
+        let tier = announce_urls("http://a/, udp://b:80").expect("both are good");
+        assert_eq!(tier.0, ["http://a/", "udp://b:80"]);
         assert!(announce_urls("http://a/,").is_err());
     }
 }
