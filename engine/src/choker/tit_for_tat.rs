@@ -121,6 +121,11 @@ mod tests {
     }
 
     fn decide(peers: &[ChokePeer], rotate: bool) -> (Vec<usize>, Vec<usize>) {
+        decide_with(peers, rotate, 3)
+    }
+
+    /// Who gets a regular slot, and who an optimistic one.
+    fn decide_with(peers: &[ChokePeer], rotate: bool, seed: u64) -> (Vec<usize>, Vec<usize>) {
         let round = ChokeRound {
             now: Now(100_000_000_000),
             seeding: false,
@@ -131,7 +136,7 @@ mod tests {
             quota_time: Duration::ZERO,
             peers,
         };
-        let verdicts = TitForTat::default().decide(&round, &mut ChaCha8Rng::seed_from_u64(3));
+        let verdicts = TitForTat::default().decide(&round, &mut ChaCha8Rng::seed_from_u64(seed));
         let which = |f: fn(&Verdict) -> bool| {
             (0..peers.len())
                 .filter(|&i| f(&verdicts[i]))
@@ -180,6 +185,31 @@ mod tests {
         let peers = [peer(50), peer(40), peer(30), holder, late, early];
         assert_eq!(decide(&peers, false).1, [3]);
         assert_eq!(decide(&peers, true).1, [5]);
+    }
+
+    #[test]
+    fn of_equals_who_is_unchoked_stays_and_who_was_choked_just_now_waits() {
+        let mut sits = peer(30);
+        sits.unchoked = true;
+        sits.waiting_since = Now(9);
+        for seed in 0..20 {
+            let peers = [peer(30), peer(30), peer(50), sits, peer(30)];
+            assert!(decide_with(&peers, true, seed).0.contains(&3), "{seed}");
+        }
+        let mut fresh = peer(90);
+        fresh.changeable = false;
+        let (regular, optimistic) = decide(&[fresh, peer(50), peer(40), peer(30)], true);
+        assert_eq!((regular, optimistic), (vec![1, 2, 3], vec![]));
+    }
+
+    #[test]
+    fn equals_are_told_apart_by_the_seeded_generator() {
+        let peers = [peer(0); 12];
+        let chosen: std::collections::BTreeSet<_> = (0..60)
+            .flat_map(|seed| decide_with(&peers, true, seed).1)
+            .collect();
+        assert_eq!(chosen.len(), 12, "everybody's turn comes");
+        assert_eq!(decide_with(&peers, true, 7), decide_with(&peers, true, 7));
     }
 
     #[test]

@@ -182,7 +182,8 @@ impl Torrent {
     }
 
     /// The choice among the pieces that this peer has, nobody started and `may` be chosen: the
-    /// user's first, then the peer's own suggestion, then the strategy's.
+    /// user's first, then the peer's own suggestion, then the strategy's. Of a peer that snubs us only
+    /// the most common pieces are asked, which others can give as well (libtorrent).
     fn pick(&mut self, slot: usize, may: impl Fn(PieceIndex) -> bool) -> Option<PieceIndex> {
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
@@ -191,6 +192,11 @@ impl Torrent {
         if self.pieces.has_priorities() {
             let best = candidates.iter().map(|p| self.pieces.priority(*p)).max();
             candidates.retain(|p| Some(self.pieces.priority(*p)) == best);
+        }
+        if self.peer(slot).down.snubbed {
+            let copies = &self.pieces.availability;
+            let most = candidates.iter().map(|p| copies[p.at()]).max();
+            candidates.retain(|p| Some(copies[p.at()]) == most);
         }
         let suggested = &mut self.peer(slot).down.suggested;
         let heeded = suggested.iter().position(|p| candidates.contains(p));

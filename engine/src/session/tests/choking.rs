@@ -167,6 +167,36 @@ fn twenty_idle_peers_share_one_optimistic_slot_evenly() {
     }
 }
 
+/// BEP 3 gives newcomers three times the chance; here three of them come before who had the slot.
+#[test]
+fn newcomers_of_three_rounds_come_before_who_had_the_optimistic_slot() {
+    let mut rig = one_optimistic().start();
+    rig.taker(1);
+    rig.wait(secs(35));
+    let mut order = Vec::new();
+    for n in 2..6 {
+        rig.taker(n);
+        rig.wait(secs(30));
+    }
+    rig.wait(secs(120));
+    for (_, event) in &rig.events {
+        if let Event::Unchoked { peer, .. } = event {
+            order.push(peer.ip().to_string());
+        }
+    }
+    let turns: Vec<_> = order
+        .iter()
+        .map(|ip| ip.rsplit('.').next().expect("a part"))
+        .collect();
+    assert_eq!(turns[..4], ["1", "2", "3", "4"]);
+    let again = turns
+        .iter()
+        .skip(1)
+        .position(|n| *n == "1")
+        .expect("its turn comes");
+    assert!(again >= 3, "{turns:?}");
+}
+
 #[test]
 fn a_seed_gives_everybody_a_turn() {
     let mut rig = Plan::new(4, 1).seed().start();

@@ -193,6 +193,19 @@ fn a_peer_that_owes_us_for_a_minute_is_snubbed_and_asked_for_one_block_at_a_time
 }
 
 #[test]
+fn of_a_snubbing_peer_the_most_common_piece_is_asked() {
+    let plan = calm(4, 1).config(|c| c.partial_first = PartialFirst::Never);
+    let mut rig = plan.start();
+    let mute = rig.source(1);
+    for n in 2..4 {
+        rig.holder(n, &[2]);
+    }
+    assert_eq!(rig.asked(mute)[0], at(0, 0), "the strategy's order");
+    rig.wait(secs(60));
+    assert_eq!(rig.asked(mute), [at(2, 0)]);
+}
+
+#[test]
 fn who_chokes_us_or_owes_us_nothing_is_never_snubbed() {
     let mut rig = Plan::new(2, 8).start();
     let idle = rig.holder(1, &[]);
