@@ -32,6 +32,7 @@ A swarm on this machine, one command per terminal:
   skep torrent create film.mkv --announce http://127.0.0.1:6969/announce \\
       -o film.torrent
   skep seed film.torrent --data film.mkv
+  mkdir downloads
   skep get film.torrent --dir downloads --seed-for '5 min'";
 
 /// Runs real BitTorrent peers: in a seeded, simulated network, or on real sockets.

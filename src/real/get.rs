@@ -124,7 +124,7 @@ async fn get(
         trackers,
         disk,
         have,
-        wanted,
+        wanted: wanted.clone(),
         priorities: choice.pieces,
         listen: args.listen,
         config,
@@ -136,17 +136,25 @@ async fn get(
     ));
     let stay = Stay::AfterComplete(args.seed_for);
     let ended = peer.run(stay, &mut signals).await;
-    conclude(args, meta, &ended)
+    conclude(args, meta, &wanted, &ended)
 }
 
 /// Says how it ended.
-fn conclude(args: &GetArgs, meta: &Metainfo, ended: &Ended) -> Result<Exit, Failure> {
+fn conclude(
+    args: &GetArgs,
+    meta: &Metainfo,
+    wanted: &BitSet,
+    ended: &Ended,
+) -> Result<Exit, Failure> {
     let torrent = &ended.torrent;
     let totals = torrent.totals();
-    let complete = torrent.finished() && ended.durable && ended.failure.is_none();
+    // Also of what was there once and is no more.
+    let have = wanted.and(torrent.have());
+    let missing = bytes_of(meta.geometry, wanted) - bytes_of(meta.geometry, &have);
+    let complete = missing == 0 && ended.durable && ended.failure.is_none();
     report(args, meta, complete, ended.time, totals, torrent.senders())?;
     if let Some(why) = ended.failure.as_ref().filter(|_| ended.disk_full) {
-        return Err(full(&args.dir, torrent.missing(), why));
+        return Err(full(&args.dir, missing, why));
     }
     if let Some(why) = &ended.failure {
         return Err(Failure::with_help(
@@ -158,7 +166,7 @@ fn conclude(args: &GetArgs, meta: &Metainfo, ended: &Ended) -> Result<Exit, Fail
     if !complete {
         return Err(Failure::with_help(
             Exit::Failed,
-            format!("ended with {} missing", size(torrent.missing())),
+            format!("ended with {} missing", size(missing)),
             "the same command goes on from there",
         ));
     }

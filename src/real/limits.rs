@@ -26,15 +26,21 @@ impl Limits {
     /// The engine of a real peer.
     pub fn config(&self) -> EngineConfig {
         let engine = EngineConfig::default();
+        let slots = self.slots.unwrap_or(engine.upload_slots);
+        // Fast links: more is on its way than one wake-up of the loop hands over.
+        let send_buffer = 256 * 1024;
         EngineConfig {
             // A person waits: the first retry comes soon, later ones as usual.
             announce_retry_min: Duration::from_secs(5),
-            // Fast links: more is on its way than one wake-up of the loop hands over.
-            send_buffer: 256 * 1024,
+            send_buffer,
+            // Room for what honest peers make us read ahead.
+            read_queue_max: engine
+                .read_queue_max
+                .max(2 * u64::from(slots) * send_buffer),
             // Real peers are rarely neighbours.
             allowed_fast: 10,
             upload_limit: self.upload_limit.unwrap_or(engine.upload_limit),
-            upload_slots: self.slots.unwrap_or(engine.upload_slots),
+            upload_slots: slots,
             connections_max: self.connections.unwrap_or(engine.connections_max),
             ..engine
         }

@@ -82,6 +82,13 @@ async fn seed(args: &SeedArgs, meta: &Metainfo, mut disk: FileStorage) -> Result
         }
         false => format!("uploaded {} to {}\n", size(sent), count(taken, "peer")),
     })?;
+    let lost = meta.geometry.pieces - ended.torrent.have().count();
+    if lost > 0 {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("{} no longer on the disk", count(u64::from(lost), "piece")),
+        ));
+    }
     match ended.failure {
         Some(why) => Err(Failure::new(
             Exit::Failed,

@@ -136,6 +136,8 @@ impl Watch {
                 }
             }
             Event::PieceLost { piece } => {
+                let lost = u64::from(self.geometry.piece_len(*piece));
+                seen.here = seen.here.saturating_sub(lost);
                 let text = format!("piece {piece} is no longer on the disk; it is not served");
                 seen.notes.push(text);
             }

@@ -95,6 +95,7 @@ pub struct PeerHost<N, S> {
     reading: u64,
     epoch: Instant,
     recheck: Recheck,
+    leaving: bool,
     sleep: Option<(Now, Pin<Box<Sleep>>)>,
     seed_for: Option<Duration>,
     leave_at: Now,
@@ -177,6 +178,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             reading: 0,
             epoch: setup.epoch,
             recheck: Recheck::default(),
+            leaving: false,
             sleep: None,
             seed_for: setup.seed_for,
             leave_at: Now::NEVER,
@@ -214,6 +216,9 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             return Poll::Ready(());
         }
         if ready {
+            // However much comes from outside, time and the trackers have their turn.
+            self.poll_announce(cx);
+            self.poll_timer(cx);
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -243,8 +248,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             return true;
         }
         // A disk that is far behind slows the other ends down instead of filling memory.
-        if self.torrent.unwritten() < self.disk_queue_max
-            && self.reading < self.read_queue_max
+        // Who leaves has no connections left but the trackers'.
+        let behind =
+            self.torrent.unwritten() >= self.disk_queue_max || self.reading >= self.read_queue_max;
+        if (!behind || self.leaving)
             && let Poll::Ready(event) = self.net.poll_event(cx)
         {
             if let Some(event) = self.announcer.on_event(&mut self.net, event) {
@@ -439,6 +446,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             // Who leaves does not wait for a tracker longer than for any answer.
             self.announcer.hurry();
         }
+        self.leaving |= matches!(input, Input::Leave);
         self.torrent.handle(input, now);
         while let Some(output) = self.torrent.poll_output() {
             self.carry_out(output, now);

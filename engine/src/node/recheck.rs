@@ -22,7 +22,9 @@ pub(super) struct Recheck {
 impl Recheck {
     /// These pieces are hashed again.
     pub(super) fn begin(&mut self, have: &BitSet, storage: &mut impl Storage) {
-        self.waiting.extend(have.iter());
+        let under_way = &self.under_way;
+        let more = have.iter().filter(|piece| !under_way.contains(piece));
+        self.waiting.extend(more);
         self.ask(storage);
     }
 
@@ -62,6 +64,8 @@ mod tests {
         let mut have = BitSet::full(10);
         have.remove(PieceIndex(3));
         let mut recheck = Recheck::default();
+        recheck.begin(&have, &mut storage);
+        recheck.waiting.clear();
         recheck.begin(&have, &mut storage);
         let mut seen = Vec::new();
         while !recheck.under_way.is_empty() {

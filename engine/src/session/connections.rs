@@ -72,7 +72,7 @@ impl Torrent {
     /// The connection that ranks below a newcomer at this address, if it carries nothing now
     /// (BEP 40: both ends rank alike, so what one keeps the other keeps).
     fn outranked(&self, newcomer: SocketAddr) -> Option<ConnId> {
-        let me = SocketAddr::new(self.our_ip?, self.port);
+        let me = SocketAddr::new(self.our_ip?.0, self.port);
         let rank = |peer: SocketAddr| canonical_priority(me, peer);
         let carries = |p: &Peer| {
             let gives = p.down.received_now + p.down.received_before > 0;

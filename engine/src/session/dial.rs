@@ -231,7 +231,8 @@ impl DialBook {
 
     /// A handshake at this address showed who lives there.
     pub(super) fn seen_id(&mut self, addr: SocketAddr, id: PeerId) {
-        if let Some(contact) = self.contacts.get_mut(&addr) {
+        // What the tracker told stands: somebody else may claim the port.
+        if let Some(contact) = self.contacts.get_mut(&addr).filter(|c| !c.id_told) {
             contact.id = Some(id);
         }
     }

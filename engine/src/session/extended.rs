@@ -2,9 +2,10 @@
 //! they want nothing any more (BEP 21), and pieces that they lost (BEP 54).
 //!
 //! Invariants: ids are stored per connection; unknown names and messages are skipped; nothing that
-//! is said here is believed beyond the connection that said it.
+//! is said here is believed beyond the connection that said it, but for our own address, of which the
+//! majority is believed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -91,8 +92,10 @@ impl Torrent {
         if inbound && let (Some(port), Some(id)) = (said.port, peer.id) {
             self.dial.seen_id(SocketAddr::new(addr.ip(), port), id);
         }
-        if let Some(ip) = said.your_ip.filter(|ip| !ip.is_unspecified()) {
-            self.our_ip = Some(ip);
+        if let Some(ip) = said.your_ip.filter(|ip| !ip.is_unspecified())
+            && !std::mem::replace(&mut self.peer(slot).said.our_ip, true)
+        {
+            self.vote_for_our_ip(ip);
         }
         if let Some(client) = said.client {
             if let Some(sender) = self.blame.get_mut(sender) {
@@ -104,6 +107,15 @@ impl Torrent {
         self.fill_requests(slot, now);
         self.part_from_seed(slot, now);
         Ok(())
+    }
+
+    /// Each connection has one vote on our address; the majority is believed (Boyer & Moore 1981).
+    fn vote_for_our_ip(&mut self, ip: IpAddr) {
+        self.our_ip = match self.our_ip {
+            Some((same, votes)) if same == ip => Some((same, votes + 1)),
+            Some((other, votes)) if votes > 1 => Some((other, votes - 1)),
+            _ => Some((ip, 1)),
+        };
     }
 
     /// A peer lost a piece: it counts no more among its copies (BEP 54).

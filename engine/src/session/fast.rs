@@ -168,7 +168,8 @@ impl Torrent {
         let down = &mut peer.down;
         if peer.choking_us {
             down.allowed.retain(|p| *p != piece);
-        } else {
+        } else if down.hold_until.is_none_or(|until| until <= now) {
+            // One pause for a whole row of rejects.
             let pause = pause.saturating_mul(1 << down.rejects.min(16));
             let until = now.after(pause.min(REJECT_PAUSE_MAX));
             down.hold_until = Some(until);

@@ -57,6 +57,9 @@ impl Torrent {
                 return Err("a fast-extension message that was not agreed on");
             }
             Message::Bitfield(bits) => return self.on_bitfield(slot, &bits, now),
+            // Said again it is nothing new, and costs nothing.
+            Message::HaveAll if self.bitfields[slot].is_full() && !first => {}
+            Message::HaveNone if !first => {}
             Message::HaveAll => self.on_pieces(slot, &BitSet::full(pieces), now),
             Message::HaveNone => self.on_pieces(slot, &BitSet::empty(pieces), now),
             Message::Have(piece) => return self.on_have(slot, piece, now),

@@ -30,6 +30,8 @@ pub(super) struct Said {
     pub(super) dont_have: u8,
     /// It wants nothing any more (BEP 21).
     pub(super) upload_only: bool,
+    /// It has said what our address is.
+    pub(super) our_ip: bool,
 }
 
 /// One connection.
@@ -271,6 +273,12 @@ impl Download {
         self.open
             .iter()
             .any(|r| r.piece == piece && r.block == block)
+    }
+
+    /// Earlier rejects count no more.
+    pub(super) fn welcome(&mut self) {
+        self.rejects = 0;
+        self.hold_until = None;
     }
 
     /// One of the requests that were released and forgotten is answered; false when there is none.

@@ -104,7 +104,9 @@ impl Pieces {
 
     /// Whether every piece that the user wants is verified.
     pub(super) fn finished(&self) -> bool {
-        self.queued.is_empty() && self.started.is_empty()
+        // A piece that was skipped while it was in progress may come or not.
+        let skipped = |p: &PieceIndex| self.priority(*p) == Priority::Skip;
+        self.queued.is_empty() && self.started.iter().all(skipped)
     }
 
     /// Whether the piece is not there and neither wanted.
@@ -185,14 +187,6 @@ impl Pieces {
                 .sum()
         };
         self.geometry.total - have
-    }
-
-    /// Bytes that are wanted and not yet verified.
-    pub(super) fn missing(&self) -> u64 {
-        let pieces = self.queued.iter().chain(self.started.iter().copied());
-        pieces
-            .map(|piece| u64::from(self.geometry.piece_len(piece)))
-            .sum()
     }
 
     /// A neighbour was seen to hold the piece.

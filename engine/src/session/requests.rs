@@ -24,6 +24,7 @@ impl Torrent {
         if !std::mem::replace(&mut peer.choking_us, false) {
             return;
         }
+        peer.down.welcome();
         peer.down.begin(now);
         let addr = peer.addr;
         self.emit(Event::UnchokedBy {
@@ -40,6 +41,8 @@ impl Torrent {
         if std::mem::replace(&mut peer.choking_us, true) {
             return;
         }
+        // Some reject before they choke (Transmission): that was the choke.
+        peer.down.welcome();
         let addr = peer.addr;
         self.emit(Event::UnchokedBy {
             peer: addr,
@@ -342,6 +345,7 @@ impl Torrent {
             // Given up in the meantime, after a disk error.
             return;
         }
+        let finished = self.pieces.finished();
         let senders = self.pieces.verified(piece, good);
         self.touch(piece);
         self.emit(Event::PieceVerified { piece, good });
@@ -380,7 +384,7 @@ impl Torrent {
                 Sentence::Disconnect(sender) => self.expel(sender, CloseReason::Strikes, now),
             }
         }
-        if self.pieces.finished() {
+        if self.pieces.finished() && (!finished || self.complete()) {
             self.on_finished(now);
         } else {
             self.fill_all_requests(now);

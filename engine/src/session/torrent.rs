@@ -44,8 +44,8 @@ pub struct Torrent {
     pub(super) private: bool,
     /// The tracker that answered last.
     pub(super) told_by: Option<u32>,
-    /// Our address, as a peer saw it last.
-    pub(super) our_ip: Option<IpAddr>,
+    /// Our address as most peers see it, and by how many votes.
+    pub(super) our_ip: Option<(IpAddr, u32)>,
     pub(super) schedule: Option<Schedule>,
     pub(super) blame: Blame,
     pub(super) choking: Choking,
@@ -228,12 +228,6 @@ impl Torrent {
     #[must_use]
     pub fn have(&self) -> &BitSet {
         &self.pieces.have
-    }
-
-    /// Bytes that are wanted and not yet verified.
-    #[must_use]
-    pub fn missing(&self) -> u64 {
-        self.pieces.missing()
     }
 
     /// Bytes not yet verified, wanted or not.

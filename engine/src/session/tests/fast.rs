@@ -285,6 +285,34 @@ fn the_loser_of_end_game_may_reject_or_send() {
     }
 }
 
+/// Transmission rejects what it will not answer before it chokes.
+#[test]
+fn a_row_of_rejects_before_a_choke_is_forgotten_with_it() {
+    let mut rig = Plan::new(4, 8).start();
+    let source = rig.fast_source(1);
+    let asked = rig.asked(source);
+    assert_eq!(asked.len(), 5);
+    for range in asked {
+        rig.say(source, Message::Reject(range));
+    }
+    rig.say(source, Message::Choke);
+    rig.wait(secs(10));
+    rig.say(source, Message::Unchoke);
+    assert_eq!(rig.asked(source).len(), 5, "asked at once");
+}
+
+#[test]
+fn a_row_of_rejects_costs_one_pause() {
+    let mut rig = Plan::new(4, 8).start();
+    let source = rig.fast_source(1);
+    for range in rig.asked(source) {
+        rig.say(source, Message::Reject(range));
+    }
+    assert_eq!(rig.asked(source), []);
+    rig.wait(secs(1));
+    assert!(!rig.asked(source).is_empty(), "a second, not half a minute");
+}
+
 #[test]
 fn what_is_not_served_is_rejected() {
     let mut rig = Plan::new(4, 4).having(&[0]).start();
