@@ -488,7 +488,11 @@ mod tests {
         let mut rig = Rig::asks(announce());
         rig.client.hurry(Duration::from_secs(20), at(10));
         let waits = (rig.waits(), rig.waits(), rig.waits());
-        assert_eq!(waits, (14, 22, 30), "sent twice more in the time that is left");
+        assert_eq!(
+            waits,
+            (14, 22, 30),
+            "sent twice more in the time that is left"
+        );
         assert_eq!(
             rig.client.poll_result(),
             Some(Err(AnnounceFailure::TimedOut))
