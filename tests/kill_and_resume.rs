@@ -414,4 +414,12 @@ fn a_seed_that_is_told_to_checks_again_and_serves_no_piece_that_changed() {
     let ended = get.ended();
     assert!(ended.err.contains("256 KiB missing"), "{ended:?}");
     assert!(!ended.err.contains("failed its hash"), "{ended:?}");
+    // A seed that lost content does not end as if all were well.
+    scene.seed.signal("INT");
+    let ended = scene.seed.ended();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.err.contains("1 piece no longer on the disk"),
+        "{ended:?}"
+    );
 }

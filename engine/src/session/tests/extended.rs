@@ -281,3 +281,56 @@ fn who_lost_a_piece_and_has_it_again_announces_completed_no_second_time() {
     let said = rig.announced.iter().map(|request| request.event);
     assert!(!said.into_iter().any(|e| e == AnnounceEvent::Completed));
 }
+
+#[test]
+fn our_address_is_what_most_peers_say_and_each_has_one_vote() {
+    let mut rig = Plan::new(1, 1).start();
+    let ip = |n: u8| Some(std::net::IpAddr::from([80, 0, 0, n]));
+    let says = |rig: &mut Rig, peer: u8, times: u32, n: u8| {
+        let conn = rig.join_as(peer, &[EXTENSIONS]);
+        let told = ExtendedHandshake {
+            your_ip: ip(n),
+            ..ExtendedHandshake::default()
+        };
+        for _ in 0..times {
+            rig.say(conn, told.message());
+        }
+    };
+    says(&mut rig, 1, 1, 1);
+    says(&mut rig, 2, 1, 1);
+    says(&mut rig, 3, 100, 9);
+    assert_eq!(rig.torrent.our_ip.map(|(ip, _)| ip), ip(1), "one liar");
+    says(&mut rig, 4, 1, 9);
+    says(&mut rig, 5, 1, 9);
+    assert_eq!(rig.torrent.our_ip.map(|(ip, _)| ip), ip(9), "three of five");
+}
+
+#[test]
+fn an_introduction_does_not_replace_the_id_that_the_tracker_told() {
+    let mut rig = Plan::new(1, 1).start();
+    let honest = addr(1);
+    rig.feed(Input::Peers(vec![PeerAddr {
+        addr: honest,
+        id: Some(PeerId([1; 20])),
+    }]));
+    let conn = rig.free_conn();
+    rig.feed(Input::Connected {
+        conn,
+        addr: SocketAddr::new(honest.ip(), 5000),
+        inbound: true,
+    });
+    rig.feed(Input::Handshake {
+        conn,
+        handshake: Handshake {
+            reserved: crate::wire::handshake::reserved(&[EXTENSIONS]),
+            info_hash: INFO_HASH,
+            peer_id: PeerId([66; 20]),
+        },
+    });
+    let claims = ExtendedHandshake {
+        port: Some(honest.port()),
+        ..ExtendedHandshake::default()
+    };
+    rig.say(conn, claims.message());
+    assert_eq!(rig.torrent.dial.told_id(honest), Some(PeerId([1; 20])));
+}
