@@ -9,3 +9,4 @@ pub mod spawn;
 pub mod stream;
 pub mod tracker_client;
 pub mod tracker_server;
+mod wires;
