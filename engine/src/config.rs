@@ -221,6 +221,13 @@ config! {
     seed_quota_pieces: u32 = 20;
     /// Time a seed keeps a peer unchoked before it moves on (libtorrent: 1 min).
     seed_quota_time: Duration = secs(60);
+    /// A seed shows what it has piece by piece, until another seed is seen (BEP 16).
+    super_seeding: bool = false;
+    /// Pieces shown to one peer that nobody else was seen to have, at most (libtorrent: 2; BEP 16: 1).
+    super_seed_pieces: u32 = 2;
+    /// How long a peer that has a piece it was shown waits for the next when nobody else is seen to
+    /// have it; and, when every piece is with others, for one of theirs before it is told everything.
+    super_seed_wait: Duration = secs(60);
     /// Payload sent per second, over all peers; 0: no limit.
     upload_limit: RateLimit = RateLimit(0);
     /// Payload asked for per second, over all peers; 0: no limit.

@@ -90,6 +90,7 @@ fn metric_since(
             }
         }
         "seed.uploaded" => Some(outcome.seed_uploaded() as f64),
+        "seed.until_second" => outcome.seed_until_second.map(|bytes| bytes as f64),
         "wasted" => share_of_content(|p| p.wasted),
         "duplicates" => share_of_content(|p| p.duplicates),
         "hash_failed" => share_of_content(|p| p.hash_failed),

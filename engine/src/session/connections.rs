@@ -154,6 +154,9 @@ impl Torrent {
             peer: addr,
             inbound,
         });
+        if self.super_seeding {
+            self.hide_pieces(slot, now);
+        }
         self.send_pieces(slot, now);
         if extended {
             self.send_extended_handshake(slot, now);
@@ -166,10 +169,11 @@ impl Torrent {
     /// is said of nothing.
     fn send_pieces(&mut self, slot: usize, now: Now) {
         let have = &self.pieces.have;
+        let nothing = have.is_empty() || self.super_seeding;
         let message = match self.peers[slot].as_ref().is_some_and(|p| p.fast) {
+            true if nothing => Message::HaveNone,
+            false if nothing => return,
             true if have.is_full() => Message::HaveAll,
-            true if have.is_empty() => Message::HaveNone,
-            false if have.is_empty() => return,
             _ => Message::Bitfield(Bytes::from(have.to_wire())),
         };
         self.send(slot, message, now);

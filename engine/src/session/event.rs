@@ -196,6 +196,15 @@ pub enum Event {
         /// Why.
         why: Waste,
     },
+    /// A super-seed showed a peer a piece that it hides from others (BEP 16).
+    PieceShown {
+        /// To whom.
+        peer: SocketAddr,
+        /// The piece.
+        piece: PieceIndex,
+    },
+    /// Another seed was seen: nothing is hidden any more.
+    SuperSeedingEnded,
     /// A block was handed to the network.
     BlockSent {
         /// To whom.

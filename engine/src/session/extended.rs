@@ -29,7 +29,8 @@ impl Torrent {
             client: Some(CLIENT.to_owned()),
             reqq: Some(self.config.request_queue_told),
             your_ip: Some(self.peer(slot).addr.ip()),
-            upload_only: self.pieces.finished().then_some(true),
+            // Who hides what it has must not say that it wants nothing.
+            upload_only: (self.pieces.finished() && !self.super_seeding).then_some(true),
         };
         self.send(slot, handshake.message(), now);
     }

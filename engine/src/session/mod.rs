@@ -23,6 +23,7 @@ mod messages;
 mod peer;
 mod pieces;
 mod requests;
+mod super_seeding;
 pub mod torrent;
 mod upload;
 

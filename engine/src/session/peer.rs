@@ -13,6 +13,7 @@ use crate::ids::{BLOCK_BYTES, BlockRange, ConnId, PeerId, PieceIndex};
 use crate::time::Now;
 
 use super::blame::SenderId;
+use super::super_seeding::Hidden;
 
 /// A request of ours that is open at a peer.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +128,8 @@ pub(super) struct Upload {
     pub(super) allowed: Vec<PieceIndex>,
     /// The last pieces that we suggested.
     pub(super) suggested: VecDeque<PieceIndex>,
+    /// It does not know all that we have (BEP 16).
+    pub(super) hidden: Option<Box<Hidden>>,
     /// Requests refused since the last block was sent, or it was unchoked.
     pub(super) refused: u32,
 }

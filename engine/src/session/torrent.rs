@@ -42,6 +42,8 @@ pub struct Torrent {
     pub(super) connections: u32,
     pub(super) dial: DialBook,
     pub(super) private: bool,
+    /// What we have is hidden, and shown piece by piece (BEP 16).
+    pub(super) super_seeding: bool,
     /// The tracker that answered last.
     pub(super) told_by: Option<u32>,
     /// Our address as most peers see it, and by how many votes.
@@ -123,6 +125,7 @@ impl Torrent {
             connections: 0,
             dial: DialBook::default(),
             private: setup.private,
+            super_seeding: complete && config.super_seeding,
             told_by: None,
             our_ip: None,
             schedule,
@@ -338,6 +341,7 @@ impl Torrent {
         if self.phase == Phase::Running {
             if self.choking.next_round() <= now {
                 self.choke_round(now);
+                self.super_seeding_round(now);
             }
             self.arm(self.choking.next_round());
             self.serve_again(now);

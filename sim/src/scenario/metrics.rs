@@ -114,6 +114,14 @@ pub const METRICS: &[Metric] = &[
         doc: "payload sent by the peers that joined as seeds; `x torrent`: over the size of the content",
     },
     Metric {
+        name: "seed.until_second",
+        stats: &[],
+        per_group: false,
+        unit: Unit::Bytes,
+        max: None,
+        doc: "the part of `seed.uploaded` that was sent before the first leecher had everything",
+    },
+    Metric {
         name: "wasted",
         stats: &[],
         per_group: true,
@@ -216,6 +224,14 @@ pub const SOMETIMES: &[Sometimes] = &[
     Sometimes {
         word: "hash-failed",
         doc: "a piece failed its hash",
+    },
+    Sometimes {
+        word: "piece-shown",
+        doc: "a super-seed showed a peer a piece",
+    },
+    Sometimes {
+        word: "super-seeding-ended",
+        doc: "a super-seed saw another seed and hid nothing any more",
     },
     Sometimes {
         word: "resumed",

@@ -17,6 +17,7 @@ mod peers;
 mod priorities;
 mod random;
 mod speakers;
+mod super_seeding;
 mod swarm;
 mod trackers;
 mod upload;
