@@ -89,6 +89,10 @@ pub struct SeedArgs {
     /// Where to listen for peers; port 0 takes any free one.
     #[arg(long, value_name = "ADDR:PORT", default_value_t = any_port())]
     pub listen: SocketAddr,
+    /// Hide what is here and show it piece by piece, so that each is sent about once; ends when another
+    /// seed is seen. For the first seed of a new torrent.
+    #[arg(long)]
+    pub super_seed: bool,
     /// Print one JSON object at the end: how much was uploaded, to how many.
     #[arg(long)]
     pub json: bool,

@@ -204,6 +204,7 @@ impl Torrent {
 
 /// Whether any peer lacks a piece; the set of a slot without a peer has length 0.
 fn lacked(bitfields: &[BitSet], piece: PieceIndex) -> bool {
-    let mut peers = bitfields.iter().filter(|b| b.len() > 0);
-    peers.any(|b| !b.contains(piece))
+    bitfields
+        .iter()
+        .any(|b| piece.0 < b.len() && !b.contains(piece))
 }
