@@ -343,6 +343,23 @@ config! {
     suggest_pieces: bool = false;
     /// First pause after a reject from a peer that does not choke us; doubles, to half a minute.
     reject_pause: Duration = secs(1);
+    /// Peer exchange: peers tell each other whom they are connected to (BEP 11). Never of private torrents.
+    pex: bool = true;
+    /// Time after a peer's introduction before it is told of others for the first time (libtorrent: 5 s).
+    pex_delay: Duration = secs(5);
+    /// Time between two messages of peer exchange to one peer (BEP 11: 1 min).
+    pex_interval: Duration = secs(60);
+    /// Shortest time between two that one peer sends; what comes sooner is not heeded (BEP 11: 1 min; here
+    /// room for clocks and networks that are not even).
+    pex_interval_min: Duration = secs(45);
+    /// Contacts added in one message, sent or received, after the first (BEP 11: 50).
+    pex_added_max: u32 = 50;
+    /// Contacts added in the first message, sent or received (BEP 11: no limit).
+    pex_first_max: u32 = 200;
+    /// Contacts dropped in one message, sent or received (BEP 11: 50).
+    pex_dropped_max: u32 = 50;
+    /// Addresses in the book at once that one peer told.
+    pex_contacts_max: u32 = 200;
     /// Peers asked for in one announce (chihaya: 50).
     peers_wanted: u32 = 50;
     /// Below this many connections the tracker is asked again, no sooner than its minimum interval.

@@ -120,6 +120,31 @@ pub enum Event {
         /// The name, made printable.
         client: String,
     },
+    /// A peer told contacts of its own (BEP 11).
+    PexReceived {
+        /// The peer.
+        peer: SocketAddr,
+        /// Contacts that it is connected to.
+        added: u32,
+        /// Contacts that it is connected to no more.
+        dropped: u32,
+        /// Of the added ones, those that nobody told before.
+        learned: u32,
+    },
+    /// Contacts of a peer were not heeded: it tells them too often.
+    PexIgnored {
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// A peer was told contacts of ours (BEP 11).
+    PexSent {
+        /// The peer.
+        peer: SocketAddr,
+        /// Contacts that we are connected to.
+        added: u32,
+        /// Contacts that we are connected to no more.
+        dropped: u32,
+    },
     /// A connection is gone.
     PeerGone {
         /// The peer.

@@ -13,6 +13,7 @@ use crate::ids::PieceIndex;
 use crate::time::Now;
 use crate::wire::Message;
 use crate::wire::extension::{self, DONT_HAVE_ID, ExtendedHandshake, HANDSHAKE_ID, read_dont_have};
+use crate::wire::pex::PEX_ID;
 
 use super::event::Event;
 use super::torrent::Torrent;
@@ -25,6 +26,7 @@ impl Torrent {
     pub(super) fn send_extended_handshake(&mut self, slot: usize, now: Now) {
         let handshake = ExtendedHandshake {
             dont_have: Some(DONT_HAVE_ID),
+            pex: self.exchanges_peers().then_some(PEX_ID),
             port: Some(self.port),
             client: Some(CLIENT.to_owned()),
             reqq: Some(self.config.request_queue_told),
@@ -65,6 +67,7 @@ impl Torrent {
                 Some(piece) => self.on_dont_have(slot, piece, now),
                 None => Err("a message of lost pieces that is not four bytes"),
             },
+            PEX_ID if self.exchanges_peers() => self.on_pex(slot, payload, now),
             // Of an extension that we did not offer.
             _ => Ok(()),
         }
@@ -86,6 +89,7 @@ impl Torrent {
         if let Some(reqq) = said.reqq {
             peer.down.queue_max = reqq;
         }
+        peer.said.port = said.port.or(peer.said.port);
         if let Some(upload_only) = said.upload_only {
             peer.said.upload_only = upload_only;
         }
@@ -103,6 +107,9 @@ impl Torrent {
                 sender.client.clone_from(&client);
             }
             self.emit(Event::ClientNamed { peer: addr, client });
+        }
+        if let Some(id) = said.pex {
+            self.on_pex_offered(slot, id, now);
         }
         // It may queue more than it said before.
         self.fill_requests(slot, now);

@@ -21,6 +21,7 @@ mod interest;
 mod limits;
 mod messages;
 mod peer;
+mod pex;
 mod pieces;
 mod requests;
 mod super_seeding;

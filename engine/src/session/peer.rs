@@ -13,6 +13,7 @@ use crate::ids::{BLOCK_BYTES, BlockRange, ConnId, PeerId, PieceIndex};
 use crate::time::Now;
 
 use super::blame::SenderId;
+use super::pex::PexTalk;
 use super::super_seeding::Hidden;
 
 /// A request of ours that is open at a peer.
@@ -29,6 +30,8 @@ pub(super) struct Request {
 pub(super) struct Said {
     /// Its id for `lt_donthave`; 0: it takes none.
     pub(super) dont_have: u8,
+    /// Where it listens.
+    pub(super) port: Option<u16>,
     /// It wants nothing any more (BEP 21).
     pub(super) upload_only: bool,
     /// It has said what our address is.
@@ -50,6 +53,7 @@ pub(super) struct Peer {
     /// Both ends speak the extension protocol.
     pub(super) extended: bool,
     pub(super) said: Said,
+    pub(super) pex: PexTalk,
     /// A message other than the extended handshake has arrived: no bitfield any more.
     pub(super) greeted: bool,
     pub(super) since: Now,
@@ -151,6 +155,7 @@ impl Peer {
             fast: false,
             extended: false,
             said: Said::default(),
+            pex: PexTalk::default(),
             greeted: false,
             since: now,
             last_received: now,

@@ -382,6 +382,7 @@ impl Torrent {
             self.send(slot, Message::KeepAlive, now);
         }
         self.arm(silence.min(keepalive));
+        self.pex_timer(slot, now);
         self.request_timers(slot, now);
     }
 

@@ -4,6 +4,7 @@
 //! Invariant: each cap says in a comment what it pays for.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -19,6 +20,7 @@ use skep_engine::tracker::http::{
 };
 use skep_engine::wire::Message;
 use skep_engine::wire::extension::{self, ExtendedHandshake};
+use skep_engine::wire::pex::{Pex, SEED};
 
 use super::inputs::{dict, list_of, many_keys, name, string, values};
 use super::measure::{Cap, Parser};
@@ -85,6 +87,28 @@ pub fn parsers() -> Vec<Parser> {
             },
         },
         Parser {
+            name: "peer exchange",
+            read: |input| drop(Pex::read(&input.bytes, 200, 50)),
+            // 250 contacts of 34 bytes at most, in trees that may be half empty, and the scanner's.
+            cap: Cap {
+                fixed: 3 * KIB,
+                steep: 140,
+                knee: 2 * KIB,
+                flat: 30,
+            },
+            valid: exchanges,
+            hostile: || {
+                let mut all = values();
+                for key in ["added", "added.f", "added6", "dropped", "dropped6"] {
+                    let lists = [6, 18, 600, 6_000, 18_000].map(|len| string(&vec![7; len]));
+                    let values = values().into_iter().chain(lists);
+                    all.extend(values.map(|value| dict(&[(key, value)])));
+                }
+                all.push(exchange(5_000));
+                all
+            },
+        },
+        Parser {
             name: "HTTP announce reply",
             read: |input| drop(parse_reply(&input.bytes)),
             // 2,000 peers of 56 bytes from 6 or 24 bytes each, in a buffer that doubles, and the
@@ -144,6 +168,7 @@ struct Typed {
 fn extended() -> Vec<Vec<u8>> {
     let said = ExtendedHandshake {
         dont_have: Some(7),
+        pex: Some(1),
         port: Some(6881),
         client: Some("Skep 0.1".to_owned()),
         reqq: Some(250),
@@ -156,6 +181,26 @@ fn extended() -> Vec<Vec<u8>> {
         other => panic!("{other:?}"),
     };
     messages.into_iter().map(payload).collect()
+}
+
+/// So many contacts added and as many dropped, half of them over IPv6.
+fn exchange(contacts: u16) -> Vec<u8> {
+    let addr = |n: u16, port| match n % 2 {
+        0 => SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], port)),
+        _ => SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], port)),
+    };
+    let pex = Pex {
+        added: (0..contacts).map(|n| (addr(n, 1), SEED)).collect(),
+        dropped: (0..contacts).map(|n| addr(n, 2)).collect(),
+    };
+    match pex.message(1) {
+        Message::Extended { payload, .. } => payload.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn exchanges() -> Vec<Vec<u8>> {
+    [0, 1, 9, 50, 200].map(exchange).into()
 }
 
 fn replies() -> Vec<Vec<u8>> {

@@ -210,6 +210,10 @@ pub const SOMETIMES: &[Sometimes] = &[
         doc: "a tracker failed and another one answered",
     },
     Sometimes {
+        word: "pex-learned",
+        doc: "a peer told another of an address that nobody had told it",
+    },
+    Sometimes {
         word: "udp-resent",
         doc: "a UDP tracker did not answer in time and was asked again",
     },

@@ -247,6 +247,7 @@ impl Recorder {
                     self.happened("tracker-fail-over");
                 }
             }
+            Event::PexReceived { learned: 1.., .. } => self.happened("pex-learned"),
             Event::AnnounceResent { .. } => self.happened("udp-resent"),
             Event::Snubbed { .. } => self.happened("peer-snubbed"),
             Event::RequestTimedOut { .. } => self.happened("request-timed-out"),

@@ -14,6 +14,7 @@ mod gifts;
 mod limits;
 mod pair;
 mod peers;
+mod pex;
 mod priorities;
 mod random;
 mod speakers;
