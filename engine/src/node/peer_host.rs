@@ -26,6 +26,7 @@ use crate::tracker::announce::{Answer, Question};
 use super::announcer::{Announcer, Told};
 use super::network::{NetEvent, Network};
 use super::recheck::Recheck;
+use super::web_seeds::{WebSeeds, WebSeedsSetup};
 use super::wires::Wires;
 
 /// What a user may tell a running peer.
@@ -62,6 +63,8 @@ pub struct PeerHostSetup<N, S> {
     pub geometry: Geometry,
     /// Its talk with the trackers, which it numbers as the session does.
     pub announcer: Announcer,
+    /// Its web seeds, which it numbers as the session does.
+    pub web_seeds: WebSeedsSetup,
     /// The session's numbers, of which the host heeds those that bound buffers.
     pub config: EngineConfig,
     /// The moment that the session calls 0.
@@ -81,6 +84,7 @@ pub struct PeerHost<N, S> {
     torrent: Torrent,
     wires: Wires,
     announcer: Announcer,
+    web_seeds: WebSeeds,
     disk_queue_max: u64,
     read_queue_max: u64,
     /// Bytes that the disk was asked for and has not read yet.
@@ -155,6 +159,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                 setup.config.extended_bytes_max,
             ),
             announcer: setup.announcer,
+            web_seeds: WebSeeds::new(setup.web_seeds, setup.geometry, &setup.config),
             disk_queue_max: setup.config.disk_queue_max.saturating_mul(2),
             read_queue_max: setup.config.read_queue_max,
             reading: 0,
@@ -194,6 +199,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         }
         self.wires.flush_all(&mut self.net);
         self.announcer.pump(&mut self.net, cx);
+        self.web_seeds.pump(&mut self.net, cx);
         if self.left {
             return Poll::Ready(());
         }
@@ -233,10 +239,15 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         // Who leaves has no connections left but the trackers'.
         let behind =
             self.torrent.unwritten() >= self.disk_queue_max || self.reading >= self.read_queue_max;
-        if (!behind || self.leaving)
+        if !behind && let Poll::Ready(input) = self.web_seeds.poll(&mut self.net, cx) {
+            self.feed(input);
+            return true;
+        }
+        if (!behind && !self.web_seeds.is_full(cx) || self.leaving)
             && let Poll::Ready(event) = self.net.poll_event(cx)
         {
-            if let Some(event) = self.announcer.on_event(&mut self.net, event) {
+            let event = self.announcer.on_event(&mut self.net, event);
+            if let Some(event) = event.and_then(|event| self.web_seeds.on_event(event)) {
                 self.on_net(event);
             }
             return true;
@@ -375,6 +386,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             Output::WriteBlock { range, data } => self.storage.write(range, data),
             Output::VerifyPiece { piece, digests } => self.storage.verify(piece, digests),
             Output::Finish => self.storage.finish(),
+            Output::FindWebSeed { seed } => self.web_seeds.find(&mut self.net, seed),
+            Output::Fetch { seed, fetch, range } => self.web_seeds.fetch(seed, fetch, range),
+            Output::StopFetch { seed, fetch } => self.web_seeds.stop(seed, fetch),
+            Output::RestWebSeed { seed } => self.web_seeds.rest(seed),
             Output::Announce { tracker, request } => {
                 let question = Question::Announce(Box::new(request));
                 self.announcer.ask(&mut self.net, tracker, question);

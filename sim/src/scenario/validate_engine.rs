@@ -27,6 +27,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "serve_listing_max",
     "fetch_retries",
     "fetch_redirects_max",
+    "web_seeds_max",
 ];
 
 /// Smallest `request_bytes_max` and `send_buffer`: one block, or nobody serves anything.

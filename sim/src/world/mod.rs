@@ -146,6 +146,7 @@ impl World {
             content: Arc::clone(&self.content),
             disk: Rc::clone(&self.recorder.borrow().disks[host]),
             contacts: Rc::clone(contacts),
+            web_seeds: self.content.metainfo.web_seeds.clone(),
             epoch: self.epoch,
         };
         let recorder = Rc::clone(&self.recorder);

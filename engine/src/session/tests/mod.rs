@@ -22,6 +22,7 @@ mod super_seeding;
 mod swarm;
 mod trackers;
 mod upload;
+mod web_seeds;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ use crate::wire::{Handshake, Message};
 
 use self::disk::Disk;
 use self::speakers::Owed;
+use self::web_seeds::Web;
 
 use super::event::{CloseReason, Event};
 use super::torrent::{Input, Output, Rngs, StorageFailure, Torrent, TorrentSetup};
@@ -80,6 +82,7 @@ struct Rig {
     hold_writes: bool,
     writes: VecDeque<BlockRange>,
     finished: u32,
+    web: Web,
     left: bool,
     owed: Owed,
     /// The peers say a keep-alive at this moment, and now and then after it.
@@ -93,6 +96,7 @@ struct Plan {
     have: BitSet,
     config: EngineConfig,
     tracked: bool,
+    web_seeds: Vec<String>,
 }
 
 impl Plan {
@@ -113,6 +117,7 @@ impl Plan {
                 ..EngineConfig::default()
             },
             tracked: false,
+            web_seeds: Vec::new(),
         }
     }
 
@@ -152,6 +157,7 @@ impl Plan {
             peer_id: ME,
             port: 6881,
             tiers: vec![1; usize::from(self.tracked)],
+            web_seeds: self.web_seeds.clone(),
             picker: Box::new(Sequential),
             choker: Box::new(TitForTat::default()),
             rngs: Rngs {
@@ -185,6 +191,7 @@ impl Plan {
             hold_writes: false,
             writes: VecDeque::new(),
             finished: 0,
+            web: Web::default(),
             left: false,
             owed: Owed::default(),
             chat: Now::START,
@@ -263,6 +270,10 @@ impl Rig {
                 self.feed(Input::PieceVerified(verified));
             }
             Output::Finish => self.finished += 1,
+            Output::FindWebSeed { .. }
+            | Output::Fetch { .. }
+            | Output::StopFetch { .. }
+            | Output::RestWebSeed { .. } => self.web.take(output),
             Output::Announce { request, .. } => self.announced.push(request),
             Output::Emit(event) => {
                 assert!(!matches!(event, Event::AuditFailed { .. }), "{event:?}");
