@@ -8,6 +8,7 @@
 pub mod bits;
 pub mod choker;
 pub mod config;
+pub mod direct;
 pub mod ids;
 pub mod metainfo;
 pub mod node;

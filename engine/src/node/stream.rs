@@ -3,8 +3,10 @@
 //!
 //! Invariant: memory is bounded per connection. At most [`UNSENT_MAX`] bytes wait to be sent (the
 //! stream's buffer and the network's queue together); then writes pend until [`NetEvent::Room`].
-//! A mailbox has no back-pressure for reading, so a connection that holds more unread bytes than
-//! the hub's `unread_max` is reset: HTTP over it must bound what it asks for.
+//! Unread bytes are bounded in one of two ways. A strict hub resets a connection that holds more than
+//! `unread_max` of them: right for strangers, of whom one must not hold up the others. A patient hub says
+//! [`StreamHub::is_full`] while its streams together hold more, and then the host takes nothing more from its
+//! network, which slows the senders down: right for a client whose disk may be slower than its server.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -57,6 +59,12 @@ impl Wire {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
+    /// Nobody will read what is here.
+    fn forget_unread(&mut self, signal: &RefCell<Signal>) {
+        self.inbox.clear();
+        signal.borrow_mut().gone(std::mem::take(&mut self.unread));
+    }
+
     fn room(&self) -> u64 {
         UNSENT_MAX.saturating_sub(self.outbox.len() as u64 + self.in_network)
     }
@@ -67,6 +75,39 @@ impl Wire {
 struct Signal {
     touched: Vec<ConnId>,
     host: Option<Waker>,
+    /// Bytes that all streams hold unread.
+    unread: u64,
+    /// The host takes nothing from its network until there are no more unread bytes than these.
+    waits_for: Option<u64>,
+}
+
+impl Signal {
+    fn remember(&mut self, cx: &Context<'_>) {
+        let known = self.host.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
+        if !known {
+            self.host = Some(cx.waker().clone());
+        }
+    }
+
+    /// So many bytes were read, or will never be.
+    fn gone(&mut self, bytes: u64) {
+        self.unread -= bytes;
+        if self.waits_for.is_some_and(|most| self.unread <= most) {
+            self.waits_for = None;
+            if let Some(host) = &self.host {
+                host.wake_by_ref();
+            }
+        }
+    }
+}
+
+/// What a hub does about unread bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Temper {
+    /// A connection with more than this is reset.
+    Strict(u64),
+    /// With more than this on all connections the host waits.
+    Patient(u64),
 }
 
 /// The streams of one host. Its loop owns the hub beside the network, gives every event to
@@ -75,21 +116,69 @@ struct Signal {
 pub struct StreamHub {
     wires: BTreeMap<ConnId, Rc<RefCell<Wire>>>,
     signal: Rc<RefCell<Signal>>,
-    unread_max: u64,
+    temper: Temper,
     /// Connections that read too much; they are reset at the next pump.
     overfull: Vec<ConnId>,
 }
 
 impl StreamHub {
-    /// A hub without streams. `unread_max`: bytes one connection may hold unread before it is reset.
+    /// A strict hub without streams. `unread_max`: bytes one connection may hold unread before it is reset.
     #[must_use]
     pub fn new(unread_max: u64) -> StreamHub {
+        StreamHub::with(Temper::Strict(unread_max))
+    }
+
+    /// A patient hub without streams, which never resets a connection for what it holds. `unread_max`: bytes
+    /// all its streams may hold unread before the host waits; the events of one connection's last wake-up may
+    /// pass it. The host must heed [`StreamHub::is_full`] or take its events through
+    /// [`StreamHub::poll_network`].
+    #[must_use]
+    pub fn patient(unread_max: u64) -> StreamHub {
+        StreamHub::with(Temper::Patient(unread_max))
+    }
+
+    fn with(temper: Temper) -> StreamHub {
         StreamHub {
             wires: BTreeMap::new(),
             signal: Rc::default(),
-            unread_max,
+            temper,
             overfull: Vec::new(),
         }
+    }
+
+    /// Whether the host must take nothing from its network for now: its streams hold more than may be unread.
+    /// The loop that asks is woken when that has changed. Never true of a strict hub.
+    pub fn is_full(&mut self, cx: &Context<'_>) -> bool {
+        let Temper::Patient(unread_max) = self.temper else {
+            return false;
+        };
+        let mut signal = self.signal.borrow_mut();
+        let full = signal.unread > unread_max;
+        signal.waits_for = full.then_some(unread_max);
+        if full {
+            signal.remember(cx);
+        }
+        full
+    }
+
+    /// The next event of the network that belongs to none of these streams. While the hub is full nothing is
+    /// taken from the network.
+    pub fn poll_network<N: Network + ?Sized>(
+        &mut self,
+        net: &mut N,
+        cx: &mut Context<'_>,
+    ) -> Poll<NetEvent> {
+        while !self.is_full(cx) {
+            match net.poll_event(cx) {
+                Poll::Pending => break,
+                Poll::Ready(event) => {
+                    if let Some(other) = self.on_event(event) {
+                        return Poll::Ready(other);
+                    }
+                }
+            }
+        }
+        Poll::Pending
     }
 
     /// The stream of an outgoing connection, taken right after [`Network::connect`]: reads and
@@ -162,12 +251,15 @@ impl StreamHub {
                 // A stream that is gone or finished reads no more.
                 if wire.phase == Phase::Open && !wire.finish {
                     wire.unread += data.len() as u64;
+                    self.signal.borrow_mut().unread += data.len() as u64;
                     wire.inbox.push_back(data);
                 }
-                if wire.unread > self.unread_max && wire.phase == Phase::Open {
+                if let Temper::Strict(unread_max) = self.temper
+                    && wire.unread > unread_max
+                    && wire.phase == Phase::Open
+                {
                     wire.phase = Phase::Broken(io::ErrorKind::OutOfMemory);
-                    wire.inbox.clear();
-                    wire.unread = 0;
+                    wire.forget_unread(&self.signal);
                     self.overfull.push(conn);
                 }
             }
@@ -197,13 +289,7 @@ impl StreamHub {
         }
         let touched = {
             let mut signal = self.signal.borrow_mut();
-            let known = signal
-                .host
-                .as_ref()
-                .is_some_and(|w| w.will_wake(cx.waker()));
-            if !known {
-                signal.host = Some(cx.waker().clone());
-            }
+            signal.remember(cx);
             std::mem::take(&mut signal.touched)
         };
         for conn in touched {
@@ -270,8 +356,7 @@ impl ConnStream {
         let mut wire = self.wire.borrow_mut();
         if !wire.finish {
             wire.finish = true;
-            wire.inbox.clear();
-            wire.unread = 0;
+            wire.forget_unread(&self.signal);
             self.touch(&mut wire);
         }
     }
@@ -298,6 +383,7 @@ impl Read for ConnStream {
             }
         }
         wire.unread -= copied;
+        self.signal.borrow_mut().gone(copied);
         if copied > 0 || buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -359,238 +445,7 @@ impl Drop for ConnStream {
 }
 
 #[cfg(test)]
-pub(super) mod fake;
+pub(crate) mod fake;
 
 #[cfg(test)]
-mod tests {
-    use super::fake::{FakeNet, addr, pair};
-    use super::*;
-    use hyper::rt::ReadBuf;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn read(stream: &mut ConnStream, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, io::ErrorKind>> {
-        let mut space = [0; 8];
-        let mut buf = ReadBuf::new(&mut space);
-        let polled = Pin::new(stream).poll_read(cx, buf.unfilled());
-        polled.map(|r| r.map(|()| buf.filled().to_vec()).map_err(|e| e.kind()))
-    }
-
-    fn write(stream: &mut ConnStream, cx: &mut Context<'_>, data: &[u8]) -> Poll<Option<usize>> {
-        Pin::new(stream).poll_write(cx, data).map(Result::ok)
-    }
-
-    /// A host with a hub at one end; the other end is looked at by hand.
-    struct Host {
-        net: FakeNet,
-        hub: StreamHub,
-        peer: FakeNet,
-        loop_woken: Arc<Woken>,
-    }
-
-    impl Host {
-        fn new() -> Host {
-            let (net, mut peer) = pair();
-            peer.listen(addr(1, 80)).unwrap();
-            let hub = StreamHub::new(1000);
-            let loop_woken = Arc::default();
-            Host {
-                net,
-                hub,
-                peer,
-                loop_woken,
-            }
-        }
-        fn turn(&mut self) {
-            let waker = Waker::from(Arc::clone(&self.loop_woken));
-            let mut cx = Context::from_waker(&waker);
-            while let Poll::Ready(event) = self.net.poll_event(&mut cx) {
-                assert!(self.hub.on_event(event).is_none());
-            }
-            self.hub.pump(&mut self.net, &cx);
-        }
-        fn dial(&mut self) -> ConnStream {
-            let conn = self.net.connect(addr(1, 80));
-            self.hub.open(conn)
-        }
-        fn peer_sees(&mut self) -> Vec<String> {
-            let mut cx = Context::from_waker(Waker::noop());
-            let mut seen = Vec::new();
-            while let Poll::Ready(event) = self.peer.poll_event(&mut cx) {
-                seen.push(match event {
-                    NetEvent::Opened { .. } => "opened".to_owned(),
-                    NetEvent::Data { data, .. } => format!("{} bytes", data.len()),
-                    NetEvent::Closed { how, .. } => format!("{how:?}"),
-                    other => format!("{other:?}"),
-                });
-            }
-            seen
-        }
-    }
-
-    const PEER: ConnId = ConnId {
-        slot: 1,
-        generation: 0,
-    };
-
-    #[test]
-    fn a_stream_waits_until_its_connection_stands_then_carries_bytes_both_ways() {
-        let mut host = Host::new();
-        let mut stream = host.dial();
-        let woken = Arc::<Woken>::default();
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut cx = Context::from_waker(&waker);
-        assert!(write(&mut stream, &mut cx, b"early").is_pending());
-        assert!(read(&mut stream, &mut cx).is_pending());
-        host.turn();
-        assert!(woken.0.load(Ordering::Relaxed) > 0);
-        assert_eq!(write(&mut stream, &mut cx, b"hello"), Poll::Ready(Some(5)));
-        assert_eq!(host.loop_woken.0.load(Ordering::Relaxed), 1);
-        host.turn();
-        assert_eq!(host.peer_sees(), ["opened", "5 bytes"]);
-        host.peer.send(PEER, Bytes::from_static(b"ten bytes!"));
-        host.turn();
-        assert_eq!(
-            read(&mut stream, &mut cx),
-            Poll::Ready(Ok(b"ten byte".to_vec()))
-        );
-        assert_eq!(read(&mut stream, &mut cx), Poll::Ready(Ok(b"s!".to_vec())));
-        assert!(read(&mut stream, &mut cx).is_pending());
-    }
-
-    #[test]
-    fn a_refused_connection_fails_the_stream() {
-        let (mut net, _peer) = pair();
-        let mut hub = StreamHub::new(1000);
-        let mut stream = hub.open(net.connect(addr(1, 80)));
-        let mut cx = Context::from_waker(Waker::noop());
-        while let Poll::Ready(event) = net.poll_event(&mut cx) {
-            assert!(hub.on_event(event).is_none());
-        }
-        let refused = Poll::Ready(Err(io::ErrorKind::ConnectionRefused));
-        assert_eq!(read(&mut stream, &mut cx), refused);
-        assert_eq!(write(&mut stream, &mut cx, b"x"), Poll::Ready(None));
-        assert!(hub.is_empty());
-    }
-
-    #[test]
-    fn writes_pend_while_the_network_holds_too_much_and_go_on_with_room() {
-        let mut host = Host::new();
-        let mut stream = host.dial();
-        host.turn();
-        host.net.hold_room();
-        let mut cx = Context::from_waker(Waker::noop());
-        let big = vec![7; 100_000];
-        assert_eq!(
-            write(&mut stream, &mut cx, &big),
-            Poll::Ready(Some(UNSENT_MAX as usize))
-        );
-        assert!(write(&mut stream, &mut cx, &big).is_pending());
-        host.turn();
-        assert!(
-            write(&mut stream, &mut cx, &big).is_pending(),
-            "the network holds it all"
-        );
-        let queued = UNSENT_MAX - 10;
-        host.net.inject(NetEvent::Room {
-            conn: stream.conn(),
-            queued,
-        });
-        host.turn();
-        assert_eq!(write(&mut stream, &mut cx, &big), Poll::Ready(Some(10)));
-    }
-
-    #[test]
-    fn dropping_or_shutting_down_sends_the_rest_and_then_the_end() {
-        for shut_down in [false, true] {
-            let mut host = Host::new();
-            let mut stream = host.dial();
-            host.turn();
-            let mut cx = Context::from_waker(Waker::noop());
-            assert!(write(&mut stream, &mut cx, b"bye").is_ready());
-            if shut_down {
-                assert!(Pin::new(&mut stream).poll_shutdown(&mut cx).is_ready());
-                assert_eq!(read(&mut stream, &mut cx), Poll::Ready(Ok(vec![])));
-                assert_eq!(write(&mut stream, &mut cx, b"x"), Poll::Ready(None));
-            }
-            drop(stream);
-            host.turn();
-            assert_eq!(host.peer_sees(), ["opened", "3 bytes", "ByPeer"]);
-            assert!(host.hub.is_empty());
-        }
-    }
-
-    #[test]
-    fn dropping_before_the_connection_stands_gives_it_up() {
-        let mut host = Host::new();
-        let conn = host.net.connect(addr(1, 80));
-        drop(host.hub.open(conn));
-        host.hub
-            .pump(&mut host.net, &Context::from_waker(Waker::noop()));
-        assert_eq!(host.peer_sees(), ["opened", "Reset"]);
-        assert!(host.hub.is_empty());
-    }
-
-    #[test]
-    fn the_end_of_the_other_side_is_read_after_its_bytes() {
-        for (how, end) in [
-            (CloseHow::Finish, Ok(vec![])),
-            (CloseHow::Reset, Err(io::ErrorKind::ConnectionReset)),
-        ] {
-            let mut host = Host::new();
-            let mut stream = host.dial();
-            host.turn();
-            host.peer.send(PEER, Bytes::from_static(b"last"));
-            host.peer.close(PEER, how);
-            host.turn();
-            let mut cx = Context::from_waker(Waker::noop());
-            assert_eq!(
-                read(&mut stream, &mut cx),
-                Poll::Ready(Ok(b"last".to_vec()))
-            );
-            assert_eq!(read(&mut stream, &mut cx), Poll::Ready(end));
-            assert_eq!(write(&mut stream, &mut cx, b"x"), Poll::Ready(None));
-        }
-    }
-
-    #[test]
-    fn a_connection_that_floods_an_idle_reader_is_reset() {
-        let mut host = Host::new();
-        let mut stream = host.dial();
-        host.turn();
-        host.peer.send(PEER, Bytes::from(vec![1; 1000]));
-        host.turn();
-        assert!(!host.hub.is_empty());
-        host.peer.send(PEER, Bytes::from_static(b"!"));
-        host.turn();
-        let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!(
-            read(&mut stream, &mut cx),
-            Poll::Ready(Err(io::ErrorKind::OutOfMemory))
-        );
-        assert_eq!(host.peer_sees().last().unwrap(), "Reset");
-        assert!(host.hub.is_empty());
-    }
-
-    #[test]
-    fn events_of_other_connections_are_given_back() {
-        let mut hub = StreamHub::new(1000);
-        let room = NetEvent::Room {
-            conn: PEER,
-            queued: 0,
-        };
-        assert!(hub.on_event(room).is_some());
-        let from = addr(1, 1);
-        let data = Bytes::new();
-        assert!(hub.on_event(NetEvent::Datagram { from, data }).is_some());
-    }
-}
+mod tests;

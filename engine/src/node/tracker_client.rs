@@ -1,30 +1,20 @@
 //! Owns one announce, or one scrape, over one connection: HTTP/1.1 by hyper, one request, one answer.
 //!
-//! Invariant: nothing outlives the call and nothing is spawned: hyper's connection is polled by
-//! the same future as the exchange on it, and both end with it. The tracker's answer is bounded before it is
+//! Invariant: nothing outlives the call and nothing is spawned. The tracker's answer is bounded before it is
 //! held in memory, and so is the time for it. A redirect is told, not followed: that takes another
 //! connection.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, LOCATION, USER_AGENT};
-use hyper::{Request, StatusCode};
+use bytes::{Bytes, BytesMut};
+use hyper::StatusCode;
 
 use super::stream::ConnStream;
+use crate::direct::client::{HEAD_BYTES_MAX, HttpConnection, HttpError, Patience, Request};
 use crate::tracker::announce::{AnnounceFailure, Answer, Question};
 use crate::tracker::http::{
     HttpTarget, announce_query, parse_reply, parse_scrape_reply, redirect_target, scrape_query,
 };
-
-/// Bytes of the longest head of an answer.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// What the client calls itself.
-const AGENT: &str = concat!("skep/", env!("CARGO_PKG_VERSION"));
 
 /// What a hub with streams for these calls must let one connection hold unread: a whole answer of at
 /// most `reply_bytes`, which may arrive before it is looked at, and its head.
@@ -68,12 +58,12 @@ pub async fn ask(
         Question::Announce(request) => announce_query(request, request.compact),
         Question::Scrape(torrents) => scrape_query(torrents),
     };
-    let path = if moved {
-        target.path_and_query.clone()
-    } else {
-        target.with_query(&query)
-    };
-    let exchange = exchange(stream, target, &path, limits.reply_bytes);
+    let mut request = Request::get(target.clone());
+    request.last = true;
+    if !moved {
+        request.target.path_and_query = target.with_query(&query);
+    }
+    let exchange = exchange(stream, &request, limits);
     let page = match tokio::time::timeout(limits.time, exchange).await {
         Ok(page) => page?,
         Err(_) => return Err(AnnounceFailure::TimedOut),
@@ -97,61 +87,44 @@ enum Page {
 
 async fn exchange(
     stream: ConnStream,
-    target: &HttpTarget,
-    path: &str,
-    bytes_max: u64,
+    request: &Request,
+    limits: Limits,
 ) -> Result<Page, AnnounceFailure> {
-    let request = Request::get(path)
-        .header(HOST, target.authority())
-        .header(USER_AGENT, AGENT)
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| AnnounceFailure::Unreachable)?;
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEAD_BYTES_MAX);
-    let (mut sender, conn) = builder.handshake(stream).await.map_err(|e| failure(&e))?;
-    let answer = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|e| failure(&e))?;
-        let status = response.status();
-        if status != StatusCode::OK {
-            let location = response.headers().get(LOCATION);
-            let location = location.and_then(|to| to.to_str().ok());
-            return match location.filter(|_| status.is_redirection()) {
-                Some(to) => Ok(Page::Moved(status, to.to_owned())),
-                None => Err(AnnounceFailure::Status(status.as_u16())),
-            };
-        }
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        let body = Limited::new(response.into_body(), bytes_max);
-        let whole = body.collect().await.map_err(|e| {
-            if e.is::<LengthLimitError>() {
-                AnnounceFailure::Garbage("it is too long")
-            } else {
-                e.downcast_ref()
-                    .map_or(AnnounceFailure::Unreachable, failure)
-            }
-        })?;
-        Ok(Page::Whole(whole.to_bytes()))
+    // One limit for all of it stands above this.
+    let patience = Patience {
+        head: limits.time,
+        silence: limits.time,
     };
-    let (mut answer, mut conn) = (pin!(answer), pin!(conn));
-    let mut conn_ended = false;
-    poll_fn(|cx| {
-        // How the connection ends shows in the answer.
-        conn_ended = conn_ended || conn.as_mut().poll(cx).is_ready();
-        answer.as_mut().poll(cx)
-    })
-    .await
+    let mut connection = HttpConnection::open(stream, patience).await?;
+    let head = connection.send(request).await?;
+    if head.status != StatusCode::OK {
+        let location = head.location.filter(|_| head.status.is_redirection());
+        return match location {
+            Some(to) => Ok(Page::Moved(head.status, to)),
+            None => Err(AnnounceFailure::Status(head.status.as_u16())),
+        };
+    }
+    let too_long = |bytes: u64| bytes > limits.reply_bytes;
+    let mut body = BytesMut::new();
+    if head.length.is_some_and(too_long) {
+        return Err(AnnounceFailure::Garbage("it is too long"));
+    }
+    while let Some(piece) = connection.piece().await? {
+        body.extend_from_slice(&piece);
+        if too_long(body.len() as u64) {
+            return Err(AnnounceFailure::Garbage("it is too long"));
+        }
+    }
+    Ok(Page::Whole(body.freeze()))
 }
 
-/// hyper's error in our words: what is no HTTP is garbage, everything else a broken connection.
-fn failure(error: &hyper::Error) -> AnnounceFailure {
-    if error.is_parse() {
-        AnnounceFailure::Garbage("it is not HTTP")
-    } else {
-        AnnounceFailure::Unreachable
+impl From<HttpError> for AnnounceFailure {
+    fn from(error: HttpError) -> AnnounceFailure {
+        match error {
+            HttpError::Garbage => AnnounceFailure::Garbage("it is not HTTP"),
+            HttpError::Silent => AnnounceFailure::TimedOut,
+            _ => AnnounceFailure::Unreachable,
+        }
     }
 }
 
@@ -164,6 +137,8 @@ mod tests {
     use crate::node::stream::fake::{addr, drive, pair};
     use crate::tracker::announce::{AnnounceEvent, AnnounceReply, AnnounceRequest};
     use crate::tracker::http::announce_target;
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
     use std::task::Poll;
 
     const LIMITS: Limits = Limits {

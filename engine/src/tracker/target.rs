@@ -2,9 +2,9 @@
 //!
 //! Invariant: a URL that is taken here can be asked; every other has an error in words.
 
-use super::http::{
-    HttpTarget, URL_BYTES_MAX, UrlError, announce_target, host_and_port, scrape_url,
-};
+use crate::direct::url::host_and_port;
+
+use super::http::{HttpTarget, URL_BYTES_MAX, UrlError, announce_target, scrape_url};
 
 /// Where a UDP announce goes.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,0 +1,83 @@
+//! Owns what may be written on the command line, and its help: the list of commands here, the arguments of each
+//! beside.
+//!
+//! Invariant: values are checked here as far as they can be without looking at a file, so that a
+//! command that begins has arguments that make sense.
+
+mod peers;
+mod scenarios;
+mod torrents;
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use skep_sim::scenario::units::{self, UnitError};
+
+pub use peers::{GetArgs, HowToPreallocate, ScrapeArgs, SeedArgs, TrackArgs, info_hash};
+pub use scenarios::{CheckArgs, CompareArgs, RunArgs};
+pub use torrents::{CreateArgs, ShowArgs, TorrentCommand, VerifyArgs};
+
+const EXAMPLES: &str = "\
+Exit codes:
+  0   all is well           64  the command or a file it names is wrong
+  1   it did not work out   70  a bug in Skep
+(`skep run` has more: see its help.)
+
+A simulated swarm:
+  skep run scenarios/first-swarm.toml
+
+A swarm on this machine, one command per terminal:
+  skep track
+  skep torrent create film.mkv --announce http://127.0.0.1:6969/announce \\
+      -o film.torrent
+  skep seed film.torrent --data film.mkv
+  mkdir downloads
+  skep get film.torrent --dir downloads --seed-for '5 min'";
+
+/// Runs real BitTorrent peers: in a seeded, simulated network, or on real sockets.
+#[derive(Parser, Debug)]
+#[command(name = "skep", version, after_help = EXAMPLES, max_term_width = 80)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run scenarios: swarms in a seeded, simulated network.
+    Run(RunArgs),
+    /// Run the variants of a scenario on the same seeds and compare them.
+    Compare(CompareArgs),
+    /// Check scenario files without running them.
+    Check(CheckArgs),
+    /// Make, show and verify metainfo files (`.torrent`).
+    #[command(subcommand)]
+    Torrent(TorrentCommand),
+    /// Be the tracker that tells peers of each other.
+    Track(TrackArgs),
+    /// Seed a torrent whose content is here already.
+    Seed(SeedArgs),
+    /// Get a torrent's content from its swarm, giving to others meanwhile.
+    Get(GetArgs),
+    /// Ask trackers how many seeds, leechers and downloads a torrent has.
+    Scrape(ScrapeArgs),
+}
+
+fn said(error: UnitError) -> String {
+    format!("{}; {}", error.message, error.help)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).map_err(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,103 @@
+//! Owns the arguments of the commands that work on scenarios.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use skep_sim::scenario::split_override;
+
+/// Run scenarios: swarms in a seeded, simulated network.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Without --seed or --seeds the file's own seeds run, on all cores. Of a key in
+[vary] the first value is taken. Over several runs the exit code is the worst:
+  0   all held              2   a peer that could have finished did not
+  1   an invariant or an    4   something that the scenario names never happened
+      expectation failed    64  the scenario or the command is wrong
+                            70  a bug in Skep
+
+Examples:
+  skep run scenarios/first-swarm.toml
+  skep run scenarios --json > runs.jsonl
+  skep run scenarios/flash-crowd.toml --seeds 0..20 --set group.home.up='4 Mbit/s'
+  skep run scenarios/first-swarm.toml --seed 3 --trace trace.jsonl")]
+pub struct RunArgs {
+    /// Scenario files, or folders of them.
+    #[arg(value_name = "FILE|DIR", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Run this seed only.
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    pub seed: Option<u64>,
+    /// Run these seeds: A..B, without B.
+    #[arg(long, value_name = "A..B", value_parser = seed_range)]
+    pub seeds: Option<Range<u64>>,
+    /// Set a key of the scenario; may be given more than once.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = split_override)]
+    pub set: Vec<(String, String)>,
+    /// Print one JSON object per run and nothing else.
+    #[arg(long)]
+    pub json: bool,
+    /// Write every event of the run to this file, one JSON object per line.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// The seeds that were asked for, if any were.
+    pub fn seeds(&self) -> Option<Vec<u64>> {
+        let one = self.seed.map(|seed| vec![seed]);
+        one.or_else(|| self.seeds.clone().map(Iterator::collect))
+    }
+}
+
+/// Run the variants of a scenario on the same seeds and compare them.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+The variants are the combinations of the values in [vary]; all are compared with
+the first. DIR gets compare.json.
+
+Example:
+  skep compare scenarios/compare/pickers.toml --seeds 0..20 --out pickers")]
+pub struct CompareArgs {
+    /// A scenario file with `[vary]`.
+    pub file: PathBuf,
+    /// Run these seeds instead of the file's: A..B, without B.
+    #[arg(long, value_name = "A..B", value_parser = seed_range)]
+    pub seeds: Option<Range<u64>>,
+    /// Set a key of the scenario; may be given more than once.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = split_override)]
+    pub set: Vec<(String, String)>,
+    /// Where the results go; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Seeds from A to B, without B.
+fn seed_range(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(low, high)| {
+        let range = low.trim().parse().ok()?..high.trim().parse().ok()?;
+        (range.start < range.end && range.end - range.start <= SEEDS_MAX).then_some(range)
+    });
+    range.ok_or_else(|| format!("write A..B with A below B, at most {SEEDS_MAX} seeds: 0..20"))
+}
+
+/// Most seeds of one command.
+const SEEDS_MAX: u64 = 1_000_000;
+
+/// Check scenario files without running them.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  skep check scenarios/flash-crowd.toml
+  skep check scenarios
+  skep check --schema > scenarios/schema.json")]
+pub struct CheckArgs {
+    /// Scenario files, or folders of them.
+    #[arg(value_name = "FILE", required_unless_present_any = ["metrics", "schema"])]
+    pub files: Vec<PathBuf>,
+    /// List the metrics that `[expect]` may name.
+    #[arg(long, conflicts_with_all = ["files", "schema"])]
+    pub metrics: bool,
+    /// Print the JSON schema of scenario files, for editors.
+    #[arg(long, conflicts_with = "files")]
+    pub schema: bool,
+}
