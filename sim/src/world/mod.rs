@@ -127,6 +127,7 @@ impl World {
             match world.plan.hosts[host].role {
                 Role::Seed | Role::Leecher => world.start_peer(host, &contacts),
                 Role::Attacker => world.start_attacker(host, &contacts),
+                Role::Server | Role::Client => {}
             }
         }
         let fabric = world.fabric.clone();
@@ -248,14 +249,14 @@ impl World {
         if at > Now::START && recorder.copies_min.is_none() {
             recorder.note_copies();
         }
-        if self.plan.hosts.iter().any(|h| h.role == Role::Leecher) && judge::done(&recorder) {
+        if self.plan.hosts.iter().any(|h| h.role.takes()) && judge::done(&recorder) {
             return Poll::Ready(Ended::Done(at));
         }
         let last = self.plan.last_disturbance();
         // Not at that moment itself: who joins in it has to be seen first.
         if self.settle_from.is_none() && at > last {
             self.settle_from = Some(at);
-            let rest = judge::missing_bound(&recorder, &self.content);
+            let rest = judge::missing_bound(&recorder);
             self.deadline = self
                 .deadline
                 .min(at.after(self.plan.settle).after(rest * 4));

@@ -252,8 +252,10 @@ impl Recorder {
         let tally = &mut self.tallies[host];
         tally.joined.get_or_insert(at);
         tally.online_since = Some(at);
-        if self.plan.hosts[host].role != Role::Attacker {
+        if self.plan.hosts[host].role.peer() {
             self.change_copies(host, true);
+        }
+        if self.uploads(host) {
             self.integrate(at);
             self.uplinks += self.plan.hosts[host].link.up;
         }
@@ -269,13 +271,20 @@ impl Recorder {
         if let Some(since) = tally.online_since.take() {
             tally.online_ns += at.0 - since.0;
         }
-        if self.plan.hosts[host].role != Role::Attacker {
+        if self.plan.hosts[host].role.peer() {
             self.change_copies(host, false);
             self.note_copies();
+        }
+        if self.uploads(host) {
             self.integrate(at);
             self.uplinks -= self.plan.hosts[host].link.up;
         }
         self.wake();
+    }
+
+    /// Whether a host's uplink is there to carry content.
+    fn uploads(&self, host: usize) -> bool {
+        !matches!(self.plan.hosts[host].role, Role::Attacker | Role::Client)
     }
 
     fn change_copies(&mut self, host: usize, up: bool) {
