@@ -120,7 +120,7 @@ fn on(root: &Area<'_>, sweep: &Sweep) -> Result<(), ChartError> {
     seconds.extend(limits.flat_map(|n| [n.direct_limit_s, n.swarm_limit_s].into_iter().flatten()));
     seconds.retain(|s| *s > 0.0);
     titles(root, sweep)?;
-    let rest = root.clone().shrink((0, 62), (SIZE.0 - 14, SIZE.1 - 70));
+    let rest = root.clone().shrink((14, 66), (SIZE.0 - 28, SIZE.1 - 76));
     let mut builder = ChartBuilder::on(&rest);
     builder
         .x_label_area_size(50)
@@ -244,7 +244,7 @@ fn limit(
     if points.is_empty() {
         return Ok(());
     }
-    let style = colour.mix(0.75).stroke_width(1);
+    let style = colour.mix(0.8).stroke_width(1);
     let dashes = DashedLineSeries::new(points, 6, 5, style);
     let drawn = plot.draw_series(dashes).map_err(failed)?;
     drawn
@@ -253,7 +253,12 @@ fn limit(
     Ok(())
 }
 
-fn line(plot: &mut Plot<'_, '_>, sweep: &Sweep, way: &Way, at: usize) -> Result<(), ChartError> {
+fn line<'a, 's: 'a>(
+    plot: &mut Plot<'a, 's>,
+    sweep: &Sweep,
+    way: &Way,
+    at: usize,
+) -> Result<(), ChartError> {
     let colour = COLOURS[at % COLOURS.len()];
     let points: Vec<(f64, f64)> = sweep
         .numbers
@@ -270,25 +275,44 @@ fn line(plot: &mut Plot<'_, '_>, sweep: &Sweep, way: &Way, at: usize) -> Result<
     } else {
         &way.name
     };
-    drawn
-        .label(name.as_str())
-        .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 26, y)], style));
+    drawn.label(name.as_str()).legend(move |(x, y)| {
+        let stroke = PathElement::new(vec![(0, 0), (26, 0)], style);
+        let marker = Polygon::new(outline(at), colour.filled());
+        EmptyElement::at((x, y)) + stroke + marker
+    });
     // Shapes differ, so that lines can be told apart without colours.
+    let points = points.iter();
     match at % 3 {
-        0 => plot.draw_series(points.iter().map(|p| Circle::new(*p, 4, colour.filled()))),
-        1 => {
-            plot.draw_series(points.iter().map(|p| {
-                EmptyElement::at(*p) + Rectangle::new([(-4, -4), (4, 4)], colour.filled())
-            }))
-        }
-        _ => plot.draw_series(
-            points
-                .iter()
-                .map(|p| TriangleMarker::new(*p, 6, colour.filled())),
-        ),
+        0 => plot.draw_series(points.map(|p| Circle::new(*p, 4, colour.filled()))),
+        1 => plot.draw_series(points.map(|p| EmptyElement::at(*p) + square(colour))),
+        _ => plot.draw_series(points.map(|p| TriangleMarker::new(*p, 6, colour.filled()))),
     }
     .map(|_| ())
     .map_err(failed)
+}
+
+/// A square marker around its point.
+fn square(colour: RGBColor) -> Rectangle<(i32, i32)> {
+    Rectangle::new([(-4, -4), (4, 4)], colour.filled())
+}
+
+/// The corners of the marker of a way in the legend: a circle (nearly), a square, a triangle.
+fn outline(way: usize) -> Vec<(i32, i32)> {
+    let corners: &[(i32, i32)] = match way % 3 {
+        0 => &[
+            (-4, -2),
+            (-2, -4),
+            (2, -4),
+            (4, -2),
+            (4, 2),
+            (2, 4),
+            (-2, 4),
+            (-4, 2),
+        ],
+        1 => &[(-4, -4), (4, -4), (4, 4), (-4, 4)],
+        _ => &[(0, -6), (5, 3), (-5, 3)],
+    };
+    corners.iter().map(|(x, y)| (13 + x, *y)).collect()
 }
 
 #[cfg(test)]
