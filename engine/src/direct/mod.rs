@@ -6,6 +6,8 @@
 
 pub mod client;
 pub mod disk;
+pub mod listing;
+pub mod path;
 pub mod range;
 pub mod url;
 pub mod validator;
