@@ -26,6 +26,8 @@ pub struct BothWays {
 
 /// Attacks that may send true blocks: their uplinks count as sources.
 const SOURCES_AMONG_ATTACKERS: &[&str] = &["corrupt-blocks"];
+/// Attacks that may serve true bytes to clients.
+const SERVERS_AMONG_ATTACKERS: &[&str] = &["range-errors"];
 
 /// The bound of the last completion of the leechers and clients that stay until they finish.
 #[must_use]
@@ -134,13 +136,17 @@ fn servers(plan: &Plan) -> usize {
 
 /// Whether a host's uplink may carry true bytes to clients.
 fn serves_clients(host: &HostPlan) -> bool {
-    host.role == Role::Server
+    host.role == Role::Server || attacks_by(host, SERVERS_AMONG_ATTACKERS)
+}
+
+fn attacks_by(host: &HostPlan, names: &[&str]) -> bool {
+    let attack = host.attack.as_ref();
+    attack.is_some_and(|attack| names.contains(&attack.name.as_str()))
 }
 
 /// Whether a host has true bytes for leechers from the start.
 fn sources_for_leechers(host: &HostPlan) -> bool {
-    let attack = host.attack.as_ref().map(|a| a.name.as_str());
-    host.role == Role::Seed || attack.is_some_and(|a| SOURCES_AMONG_ATTACKERS.contains(&a))
+    host.role == Role::Seed || attacks_by(host, SOURCES_AMONG_ATTACKERS)
 }
 
 /// What binds leechers alone: every byte has to leave the sources once, and nobody forwards what is not

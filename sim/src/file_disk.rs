@@ -55,6 +55,17 @@ impl Disk {
         disk
     }
 
+    /// A client starts on it: what an earlier life did not sync is gone. Returns the bytes that are there.
+    pub fn restart(&mut self) -> u64 {
+        for file in 0..self.parts.len() {
+            let part = &self.parts[file];
+            if !part.finished {
+                self.cut(file, part.synced);
+            }
+        }
+        self.parts.iter().map(|part| part.len).sum()
+    }
+
     /// Whether a client has a file under its final name.
     #[must_use]
     pub fn has_file(&self, file: usize) -> bool {
@@ -131,13 +142,9 @@ pub struct PartDisk {
 }
 
 impl PartDisk {
-    /// Opens the file for a client that starts; what an earlier life did not sync is gone.
+    /// Opens the file.
     #[must_use]
     pub fn open(disk: Rc<RefCell<Disk>>, file: usize) -> PartDisk {
-        let synced = disk.borrow().parts[file].synced;
-        if !disk.borrow().parts[file].finished {
-            disk.borrow_mut().cut(file, synced);
-        }
         PartDisk { disk, file }
     }
 }
@@ -181,11 +188,6 @@ impl FetchDisk for PartDisk {
         part.synced = part.len;
         part.finished = true;
         part.origin = None;
-        Ok(())
-    }
-
-    async fn discard(&mut self) -> io::Result<()> {
-        self.disk.borrow_mut().parts[self.file] = Part::default();
         Ok(())
     }
 }
@@ -341,21 +343,22 @@ mod tests {
         let both = [&truth[..500], &lie].concat();
         let digest: [u8; 32] = Sha256::digest(&both).into();
         assert_eq!(part.sha256().await.expect("a disk"), digest);
+        assert_eq!(disk.borrow_mut().restart(), 500);
         let mut part = PartDisk::open(Rc::clone(&disk), 1);
         assert_eq!(part.kept().await.expect("a disk").expect("a part").len, 500);
         part.append(truth.slice(500..)).await.expect("a disk");
         let digest: [u8; 32] = Sha256::digest(&truth).into();
         assert_eq!(part.sha256().await.expect("a disk"), digest);
-        part.discard().await.expect("a disk");
+        part.begin(&origin).await.expect("a disk");
         assert_eq!(disk.borrow().missing_bytes(), 4000);
     }
 
     #[tokio::test]
     async fn a_server_has_the_files_below_the_name_and_their_folders() {
         let served = ServedContent::new(content());
-        let find = |path: &[&str]| {
+        let find = async |path: &[&str]| {
             let path: Vec<String> = path.iter().map(|p| (*p).to_owned()).collect();
-            served.find(&path, 10)
+            served.find(&path, 10).await
         };
         let Ok(Found::File(file)) = find(&["content", "b", "c.bin"]).await else {
             panic!("a file");

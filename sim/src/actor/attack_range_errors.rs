@@ -85,7 +85,10 @@ impl RangeErrors {
             Wrong::Failed => words("500 Internal Server Error", ""),
             Wrong::Unsatisfiable => {
                 let said = ContentRange::Unsatisfied { total: len };
-                words("416 Range Not Satisfiable", &format!("Content-Range: {said}\n"))
+                words(
+                    "416 Range Not Satisfiable",
+                    &format!("Content-Range: {said}\n"),
+                )
             }
             Wrong::OldState => {
                 let old = self.content.file_slice(file, 0, len);

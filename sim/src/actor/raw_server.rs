@@ -190,7 +190,11 @@ mod tests {
                 range,
             })
         };
-        let head = |range: &str| request(&format!("GET /a%20b/c HTTP/1.1\r\nHost: x\r\n{range}\r\n\r\n"));
+        let head = |range: &str| {
+            request(&format!(
+                "GET /a%20b/c HTTP/1.1\r\nHost: x\r\n{range}\r\n\r\n"
+            ))
+        };
         assert_eq!(head("x: y"), read(None));
         assert_eq!(head("Range: bytes=5-"), read(Some((5, None))));
         assert_eq!(head("range: bytes=5-9"), read(Some((5, Some(9)))));

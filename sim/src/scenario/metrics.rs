@@ -233,6 +233,18 @@ pub const SOMETIMES: &[Sometimes] = &[
         doc: "a client started again on what its disk held",
     },
     Sometimes {
+        word: "fetch-retried",
+        doc: "a client's fetch failed and was tried again",
+    },
+    Sometimes {
+        word: "fetch-started-over",
+        doc: "a client dropped what it had of a file, because the server has another copy or sends no parts",
+    },
+    Sometimes {
+        word: "server-fail-over",
+        doc: "a server failed for good, and a client went on to another one",
+    },
+    Sometimes {
         word: "connection-reset",
         doc: "the network reset a connection",
     },

@@ -67,7 +67,7 @@ fn peer(recorder: &Recorder, host: usize, end: Now, fabric: &Fabric) -> PeerOutc
     let tally: &Tally = &recorder.tallies[host];
     let secs = |at: Option<Now>| at.map(Now::as_secs_f64);
     let online = tally.online_ns + tally.online_since.map_or(0, |since| end.0 - since.0);
-    let wasted = tally.duplicates + tally.unrequested;
+    let wasted = tally.duplicates + tally.unrequested + tally.dropped;
     PeerOutcome {
         name: plan.name.clone(),
         group: plan.group.clone(),
