@@ -390,8 +390,6 @@ config! {
     fetch_redirects_max: u32 = 10;
     /// Direct download: bytes received and not yet looked at, above which nothing is read from the network.
     fetch_unread_max: u64 = 256 * KIB;
-    /// Direct download: bytes handed to the disk at once.
-    fetch_write_bytes: u64 = 256 * KIB;
     /// Direct download: bytes after which the disk makes what it has durable: so many may have to be fetched
     /// again after a crash.
     fetch_sync_bytes: u64 = 16 * 1024 * KIB;

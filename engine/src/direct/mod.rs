@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod disk;
+pub mod fetch;
 pub mod listing;
 pub mod path;
 pub mod range;
