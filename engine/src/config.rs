@@ -378,6 +378,35 @@ config! {
     web_seed_timeout: Duration = secs(20);
     /// Longest pause that a web seed may ask for (`Retry-After` of RFC 9110).
     web_seed_retry_max: Duration = secs(3600);
+    /// File server: connections at once; further ones are reset.
+    serve_connections_max: u32 = 1024;
+    /// File server: longest head of a request (nginx: 32 KiB); at least 8 KiB are taken.
+    serve_head_max: u64 = 16 * KIB;
+    /// File server: time without a whole request, or without taking a byte of an answer, after which a
+    /// connection is closed (nginx: 75 s and 60 s).
+    serve_idle_timeout: Duration = secs(30);
+    /// File server: bytes read from the disk at once; of each answer two such blocks are in memory.
+    serve_block_bytes: u64 = 256 * KIB;
+    /// File server: entries of a directory that are listed.
+    serve_listing_max: u32 = 10_000;
+    /// Direct download: time for the head of an answer, the connection included (wget: 60 s and more).
+    fetch_head_timeout: Duration = secs(30);
+    /// Direct download: time without a byte after which a connection is given up (aria2: 60 s).
+    fetch_silence_timeout: Duration = secs(30);
+    /// Direct download: failures in a row, without a byte gained in between, after which it is given up.
+    fetch_retries: u32 = 10;
+    /// Direct download: first pause after a failure; doubles (curl: 1 s).
+    fetch_retry_min: Duration = secs(1);
+    /// Direct download: longest pause after a failure, and the longest that a server's `Retry-After` is
+    /// heeded.
+    fetch_retry_max: Duration = secs(120);
+    /// Direct download: redirects that are followed on the way to one answer (wget: 20).
+    fetch_redirects_max: u32 = 10;
+    /// Direct download: bytes received and not yet looked at, above which nothing is read from the network.
+    fetch_unread_max: u64 = 256 * KIB;
+    /// Direct download: bytes after which the disk makes what it has durable: so many may have to be fetched
+    /// again after a crash.
+    fetch_sync_bytes: u64 = 16 * 1024 * KIB;
     /// How much of the session's own book-keeping is recomputed after every input.
     audit: Audit = Audit::Off;
 }

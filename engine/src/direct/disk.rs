@@ -99,9 +99,11 @@ pub struct Kept {
     pub origin: Origin,
 }
 
-/// What a client writes one file to. Every call is awaited before the next.
+/// What a client writes one file to. Calls follow each other; one that is given up before it has ended has
+/// happened or not, and does not count as appended.
 pub trait FetchDisk: 'static {
-    /// What is there from before; later calls of [`FetchDisk::append`] go on behind it.
+    /// What is there from before; later calls of [`FetchDisk::append`] go on behind it. Of what nobody noted
+    /// down the origin is [`Origin::default`].
     fn kept(&mut self) -> impl Future<Output = io::Result<Option<Kept>>>;
 
     /// Drops what is there; what is appended from now on is of `origin`.
@@ -119,7 +121,4 @@ pub trait FetchDisk: 'static {
     /// It is complete: makes it durable and gives it its final name; what was noted down is removed.
     /// An error of kind [`io::ErrorKind::AlreadyExists`] when something has that name: it is not touched.
     fn finish(&mut self) -> impl Future<Output = io::Result<()>>;
-
-    /// Drops what is there and what was noted down: it is of no use to anybody.
-    fn discard(&mut self) -> impl Future<Output = io::Result<()>>;
 }

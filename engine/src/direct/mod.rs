@@ -6,6 +6,9 @@
 
 pub mod client;
 pub mod disk;
+pub mod fetch;
+pub mod listing;
+pub mod path;
 pub mod range;
 pub mod url;
 pub mod validator;

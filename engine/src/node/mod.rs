@@ -1,6 +1,9 @@
 //! The async shell: one loop per host over the [`network::Network`] and storage seams.
 
 pub mod announcer;
+pub mod fetcher;
+pub mod file_server;
+mod http_server;
 pub mod network;
 pub mod peer_host;
 pub mod real;

@@ -10,7 +10,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -405,6 +405,14 @@ impl Write for ConnStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let mut wire = self.wire.borrow_mut();
         match wire.phase {
             Phase::Broken(kind) => return Poll::Ready(Err(kind.into())),
@@ -415,14 +423,24 @@ impl Write for ConnStream {
             Phase::Open | Phase::Opening => {}
         }
         let room = usize::try_from(wire.room()).unwrap_or(usize::MAX);
-        let n = room.min(buf.len());
-        if wire.phase == Phase::Opening || (n == 0 && !buf.is_empty()) {
+        let empty = bufs.iter().all(|buf| buf.is_empty());
+        if wire.phase == Phase::Opening || (room == 0 && !empty) {
             wire.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        wire.outbox.extend_from_slice(&buf[..n]);
+        let mut written = 0;
+        for buf in bufs {
+            let n = buf.len().min(room - written);
+            wire.outbox.extend_from_slice(&buf[..n]);
+            written += n;
+        }
         self.touch(&mut wire);
-        Poll::Ready(Ok(n))
+        Poll::Ready(Ok(written))
+    }
+
+    /// hyper need not copy a body and its head together first.
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     /// The hub sends by itself; there is nothing to wait for.

@@ -6,13 +6,12 @@
 //! and who cannot receive at its address gets nothing. hyper has no timer and writes no date: both
 //! would read the system's clock.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,12 +20,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use rand_chacha::ChaCha8Rng;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::http_server::{self, Limits};
 use super::network::{CloseHow, NetEvent, Network};
 use super::spawn::Tasks;
 use super::stream::{ConnStream, StreamHub};
@@ -242,26 +241,17 @@ impl<N: Network> TrackerHost<N> {
 
 /// Serves one connection until either end closes it, or it is idle for too long.
 async fn serve(stream: ConnStream, from: SocketAddr, desk: Rc<RefCell<Desk>>) {
-    let last_request = Cell::new(Instant::now());
-    let service = service_fn(|request: Request<Incoming>| {
-        last_request.set(Instant::now());
-        let response = desk.borrow_mut().answer(&request, from);
-        ready(Ok::<_, Infallible>(response))
-    });
-    let conn = http1::Builder::new()
-        .auto_date_header(false)
-        .header_read_timeout(None)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(stream, service);
-    let mut conn = pin!(conn);
-    loop {
-        let deadline = last_request.get() + IDLE_MAX;
-        // An error of the connection is the other end's doing and ends only this connection.
-        let ended = timeout_at(deadline, conn.as_mut()).await.is_ok();
-        if ended || last_request.get() + IDLE_MAX <= Instant::now() {
-            return;
-        }
-    }
+    let limits = Limits {
+        head_bytes: HEAD_BYTES_MAX,
+        idle: IDLE_MAX,
+    };
+    http_server::serve(stream, limits, |_| {
+        service_fn(move |request: Request<Incoming>| {
+            let response = desk.borrow_mut().answer(&request, from);
+            ready(Ok::<_, Infallible>(response))
+        })
+    })
+    .await;
 }
 
 impl Desk {

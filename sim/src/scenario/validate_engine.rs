@@ -25,6 +25,9 @@ const MAY_BE_ZERO: &[&str] = &[
     "udp_retries_failover",
     "redirects_max",
     "web_seeds_max",
+    "serve_listing_max",
+    "fetch_retries",
+    "fetch_redirects_max",
 ];
 
 /// Smallest `request_bytes_max` and `send_buffer`: one block, or nobody serves anything.
@@ -45,6 +48,9 @@ const PAIRS: &[Pair] = &[
     }),
     ("request_timeout_min", "request_timeout_max", |c| {
         c.request_timeout_min <= c.request_timeout_max
+    }),
+    ("fetch_retry_min", "fetch_retry_max", |c| {
+        c.fetch_retry_min <= c.fetch_retry_max
     }),
     ("pipeline_start", "pipeline_cap", |c| {
         c.pipeline_start <= c.pipeline_cap

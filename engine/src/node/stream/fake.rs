@@ -67,6 +67,10 @@ impl FakeNet {
     pub fn hold_room(&self) {
         self.ends.borrow_mut()[self.me].hold_room = true;
     }
+    /// The same for the network at the other end.
+    pub fn hold_room_of_the_other_end(&self) {
+        self.ends.borrow_mut()[1 - self.me].hold_room = true;
+    }
     /// The next so many datagrams of this end get lost.
     pub fn lose_datagrams(&self, datagrams: u32) {
         self.ends.borrow_mut()[self.me].lose = datagrams;
