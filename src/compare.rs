@@ -5,10 +5,12 @@
 
 use std::fs;
 
+use skep_reports::chart;
 use skep_reports::compare::{self, VariantRuns};
+use skep_reports::sweep;
 use skep_sim::campaign::Job;
 use skep_sim::outcome::Verdict;
-use skep_sim::scenario::Scenario;
+use skep_sim::scenario::{Scenario, Variant};
 
 use crate::args::CompareArgs;
 use crate::check::read_scenario_with;
@@ -22,6 +24,11 @@ pub fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     if variants.len() < 2 {
         let text = format!("{} has nothing to compare", args.file.display());
         let help = "[vary] names keys and the values to try: \"group.home.picker\" = [\"rarest-first\", \"random\"]";
+        return Err(Failure::with_help(Exit::Wrong, text, help));
+    }
+    if args.chart.is_some() && !numbers_vary(&variants) {
+        let text = format!("{} has no chart", args.file.display());
+        let help = "a chart is of time against a number: one key of [vary], and no other, has numbers alone";
         return Err(Failure::with_help(Exit::Wrong, text, help));
     }
     fs::create_dir_all(&args.out).map_err(|error| {
@@ -48,6 +55,7 @@ pub fn run(args: &CompareArgs) -> Result<Exit, Failure> {
         .into_iter()
         .map(|variant| VariantRuns {
             label: variant.label,
+            choices: variant.choices,
             outcomes: outcomes.by_ref().take(seeds.len()).collect(),
         })
         .collect();
@@ -57,6 +65,15 @@ pub fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     write_whole(&path, &format!("{json}\n"))?;
     print(&compare::text(&comparison))?;
     print(&format!("\n  written: {}\n", path.display()))?;
+    if let Some(path) = &args.chart {
+        let sweep = comparison
+            .sweep
+            .as_ref()
+            .expect("looked at before the runs");
+        let svg = chart::draw(sweep).map_err(|error| Failure::new(Exit::Failed, error))?;
+        write_whole(path, &svg)?;
+        print(&format!("  written: {}\n", path.display()))?;
+    }
     // A variant may fail what the file expects: that is what a comparison shows. A broken invariant
     // makes its numbers worthless.
     let broken = |run: &VariantRuns| run.outcomes.iter().any(|o| o.verdict == Verdict::Invariant);
@@ -65,4 +82,14 @@ pub fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     } else {
         Exit::Ok
     })
+}
+
+/// Whether the comparison will be over a number, before anything has run.
+fn numbers_vary(variants: &[Variant]) -> bool {
+    let empty = variants.iter().map(|variant| VariantRuns {
+        label: variant.label.clone(),
+        choices: variant.choices.clone(),
+        outcomes: Vec::new(),
+    });
+    sweep::sweep("", &empty.collect::<Vec<_>>()).is_some()
 }

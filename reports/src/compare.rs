@@ -10,6 +10,7 @@ use skep_sim::evaluate;
 use skep_sim::outcome::{Outcome, Verdict};
 use skep_sim::scenario::metrics::{MetricName, Unit};
 
+use crate::sweep::{self, Sweep};
 use crate::table::{bytes, cell, lines, percent, seconds, table};
 
 /// What is compared.
@@ -28,6 +29,8 @@ const METRICS: &[&str] = &[
 pub struct VariantRuns {
     /// Which keys it sets, in words.
     pub label: String,
+    /// Axis and label of each value, in the order of the file.
+    pub choices: Vec<(String, String)>,
     /// One outcome per seed, in the order of the seeds.
     pub outcomes: Vec<Outcome>,
 }
@@ -43,6 +46,8 @@ pub struct Comparison {
     pub variants: Vec<Variant>,
     /// One per metric.
     pub metrics: Vec<Row>,
+    /// The same over a number, when one axis has nothing but numbers.
+    pub sweep: Option<Sweep>,
 }
 
 /// One variant.
@@ -99,6 +104,7 @@ pub fn compare(scenario: &str, seeds: &[u64], variants: &[VariantRuns]) -> Compa
         let ran: Vec<u64> = variant.outcomes.iter().map(|o| o.seed).collect();
         assert_eq!(ran, seeds, "every variant runs on the same seeds");
     }
+    let sweep = sweep::sweep(scenario, variants);
     let metrics = METRICS.iter().map(|name| row(name, variants)).collect();
     let variants = variants.iter().map(|v| Variant {
         label: v.label.clone(),
@@ -115,6 +121,7 @@ pub fn compare(scenario: &str, seeds: &[u64], variants: &[VariantRuns]) -> Compa
         seeds,
         variants: variants.collect(),
         metrics,
+        sweep,
     }
 }
 
@@ -162,9 +169,12 @@ fn difference(values: &[Option<f64>], base: &[Option<f64>]) -> Option<Difference
     })
 }
 
-/// The comparison as text.
+/// The comparison as text: a sweep's own table, or the metrics with their paired differences.
 #[must_use]
 pub fn text(comparison: &Comparison) -> String {
+    if let Some(sweep) = &comparison.sweep {
+        return sweep::text(sweep);
+    }
     let mut out = String::new();
     let _ = writeln!(
         out,

@@ -1,8 +1,10 @@
-//! From outcomes to things people read: a run's summary and its JSON object, and comparisons.
+//! From outcomes to things people read: a run's summary and its JSON object, comparisons, charts.
 //!
 //! Invariant: a report shows what an outcome says and decides nothing.
 
+pub mod chart;
 pub mod compare;
 pub mod json;
 pub mod summary;
+pub mod sweep;
 mod table;

@@ -28,18 +28,14 @@ pub fn run(outcome: &Outcome) -> String {
 #[must_use]
 pub fn line(outcome: &Outcome) -> String {
     let done = outcome.completions();
-    let leechers = outcome
-        .peers
-        .iter()
-        .filter(|p| p.role == Role::Leecher)
-        .count();
+    let takers = outcome.peers.iter().filter(|p| p.role.takes()).count();
     format!(
         "{:<24} seed {:<4} {:<12} {:>4}/{:<4} last {:>7} {:>7}  {}",
         clipped(&outcome.scenario, 24),
         outcome.seed,
         outcome.verdict.word(),
         done.len(),
-        leechers,
+        takers,
         seconds(done.last().copied()),
         times(outcome.times_bound()),
         outcome.trace_hash,
@@ -89,13 +85,21 @@ fn filled(text: &str) -> String {
 
 fn header(out: &mut String, outcome: &Outcome) {
     let number = |role: Role| outcome.peers.iter().filter(|p| p.role == role).count();
-    let mut who = vec![
-        plural(number(Role::Seed), "seed"),
-        plural(number(Role::Leecher), "leecher"),
+    // A swarm without a seed is worth a word, direct download without one is not.
+    let direct = number(Role::Server) > 0;
+    let roles = [
+        Role::Seed,
+        Role::Leecher,
+        Role::Server,
+        Role::Client,
+        Role::Attacker,
     ];
-    if number(Role::Attacker) > 0 {
-        who.push(plural(number(Role::Attacker), "attacker"));
-    }
+    let shown = |role: &Role| number(*role) > 0 || (role.peer() && !direct);
+    let who: Vec<String> = roles
+        .into_iter()
+        .filter(shown)
+        .map(|role| plural(number(role), role.word()))
+        .collect();
     let _ = writeln!(
         out,
         "{}, seed {}: {}",
@@ -190,11 +194,13 @@ fn totals(out: &mut String, outcome: &Outcome) {
         share("duplicates"),
         share("hash_failed"),
     );
-    let _ = writeln!(
-        out,
-        "  copies  of the rarest piece: {} at the lowest, {} at the end",
-        outcome.copies_min, outcome.copies_end
-    );
+    if outcome.peers.iter().any(|p| p.role.peer()) {
+        let _ = writeln!(
+            out,
+            "  copies  of the rarest piece: {} at the lowest, {} at the end",
+            outcome.copies_min, outcome.copies_end
+        );
+    }
     let evaluated: u64 = outcome.checks.values().sum();
     let broken = if outcome.verdict == Verdict::Invariant {
         "NOT all held"

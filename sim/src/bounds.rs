@@ -1,4 +1,4 @@
-//! Owns the physical limit of a run: no swarm can be faster, whatever its strategies.
+//! Owns the physical limit of a run: nobody can be faster on these links, whatever the strategies.
 //!
 //! Invariant: only true lower bounds of the *last* completion. A run that beats one is a bug in the
 //! simulator.
@@ -14,77 +14,168 @@ pub struct Bound {
     pub term: &'static str,
 }
 
+/// What the same content to the same hosts takes at least, both ways; `None` where nobody could be the
+/// source of it.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct BothWays {
+    /// By direct download, seconds: seeds serve as servers, everybody else fetches as a client.
+    pub direct: Option<f64>,
+    /// By a swarm, seconds: servers are seeds, clients are leechers.
+    pub swarm: Option<f64>,
+}
+
 /// Attacks that may send true blocks: their uplinks count as sources.
 const SOURCES_AMONG_ATTACKERS: &[&str] = &["corrupt-blocks"];
+/// Attacks that may serve true bytes to clients.
+const SERVERS_AMONG_ATTACKERS: &[&str] = &["range-errors"];
 
-/// The bound of the last completion of the leechers that stay until they finish.
+/// The bound of the last completion of the leechers and clients that stay until they finish.
 #[must_use]
 pub fn last_completion(plan: &Plan) -> Bound {
-    let content = plan.torrent.total();
-    let piece = u64::from(plan.torrent.piece_bytes);
-    let missing = |host: &HostPlan| {
-        let held = host
-            .have
-            .iter()
-            .map(|p| piece.min(content - u64::from(*p) * piece));
-        content - held.sum::<u64>()
-    };
-    // A leecher whose last stay has a planned end may leave unfinished: it need not be served. One
-    // that holds everything already (a share of few pieces, rounded) completes nothing.
-    let stays = |host: &HostPlan| host.sessions.last().is_some_and(|s| s.end.is_none());
-    let leechers: Vec<&HostPlan> = plan
-        .hosts
-        .iter()
-        .filter(|h| h.role == Role::Leecher && stays(h) && missing(h) > 0)
-        .collect();
-    let mut best = Bound {
+    let mut best = Best(Bound {
         seconds: 0.0,
         term: "nothing to do",
-    };
-    let mut raise = |seconds: f64, term: &'static str| {
-        if seconds > best.seconds {
-            best = Bound { seconds, term };
-        }
-    };
-    for host in &leechers {
+    });
+    let leechers = takers(plan, Role::Leecher);
+    let clients = takers(plan, Role::Client);
+    let all = || leechers.iter().chain(&clients);
+    for host in all() {
         let join = host.sessions.last().map_or(0.0, |s| s.join.as_secs_f64());
         // What was received in earlier stays counts too: only the last one is certain.
         let online = if host.sessions.len() == 1 { join } else { 0.0 };
-        raise(
-            online + missing(host) as f64 / host.link.down as f64,
-            "a downlink",
-        );
+        let seconds = online + missing(plan, host) as f64 / host.link.down as f64;
+        best.raise(seconds, "a downlink");
     }
-    let total: u64 = leechers.iter().map(|h| missing(h)).sum();
-    if let Some(seconds) = time_to_carry(plan, total as f64) {
-        raise(seconds, "the sum of uplinks");
-    }
-    let source = |host: &HostPlan| {
-        let attack = host.attack.as_ref().map(|a| a.name.as_str());
-        host.role == Role::Seed || attack.is_some_and(|a| SOURCES_AMONG_ATTACKERS.contains(&a))
+    // Clients upload nothing, and get nothing from peers.
+    let total: u64 = all().map(|h| missing(plan, h)).sum();
+    let uploads = |h: &HostPlan| h.role != Role::Client;
+    best.raise(
+        time_to_carry(plan, total as f64, uploads),
+        "the sum of uplinks",
+    );
+    let fetched: u64 = clients.iter().map(|h| missing(plan, h)).sum();
+    best.raise(
+        time_to_carry(plan, fetched as f64, serves_clients),
+        match servers(plan) {
+            0 | 1 => "the server's uplink",
+            _ => "the servers' uplinks",
+        },
+    );
+    swarm(plan, &leechers, &mut best);
+    best.0
+}
+
+/// The limits of both ways for the hosts of this plan.
+#[must_use]
+pub fn both_ways(plan: &Plan) -> BothWays {
+    let turned = |source: Role, taker: Role| {
+        let mut plan = plan.clone();
+        let mut sources = 0;
+        for host in &mut plan.hosts {
+            match host.role {
+                Role::Seed | Role::Server => {
+                    host.role = source;
+                    sources += 1;
+                }
+                Role::Leecher | Role::Client => {
+                    // What it has stays its own, however it is counted.
+                    let has = plan.torrent.total() - missing_of(&plan.torrent, host);
+                    host.role = taker;
+                    host.kept = has;
+                }
+                Role::Attacker => {}
+            }
+        }
+        (sources > 0).then(|| last_completion(&plan).seconds)
     };
-    let empty_start = plan
-        .hosts
-        .iter()
-        .filter(|h| !source(h))
-        .all(|h| h.have.is_empty());
-    let from_sources: f64 = plan
-        .hosts
-        .iter()
-        .filter(|h| source(h))
-        .map(|h| h.link.up as f64)
-        .sum();
-    if empty_start && !leechers.is_empty() && from_sources > 0.0 {
-        raise(content as f64 / from_sources, "the sources' uplinks");
-        if flash_crowd(plan) {
-            // Nobody uploads before a first piece is verified, and none is before P / u_s.
-            let others: f64 = leechers.iter().map(|h| h.link.up as f64).sum();
-            let first = smallest_piece(content, piece) as f64 / from_sources;
-            let all = (total as f64 + first * others) / (from_sources + others);
-            raise(all, "the sum of uplinks");
+    BothWays {
+        direct: turned(Role::Server, Role::Client),
+        swarm: turned(Role::Seed, Role::Leecher),
+    }
+}
+
+/// The largest bound so far.
+struct Best(Bound);
+
+impl Best {
+    fn raise(&mut self, seconds: f64, term: &'static str) {
+        if seconds > self.0.seconds {
+            self.0 = Bound { seconds, term };
         }
     }
-    best
+}
+
+/// Bytes that a host lacks at the start.
+fn missing(plan: &Plan, host: &HostPlan) -> u64 {
+    missing_of(&plan.torrent, host)
+}
+
+fn missing_of(torrent: &crate::scenario::plan::TorrentPlan, host: &HostPlan) -> u64 {
+    let (content, piece) = (torrent.total(), u64::from(torrent.piece_bytes));
+    let held = host
+        .have
+        .iter()
+        .map(|p| piece.min(content - u64::from(*p) * piece));
+    let held = held.sum::<u64>().max(host.kept);
+    content - held
+}
+
+/// Those who have to be served: one whose last stay has a planned end may leave unfinished. One that
+/// holds everything already (a share of few pieces, rounded) completes nothing.
+fn takers(plan: &Plan, role: Role) -> Vec<&HostPlan> {
+    let stays = |host: &HostPlan| host.sessions.last().is_some_and(|s| s.end.is_none());
+    let hosts = plan.hosts.iter();
+    hosts
+        .filter(|h| h.role == role && stays(h) && missing(plan, h) > 0)
+        .collect()
+}
+
+fn servers(plan: &Plan) -> usize {
+    plan.hosts.iter().filter(|h| serves_clients(h)).count()
+}
+
+/// Whether a host's uplink may carry true bytes to clients.
+fn serves_clients(host: &HostPlan) -> bool {
+    host.role == Role::Server || attacks_by(host, SERVERS_AMONG_ATTACKERS)
+}
+
+fn attacks_by(host: &HostPlan, names: &[&str]) -> bool {
+    let attack = host.attack.as_ref();
+    attack.is_some_and(|attack| names.contains(&attack.name.as_str()))
+}
+
+/// Whether a host has true bytes for leechers from the start.
+fn sources_for_leechers(host: &HostPlan) -> bool {
+    host.role == Role::Seed || attacks_by(host, SOURCES_AMONG_ATTACKERS)
+}
+
+/// What binds leechers alone: every byte has to leave the sources once, and nobody forwards what is not
+/// verified.
+fn swarm(plan: &Plan, leechers: &[&HostPlan], best: &mut Best) {
+    let content = plan.torrent.total();
+    let source = sources_for_leechers;
+    let others = plan
+        .hosts
+        .iter()
+        .filter(|h| !source(h) && h.role != Role::Client);
+    let empty_start = others.clone().all(|h| h.have.is_empty() && h.kept == 0);
+    let up = |hosts: &mut dyn Iterator<Item = &HostPlan>| -> f64 {
+        hosts.map(|h| h.link.up as f64).sum()
+    };
+    let from_sources = up(&mut plan.hosts.iter().filter(|h| source(h)));
+    if !empty_start || leechers.is_empty() || from_sources <= 0.0 {
+        return;
+    }
+    best.raise(content as f64 / from_sources, "the sources' uplinks");
+    if flash_crowd(plan) {
+        // Nobody uploads before a first piece is verified, and none is before P / u_s.
+        let others = up(&mut leechers.iter().copied());
+        let first = smallest_piece(content, u64::from(plan.torrent.piece_bytes));
+        let first = first as f64 / from_sources;
+        let total: u64 = leechers.iter().map(|h| missing(plan, h)).sum();
+        let all = (total as f64 + first * others) / (from_sources + others);
+        best.raise(all, "the sum of uplinks");
+    }
 }
 
 fn smallest_piece(content: u64, piece: u64) -> u64 {
@@ -101,10 +192,11 @@ fn flash_crowd(plan: &Plan) -> bool {
     plan.hosts.iter().all(|h| whole(h) && at_start(h))
 }
 
-/// The moment by which the uplinks that may be online could have carried so many bytes.
-fn time_to_carry(plan: &Plan, bytes: f64) -> Option<f64> {
+/// The moment by which the uplinks of these hosts could have carried so many bytes, as far as they may be
+/// online; 0 when they never could.
+fn time_to_carry(plan: &Plan, bytes: f64, whose: impl Fn(&HostPlan) -> bool) -> f64 {
     let mut changes: Vec<(u64, f64)> = Vec::new();
-    for host in &plan.hosts {
+    for host in plan.hosts.iter().filter(|h| whose(h)) {
         for stay in &host.sessions {
             changes.push((stay.join.0, host.link.up as f64));
             match stay.end {
@@ -127,7 +219,10 @@ fn time_to_carry(plan: &Plan, bytes: f64) -> Option<f64> {
         rate += change;
         now = at;
     }
-    (rate > 0.0).then(|| now + (bytes - carried).max(0.0) / rate)
+    if bytes <= 0.0 || rate <= 0.0 {
+        return 0.0;
+    }
+    now + (bytes - carried).max(0.0) / rate
 }
 
 #[cfg(test)]
@@ -137,29 +232,34 @@ mod tests {
 
     /// 16 MiB; a seed with 1 MiB/s up, two leechers with 1 MiB/s up and 4 MiB/s down.
     fn bound(churn: &str, crash: &str) -> Bound {
+        last_completion(&plan("seed", "leecher", 2, churn, crash))
+    }
+
+    /// 16 MiB; a source with 1 MiB/s up, some takers with 1 MiB/s up and 4 MiB/s down.
+    fn plan(source: &str, taker: &str, count: u32, keys: &str, more: &str) -> Plan {
         let text = format!(
             r#"
 name = "bound"
-about = "A swarm whose limit can be worked out by hand."
-run = {{ time_limit = "100 s", settle = "10 s" }}
+about = "Hosts whose limit can be worked out by hand."
+run = {{ time_limit = "1000 s", settle = "10 s" }}
 torrent = {{ size = "16 MiB", piece = "1 MiB" }}
 [[group]]
-name = "seed"
-role = "seed"
+name = "source"
+role = "{source}"
 up = "1 MiB/s"
 down = "1 MiB/s"
 [[group]]
 name = "home"
-role = "leecher"
-count = 2
+role = "{taker}"
+count = {count}
 up = "1 MiB/s"
 down = "4 MiB/s"
-{churn}
-{crash}
+{keys}
+{more}
 "#
         );
         let scenario = Scenario::parse("bound.toml", &text).expect("a good file");
-        last_completion(&scenario.expand(1))
+        scenario.expand(1)
     }
 
     #[test]
@@ -184,5 +284,52 @@ down = "4 MiB/s"
             r#"churn = { session = { fixed = "5 s" }, rejoin = "100%", away = "20 s .. 21 s" }"#;
         let bound = bound(churn, "");
         assert_eq!((bound.seconds, bound.term), (16.0, "the sources' uplinks"));
+    }
+
+    #[test]
+    fn clients_share_the_servers_uplink_or_wait_for_their_downlink() {
+        let direct = |count, keys: &str, more: &str| {
+            let bound = last_completion(&plan("server", "client", count, keys, more));
+            (bound.seconds, bound.term)
+        };
+        assert_eq!(direct(8, "", ""), (128.0, "the server's uplink"));
+        let kept = r#"have = "50%""#;
+        assert_eq!(direct(8, kept, ""), (64.0, "the server's uplink"));
+        let second =
+            "[[group]]\nname = \"fast\"\nrole = \"server\"\nup = \"7 MiB/s\"\ndown = \"1 MiB/s\"";
+        assert_eq!(direct(8, "", second), (16.0, "the servers' uplinks"));
+        assert_eq!(direct(1, "", second), (4.0, "a downlink"));
+        let crash = "[[fault.crash]]\nat = \"4 s\"\nwho = \"source\"\ndown = \"20 s\"";
+        assert_eq!(direct(8, "", crash), (148.0, "the server's uplink"));
+    }
+
+    #[test]
+    fn clients_beside_a_swarm_get_nothing_from_it() {
+        // Six leechers have 7 MiB/s of uplinks among them; two clients have the server's 1 MiB/s.
+        let clients = "[[group]]\nname = \"client\"\nrole = \"client\"\ncount = 2\nup = \"9 MiB/s\"\n\
+            down = \"9 MiB/s\"\n[[group]]\nname = \"server\"\nrole = \"server\"\nup = \"1 MiB/s\"\n\
+            down = \"1 MiB/s\"";
+        let bound = last_completion(&plan("seed", "leecher", 6, "", clients));
+        assert_eq!((bound.seconds, bound.term), (32.0, "the server's uplink"));
+    }
+
+    #[test]
+    fn both_ways_are_told_for_the_same_hosts_whichever_way_they_go() {
+        let swarm = both_ways(&plan("seed", "leecher", 8, "", ""));
+        let direct = both_ways(&plan("server", "client", 8, "", ""));
+        assert_eq!(swarm, direct);
+        assert_eq!(swarm.direct, Some(128.0));
+        // 128 MiB and 8 MiB that are not uploaded in the first second, at 9 MiB/s, take less.
+        assert_eq!(swarm.swarm, Some(16.0));
+        let pieces = "have = [0,1,2,3,4,5,6,7,8,9,10,11,12,13,14]";
+        let none = both_ways(&plan(
+            "leecher",
+            "leecher",
+            1,
+            pieces,
+            "[[group]]\nname = \"rest\"\nrole = \
+            \"leecher\"\nup = \"1 MiB/s\"\ndown = \"1 MiB/s\"\nhave = [15]",
+        ));
+        assert_eq!(none, BothWays::default());
     }
 }

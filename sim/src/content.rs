@@ -14,7 +14,21 @@ use crate::seed;
 pub struct Content {
     /// The metainfo file, created and read like any other.
     pub metainfo: Metainfo,
+    /// Its files, in order, as a server has them below its root.
+    pub files: Vec<ContentFile>,
     bytes: Bytes,
+}
+
+/// One file of the content.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ContentFile {
+    /// The parts of its path: the torrent's name, and below a folder the file's own path. So a web seed's
+    /// URL is that of the server's root (BEP 19).
+    pub path: Vec<String>,
+    /// Where it begins in the content.
+    pub start: u64,
+    /// Its bytes.
+    pub len: u64,
 }
 
 impl Content {
@@ -49,10 +63,23 @@ impl Content {
             announce: vec![vec![announce.to_owned()]],
             ..CreateOptions::default()
         };
+        let mut files = Vec::new();
+        let mut start = 0;
+        for (path, len) in &plan.files {
+            let below = (plan.files.len() > 1).then(|| path.split('/').map(str::to_owned));
+            let parts = std::iter::once(name.to_owned());
+            files.push(ContentFile {
+                path: parts.chain(below.into_iter().flatten()).collect(),
+                start,
+                len: *len,
+            });
+            start += len;
+        }
         let file = create::encode(name, &layout, plan.piece_bytes, &hasher.finish(), &options);
         let metainfo = Metainfo::parse(&file).expect("what we create can be read");
         Content {
             metainfo,
+            files,
             bytes: Bytes::from(bytes),
         }
     }
@@ -72,6 +99,19 @@ impl Content {
         let from = usize::try_from(self.geometry().offset(range.piece)).expect("in memory")
             + range.begin as usize;
         self.bytes.slice(from..from + range.len as usize)
+    }
+
+    /// The true bytes of a part of a file, uncopied.
+    ///
+    /// # Panics
+    /// When there is no such file, or the part is not inside it.
+    #[must_use]
+    pub fn file_slice(&self, file: usize, offset: u64, len: u64) -> Bytes {
+        let of = &self.files[file];
+        assert!(offset + len <= of.len, "inside the file");
+        let from = usize::try_from(of.start + offset).expect("in memory");
+        self.bytes
+            .slice(from..from + usize::try_from(len).expect("in memory"))
     }
 
     /// Whether these are the true bytes of a range: recognised by address, else by comparison.

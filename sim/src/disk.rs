@@ -15,6 +15,7 @@ use skep_engine::storage::{Storage, StorageEvent, Verified};
 use skep_engine::{BlockRange, PieceIndex};
 
 use crate::content::Content;
+use crate::file_disk::Part;
 
 /// One block on disk.
 #[derive(Clone, Debug)]
@@ -37,16 +38,43 @@ enum Piece {
 /// What one host's disk holds of the content. It outlives the client.
 #[derive(Debug)]
 pub struct Disk {
-    content: Arc<Content>,
+    pub(crate) content: Arc<Content>,
+    /// As a peer has it; a client's stay empty.
     pieces: Vec<Piece>,
+    /// As a client has it, by file; a peer has none.
+    pub(crate) parts: Vec<Part>,
 }
 
 impl Disk {
-    /// An empty disk.
+    /// An empty disk of a peer.
     #[must_use]
     pub fn new(content: Arc<Content>) -> Disk {
         let pieces = vec![Piece::Empty; content.geometry().pieces as usize];
-        Disk { content, pieces }
+        Disk {
+            content,
+            pieces,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Bytes of the content that are not here and true.
+    #[must_use]
+    pub fn missing_bytes(&self) -> u64 {
+        if !self.parts.is_empty() {
+            return self.part_bytes_missing();
+        }
+        let geometry = self.content.geometry();
+        let lacks = geometry.all_pieces().filter(|p| !self.piece_is_true(*p));
+        lacks.map(|p| u64::from(geometry.piece_len(p))).sum()
+    }
+
+    /// Whether the whole content is here: for a peer every piece, for a client every file under its name.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        match self.parts.is_empty() {
+            true => self.missing_bytes() == 0,
+            false => self.all_parts_finished(),
+        }
     }
 
     /// Puts true pieces on the disk before the run.

@@ -54,8 +54,7 @@ fn metric_since(
     let honest = || peers().filter(|p| p.honest());
     // A group of attackers that download has times too, when it is named.
     let attackers_named = group.is_some() && honest().next().is_none();
-    let takers =
-        || peers().filter(move |p| p.role == Role::Leecher || (attackers_named && !p.honest()));
+    let takers = || peers().filter(move |p| p.role.takes() || (attackers_named && !p.honest()));
     let times = |of: fn(&PeerOutcome) -> Option<f64>| {
         let since = takers().filter_map(|p| of(p).map(|at| at - from(p)));
         statistic(since.collect(), name.stat)
@@ -74,13 +73,15 @@ fn metric_since(
             None => outcome.utilisation,
             Some(_) => {
                 let sent: u64 = honest().map(|p| p.uploaded).sum();
-                let could: f64 = honest().map(|p| p.up as f64 * p.online_s).sum();
+                let uploaders = honest().filter(|p| p.role != Role::Client);
+                let could: f64 = uploaders.map(|p| p.up as f64 * p.online_s).sum();
                 (could > 0.0).then(|| sent as f64 / could)
             }
         },
         "copies" => Some(f64::from(outcome.copies_min)),
         "share" => {
-            let takers = takers().filter(|p| p.downloaded > 0);
+            // A client cannot share.
+            let takers = takers().filter(|p| p.downloaded > 0 && p.role != Role::Client);
             let ratios: Vec<f64> = takers
                 .map(|p| p.uploaded as f64 / p.downloaded as f64)
                 .collect();
@@ -90,13 +91,17 @@ fn metric_since(
             }
         }
         "seed.uploaded" => Some(outcome.seed_uploaded() as f64),
+        "server.uploaded" => Some(outcome.server_uploaded() as f64),
         "wasted" => share_of_content(|p| p.wasted),
         "duplicates" => share_of_content(|p| p.duplicates),
         "hash_failed" => share_of_content(|p| p.hash_failed),
         "banned" => Some(peers().filter(|p| !p.honest() && p.banned_by > 0).count() as f64),
         "false_bans" => Some(honest().filter(|p| p.banned_by > 0).count() as f64),
         "announces" => {
-            let hours: f64 = honest().map(|p| p.online_s / 3600.0).sum();
+            let hours: f64 = honest()
+                .filter(|p| p.role.peer())
+                .map(|p| p.online_s / 3600.0)
+                .sum();
             let count: f64 = honest().map(|p| f64::from(p.announces)).sum();
             (hours > 0.0).then(|| count / hours)
         }
@@ -159,7 +164,7 @@ fn complete(
         .iter()
         .map(|&i| &outcome.peers[i])
         .filter(|p| p.honest());
-    let whole = |p: &PeerOutcome| p.role == Role::Seed || p.completed_s.is_some();
+    let whole = |p: &PeerOutcome| p.role.whole() || p.completed_s.is_some();
     let (done, open): (Vec<_>, Vec<_>) = peers.partition(|p| whole(p));
     let names = |peers: &[&PeerOutcome]| {
         let shown: Vec<&str> = peers.iter().take(5).map(|p| p.name.as_str()).collect();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::bounds::Bound;
+use crate::bounds::{BothWays, Bound};
 use crate::check::Failure;
 use crate::scenario::plan::Role;
 
@@ -96,7 +96,7 @@ impl PeerOutcome {
     /// Whether it ran the engine.
     #[must_use]
     pub fn honest(&self) -> bool {
-        self.role != Role::Attacker
+        self.role.honest()
     }
 }
 
@@ -121,6 +121,8 @@ pub struct Outcome {
     pub blocks: u64,
     /// The physical limit of the last completion.
     pub bound: Bound,
+    /// The physical limits of direct download and of a swarm for the same content and hosts.
+    pub both_ways: BothWays,
     /// Bytes of the content.
     pub content_bytes: u64,
     /// Pieces of the content.
@@ -156,11 +158,18 @@ impl Outcome {
             .sum()
     }
 
-    /// Completion times since the start of the run, seconds, of the honest leechers, sorted.
+    /// Payload bytes sent by servers.
+    #[must_use]
+    pub fn server_uploaded(&self) -> u64 {
+        let servers = self.peers.iter().filter(|p| p.role == Role::Server);
+        servers.map(|p| p.uploaded).sum()
+    }
+
+    /// Completion times since the start of the run, seconds, of the honest leechers and clients, sorted.
     #[must_use]
     pub fn completions(&self) -> Vec<f64> {
-        let honest = self.peers.iter().filter(|p| p.role == Role::Leecher);
-        let mut times: Vec<f64> = honest.filter_map(|p| p.completed_s).collect();
+        let takers = self.peers.iter().filter(|p| p.role.takes());
+        let mut times: Vec<f64> = takers.filter_map(|p| p.completed_s).collect();
         times.sort_by(f64::total_cmp);
         times
     }
@@ -169,8 +178,8 @@ impl Outcome {
     #[must_use]
     pub fn times_bound(&self) -> Option<f64> {
         let completions = self.completions();
-        let leechers = self.peers.iter().filter(|p| p.role == Role::Leecher);
-        if completions.len() < leechers.count() {
+        let takers = self.peers.iter().filter(|p| p.role.takes());
+        if completions.len() < takers.count() {
             return None;
         }
         let last = *completions.last()?;

@@ -9,12 +9,15 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use skep_engine::Now;
+use skep_engine::node::file_server::ServerEvent;
 use skep_engine::node::tracker_server::TrackerEvent;
 use skep_engine::session::event::Event;
 
+use crate::actor::client::ClientEvent;
 use crate::scenario::plan::EndKind;
 
-/// One event of a run: of a peer, of the tracker, of an attacker, or of the world.
+/// One event of a run: of a peer, of the tracker, of an end of direct download, of an attacker, or of the
+/// world.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum WorldEvent {
     /// A host's user starts the client.
@@ -25,6 +28,10 @@ pub enum WorldEvent {
     Peer(Event),
     /// Something at the tracker.
     Tracker(TrackerEvent),
+    /// Something at a file server.
+    Server(ServerEvent),
+    /// Something at a client of direct download.
+    Client(ClientEvent),
     /// An attacker acted.
     Attack(Attack),
 }
@@ -190,6 +197,8 @@ fn what(event: &WorldEvent) -> What<'_> {
         WorldEvent::Ended(Some(EndKind::Leave)) => ("churned", String::new()),
         WorldEvent::Ended(Some(EndKind::Crash)) => ("crashed", String::new()),
         WorldEvent::Tracker(event) => ("tracker", format!("{event:?}")),
+        WorldEvent::Server(event) => ("server", format!("{event:?}")),
+        WorldEvent::Client(event) => ("client", format!("{event:?}")),
         WorldEvent::Attack(event) => ("attack", format!("{event:?}")),
     };
     What::Other { event, detail }

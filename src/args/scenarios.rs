@@ -69,6 +69,9 @@ pub struct CompareArgs {
     /// Where the results go; made if it is not there.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Draw time against the number that varies, as SVG.
+    #[arg(long, value_name = "FILE.svg")]
+    pub chart: Option<PathBuf>,
 }
 
 /// Seeds from A to B, without B.

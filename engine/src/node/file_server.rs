@@ -445,4 +445,4 @@ fn asked(request: &Request<Incoming>) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,4 +1,5 @@
-//! Everything that runs on a simulated host: an engine peer, the tracker, or an attacker.
+//! Everything that runs on a simulated host: an engine peer, the tracker, a file server, a client of direct
+//! download, or an attacker.
 //!
 //! Invariant: attackers speak raw bytes over the same network seam as everybody; the engine has no
 //! switch for them.
@@ -6,8 +7,11 @@
 mod attack_corrupt;
 mod attack_free_rider;
 mod attack_never_deliver;
+mod attack_range_errors;
+pub mod client;
 pub mod engine_peer;
 pub mod raw;
+pub mod raw_server;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +22,7 @@ use crate::content::Content;
 use crate::scenario::plan::AttackPlan;
 
 use raw::Attacker;
+use raw_server::ServerAttack;
 
 /// The attacker of that name; `None` when this version does not know it.
 #[must_use]
@@ -36,6 +41,21 @@ pub fn attacker(
         "never-deliver" => Box::new(attack_never_deliver::NeverDeliver::new(&content)),
         "free-rider" => Box::new(attack_free_rider::FreeRider::new(content, rng)),
         _ => return None,
+    })
+}
+
+/// Whether the attackers of that name play a file server and no peer.
+#[must_use]
+pub fn plays_server(plan: &AttackPlan) -> bool {
+    plan.name == "range-errors"
+}
+
+/// The attack of that name on those who ask for files; `None` when it is none.
+#[must_use]
+pub fn server_attack(plan: &AttackPlan, content: &Arc<Content>) -> Option<Box<dyn ServerAttack>> {
+    plays_server(plan).then(|| {
+        let attack = attack_range_errors::RangeErrors::new(Arc::clone(content));
+        Box::new(attack) as Box<dyn ServerAttack>
     })
 }
 

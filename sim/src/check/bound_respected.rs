@@ -6,9 +6,9 @@ use skep_engine::Now;
 use skep_engine::session::event::Event;
 
 use super::{Check, Log, Scene, Seen};
+use crate::actor::client::ClientEvent;
 use crate::bounds;
 use crate::scenario::Plan;
-use crate::scenario::plan::Role;
 use crate::trace::WorldEvent;
 
 /// Bytes that a link could have carried: an amount that grows at a rate.
@@ -83,7 +83,8 @@ impl Check for BoundRespected {
                     self.downlinks[host].change(if on { link.down } else { 0 }, seen.at);
                 }
             }
-            WorldEvent::Peer(Event::BlockReceived { len, .. } | Event::BlockWasted { len, .. }) => {
+            WorldEvent::Peer(Event::BlockReceived { len, .. } | Event::BlockWasted { len, .. })
+            | WorldEvent::Client(ClientEvent::Received { bytes: len, .. }) => {
                 self.received += u64::from(*len);
                 self.received_by[host] += u64::from(*len);
                 let (all, own) = (self.received, self.received_by[host]);
@@ -100,11 +101,11 @@ impl Check for BoundRespected {
                     || format!("{own} bytes received: more than the downlink could carry"),
                 );
             }
-            WorldEvent::Peer(Event::Completed) => {
+            WorldEvent::Peer(Event::Completed) | WorldEvent::Client(ClientEvent::Completed) => {
                 // Who may leave unfinished is not part of the limit.
                 let plan = &scene.plan.hosts[host];
                 let stays = plan.sessions.last().is_some_and(|s| s.end.is_none());
-                if plan.role == Role::Leecher && stays {
+                if plan.role.takes() && stays {
                     self.last_completion = Some(seen.at);
                 }
             }
@@ -115,16 +116,9 @@ impl Check for BoundRespected {
     fn at_end(&mut self, at: Now, scene: &Scene<'_>, log: &mut Log) {
         let stays =
             |s: &[crate::scenario::plan::SessionPlan]| s.last().is_some_and(|s| s.end.is_none());
-        let leechers = scene.plan.hosts.iter().enumerate();
-        let mut all = leechers.filter(|(_, h)| h.role == Role::Leecher && stays(&h.sessions));
-        let whole = |host: usize| {
-            let disk = scene.disks[host].borrow();
-            scene
-                .content
-                .geometry()
-                .all_pieces()
-                .all(|p| disk.piece_is_true(p))
-        };
+        let hosts = scene.plan.hosts.iter().enumerate();
+        let mut all = hosts.filter(|(_, h)| h.role.takes() && stays(&h.sessions));
+        let whole = |host: usize| scene.disks[host].borrow().is_whole();
         // The limit is for the last of all of them; while one is missing there is no last.
         if let Some(last) = self.last_completion
             && all.all(|(host, _)| whole(host))

@@ -1,12 +1,14 @@
-//! Bytes are conserved: nobody receives what was not sent to it, and what a peer received is
-//! verified, failed its hash, or waits in a piece in progress.
+//! Bytes are conserved: nobody receives what was not sent to it; what a peer received is verified, failed its
+//! hash, or waits in a piece in progress; what a client has is what it kept and received and did not drop.
 
 use std::collections::BTreeMap;
 
+use skep_engine::node::file_server::ServerEvent;
 use skep_engine::session::event::Event;
 use skep_engine::{Now, PieceIndex};
 
 use super::{Check, Log, Scene, Seen};
+use crate::actor::client::ClientEvent;
 use crate::scenario::Plan;
 use crate::trace::{Attack, WorldEvent};
 
@@ -17,6 +19,8 @@ pub(super) struct BytesConserved {
     /// Received and not yet verified, by host.
     in_progress: Vec<u64>,
     complete: Vec<bool>,
+    /// Kept, received and not dropped by a client, by host.
+    fetched: Vec<u64>,
 }
 
 impl BytesConserved {
@@ -26,6 +30,7 @@ impl BytesConserved {
             under_way: BTreeMap::new(),
             in_progress: vec![0; hosts],
             complete: vec![false; hosts],
+            fetched: vec![0; hosts],
         }
     }
 
@@ -45,6 +50,38 @@ impl BytesConserved {
         });
         if let Some(open) = open {
             *open = open.saturating_sub(len);
+        }
+    }
+
+    fn client(
+        &mut self,
+        host: usize,
+        event: &ClientEvent,
+        seen: &Seen<'_>,
+        scene: &Scene<'_>,
+        log: &mut Log,
+    ) {
+        match event {
+            ClientEvent::Started { kept } => self.fetched[host] = *kept,
+            ClientEvent::Received { from, bytes } => {
+                self.received(scene.host_at(from.ip()), host, *bytes, seen, log);
+                self.fetched[host] += u64::from(*bytes);
+            }
+            ClientEvent::StartedOver { dropped, .. } => {
+                let held = self.fetched[host];
+                log.require(held >= *dropped, seen.at, seen.host, || {
+                    format!("dropped {dropped} bytes where {held} were")
+                });
+                self.fetched[host] = held.saturating_sub(*dropped);
+            }
+            ClientEvent::Completed => {
+                self.complete[host] = true;
+                let (held, total) = (self.fetched[host], scene.content.geometry().total);
+                log.require(held == total, seen.at, seen.host, || {
+                    format!("complete with {held} bytes of {total}")
+                });
+            }
+            _ => {}
         }
     }
 
@@ -71,7 +108,7 @@ impl Check for BytesConserved {
     }
 
     fn sentence(&self) -> &'static str {
-        "what is received was sent, and what was received is verified, failed or in progress"
+        "what is received was sent, and what was received is verified, failed, dropped or in progress"
     }
 
     fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log) {
@@ -79,6 +116,11 @@ impl Check for BytesConserved {
         let at = |addr: &std::net::SocketAddr| scene.host_at(addr.ip());
         match seen.event {
             WorldEvent::Peer(Event::BlockSent { peer, len, .. })
+            | WorldEvent::Server(ServerEvent::Sent {
+                to: peer,
+                bytes: len,
+                ..
+            })
             | WorldEvent::Attack(Attack::Sent { to: peer, len }) => {
                 if let Some(to) = at(peer) {
                     *self.under_way.entry((host, to)).or_default() += u64::from(*len);
@@ -92,6 +134,7 @@ impl Check for BytesConserved {
             | WorldEvent::Attack(Attack::Received { from: peer, len }) => {
                 self.received(at(peer), host, *len, seen, log);
             }
+            WorldEvent::Client(event) => self.client(host, event, seen, scene, log),
             WorldEvent::Peer(Event::PieceVerified { piece, .. }) => {
                 self.verified(host, *piece, seen, scene, log);
             }
@@ -110,12 +153,7 @@ impl Check for BytesConserved {
 
     fn at_end(&mut self, at: Now, scene: &Scene<'_>, log: &mut Log) {
         for (host, _) in self.complete.iter().enumerate().filter(|(_, c)| **c) {
-            let disk = scene.disks[host].borrow();
-            let whole = scene
-                .content
-                .geometry()
-                .all_pieces()
-                .all(|p| disk.piece_is_true(p));
+            let whole = scene.disks[host].borrow().is_whole();
             log.require(whole, at, Some(host), || {
                 "called itself complete without the whole content on disk".to_owned()
             });

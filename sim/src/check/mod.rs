@@ -23,7 +23,6 @@ use skep_engine::Now;
 use crate::content::Content;
 use crate::disk::Disk;
 use crate::scenario::Plan;
-use crate::scenario::plan::Role;
 use crate::trace::WorldEvent;
 
 /// Something that did not hold.
@@ -58,10 +57,10 @@ impl Scene<'_> {
         self.by_ip.get(&ip).copied()
     }
 
-    /// Whether a host runs an honest peer.
+    /// Whether a host is no attacker's.
     #[must_use]
     pub fn honest(&self, host: usize) -> bool {
-        self.plan.hosts[host].role != Role::Attacker
+        self.plan.hosts[host].role.honest()
     }
 }
 

@@ -1,9 +1,10 @@
-//! No wrong byte is ever marked as verified, or served by an honest peer.
+//! No wrong byte is ever marked as verified, served by an honest peer, or under a client's final name.
 
 use skep_engine::bits::BitSet;
 use skep_engine::session::event::Event;
 
 use super::{Check, Log, Scene, Seen};
+use crate::actor::client::ClientEvent;
 use crate::scenario::Plan;
 use crate::trace::WorldEvent;
 
@@ -32,10 +33,19 @@ impl Check for NoWrongByte {
     }
 
     fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log) {
-        let (Some(host), WorldEvent::Peer(event)) = (seen.host, seen.event) else {
-            return;
-        };
+        let Some(host) = seen.host else { return };
         let disk = scene.disks[host].borrow();
+        let event = match seen.event {
+            WorldEvent::Peer(event) => event,
+            WorldEvent::Client(ClientEvent::Fetched { file }) => {
+                let truth = disk.file_is_true(*file as usize);
+                log.require(truth, seen.at, seen.host, || {
+                    format!("file {file} has its name, and is not what the server has")
+                });
+                return;
+            }
+            _ => return,
+        };
         match event {
             Event::Started { have } => {
                 let geometry = scene.content.geometry();

@@ -16,7 +16,7 @@ use super::draw;
 use super::model::{Arrival, Churn, Group, Have, Latency, Link, Model, Strategy};
 use super::parse::Scenario;
 use super::plan::{
-    AttackPlan, EndKind, FaultPlan, HostPlan, LinkPlan, OnComplete, Plan, SessionPlan,
+    AttackPlan, EndKind, FaultPlan, HostPlan, LinkPlan, OnComplete, Plan, Role, SessionPlan,
     StrategyPlan, TorrentPlan,
 };
 use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
@@ -120,7 +120,14 @@ fn host(
         role,
         ip: address(position),
         link: link(model, group, &name, seed),
-        have: have(model, group, &name, seed),
+        have: match role {
+            Role::Leecher => have(model, group, &name, seed),
+            _ => Vec::new(),
+        },
+        kept: match (role, group.have.as_ref().map(|have| have.get_ref())) {
+            (Role::Client, Some(Have::Share(ppm))) => kept(model.torrent.total(), *ppm),
+            _ => 0,
+        },
         sessions: sessions(
             churn,
             arrival,
@@ -201,6 +208,12 @@ fn have(model: &Model, group: &Group, name: &str, seed: u64) -> Vec<u32> {
             all
         }
     }
+}
+
+/// Bytes of a share of the content, rounded down.
+fn kept(total: u64, ppm: u32) -> u64 {
+    let bytes = u128::from(total) * u128::from(ppm) / u128::from(MILLION);
+    u64::try_from(bytes).expect("at most the content")
 }
 
 /// Stays of one host: `arrival`, and with churn stays and absences in turn until `end`.

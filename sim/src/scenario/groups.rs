@@ -19,6 +19,8 @@ use super::units::{self, MILLION};
 const ROLES: &[(&str, Role)] = &[
     ("seed", Role::Seed),
     ("leecher", Role::Leecher),
+    ("server", Role::Server),
+    ("client", Role::Client),
     ("attacker", Role::Attacker),
 ];
 

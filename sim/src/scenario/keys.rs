@@ -117,7 +117,7 @@ pub const ROOT: Keys = Keys {
             Form::Table(&LINK),
             "Defaults for the links of all hosts.",
         ),
-        must("group", Form::Tables(&GROUP), "Peers of one kind."),
+        must("group", Form::Tables(&GROUP), "Hosts of one kind."),
         may(
             "tracker",
             Form::OneOf(&[Form::Table(&TRACKER), Form::Tables(&TRACKER)]),
@@ -136,7 +136,8 @@ pub const ROOT: Keys = Keys {
         may(
             "vary",
             Form::Vary,
-            "Values that `skep compare` tries in turn; `skep run` takes the first of each.",
+            "Values that `skep compare` tries in turn; `skep run` takes the first of each. The key is dotted, or a word \
+             of your own: then each value is a table with a `name` and the dotted keys, in quotes, that it sets.",
         ),
         may(
             "expect",
@@ -274,8 +275,9 @@ pub const GROUP: Keys = Keys {
         ),
         must(
             "role",
-            Form::Words(&["seed", "leecher", "attacker"], &[]),
-            "What its peers are when they join.",
+            Form::Words(&["seed", "leecher", "server", "client", "attacker"], &[]),
+            "What runs on its hosts: peers of the swarm (seed, leecher), the two ends of direct download (server, \
+             client), or attackers.",
         ),
         may(
             "count",
@@ -291,7 +293,8 @@ pub const GROUP: Keys = Keys {
         may(
             "have",
             Form::OneOf(&[Form::Percent, Form::Wholes]),
-            "Pieces a leecher holds at the start: a share, drawn per host, or a list of indices. Default: none.",
+            "Pieces a leecher holds at the start: a share, drawn per host, or a list of indices. Of a client: the share \
+             that it kept of an earlier fetch, from the start of the content. Default: none.",
         ),
         may(
             "picker",
@@ -311,7 +314,7 @@ pub const GROUP: Keys = Keys {
         may(
             "churn",
             Form::Table(&CHURN),
-            "A leecher's leaving and coming back until it is complete. Default: none.",
+            "A leecher's or client's leaving and coming back until it is complete. Default: none.",
         ),
         may(
             "on_complete",

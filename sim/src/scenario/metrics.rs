@@ -61,7 +61,7 @@ pub const METRICS: &[Metric] = &[
         per_group: true,
         unit: Unit::Seconds,
         max: None,
-        doc: "time from joining to the whole content, over the honest leechers that finished; \
+        doc: "time from joining to the whole content, over the honest leechers and clients that finished; \
               `x bound`: from the start of the run, over the physical limit of the last completion",
     },
     Metric {
@@ -70,7 +70,7 @@ pub const METRICS: &[Metric] = &[
         per_group: true,
         unit: Unit::Seconds,
         max: None,
-        doc: "time from joining to the first block, over the honest leechers",
+        doc: "time from joining to the first block, over the honest leechers; of clients, to the first bytes",
     },
     Metric {
         name: "first_piece",
@@ -86,7 +86,8 @@ pub const METRICS: &[Metric] = &[
         per_group: true,
         unit: Unit::Fraction,
         max: Some(1.0),
-        doc: "payload sent over what the honest uplinks could carry, between 10% and 90% of the completions; \
+        doc: "payload sent over what the uplinks of honest peers and servers could carry, between 10% and 90% of \
+              the completions; \
               of a group: over all the time that its peers are online",
     },
     Metric {
@@ -114,12 +115,21 @@ pub const METRICS: &[Metric] = &[
         doc: "payload sent by the peers that joined as seeds; `x torrent`: over the size of the content",
     },
     Metric {
+        name: "server.uploaded",
+        stats: &[],
+        per_group: false,
+        unit: Unit::Bytes,
+        max: None,
+        doc: "payload sent by servers, to clients and as web seeds; `x torrent`: over the size of the content",
+    },
+    Metric {
         name: "wasted",
         stats: &[],
         per_group: true,
         unit: Unit::Fraction,
         max: None,
-        doc: "payload received by honest peers that brought them nothing, over the content of all that received",
+        doc: "payload received by honest peers and clients that brought them nothing, over the content of all that \
+              received",
     },
     Metric {
         name: "duplicates",
@@ -167,7 +177,8 @@ pub const METRICS: &[Metric] = &[
         per_group: true,
         unit: Unit::Fraction,
         max: None,
-        doc: "bytes of the wire protocol that are no payload, over payload, sent by honest peers",
+        doc: "bytes of the wire protocol and of HTTP that are no payload, over payload, sent by everybody but \
+              attackers",
     },
 ];
 
@@ -220,6 +231,18 @@ pub const SOMETIMES: &[Sometimes] = &[
     Sometimes {
         word: "resumed",
         doc: "a client started again on what its disk held",
+    },
+    Sometimes {
+        word: "fetch-retried",
+        doc: "a client's fetch failed and was tried again",
+    },
+    Sometimes {
+        word: "fetch-started-over",
+        doc: "a client dropped what it had of a file, because the server has another copy or sends no parts",
+    },
+    Sometimes {
+        word: "server-fail-over",
+        doc: "a server failed for good, and a client went on to another one",
     },
     Sometimes {
         word: "connection-reset",

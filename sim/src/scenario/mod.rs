@@ -28,6 +28,7 @@ pub mod units;
 pub mod validate;
 mod validate_engine;
 mod validate_expect;
+mod vary;
 
 pub use parse::{Scenario, Variant};
 pub use plan::Plan;

@@ -331,11 +331,24 @@ pub struct EngineSetting {
     pub value: Spanned<FieldValue>,
 }
 
-/// One key of `[vary]`.
+/// One key of `[vary]`: an axis of the comparison.
 #[derive(Clone, Debug)]
 pub struct Vary {
-    /// The dotted key.
+    /// The dotted key; a word of the author's own when its values are bundles.
     pub key: Spanned<String>,
-    /// The values as TOML, in order; at least one.
-    pub values: Vec<Spanned<String>>,
+    /// Whether its values are tables with a `name` and the keys that they set together.
+    pub bundles: bool,
+    /// The values, in order; at least one.
+    pub values: Vec<Varied>,
+}
+
+/// One value of an axis.
+#[derive(Clone, Debug)]
+pub struct Varied {
+    /// What it is called in tables: the value without quotes, or the bundle's name.
+    pub label: String,
+    /// The value as TOML.
+    pub text: Spanned<String>,
+    /// Its place in the file's list.
+    pub index: usize,
 }

@@ -5,15 +5,11 @@
 
 use std::sync::Arc;
 
-use toml::Spanned;
 use toml::de::DeTable;
 
 use super::model::Model;
 use super::problem::{Found, Log, ScenarioErrors, Sources};
-use super::{sections, set, validate};
-
-/// Combinations of `[vary]` that one file may have.
-const VARIANTS_MAX: usize = 1000;
+use super::{sections, set, validate, vary};
 
 /// A checked scenario.
 #[derive(Clone, Debug)]
@@ -27,9 +23,12 @@ pub struct Scenario {
 /// One combination of the values of `[vary]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Variant {
-    /// The values, as in the file without quotes, joined by `, `; empty when nothing varies.
+    /// The labels of its values, joined by `, `; empty when nothing varies.
     pub label: String,
-    /// The overrides that make it, for [`Scenario::with`]: dotted key and TOML value.
+    /// Axis and label of each of its values, in the order of the file.
+    pub choices: Vec<(String, String)>,
+    /// The overrides that make it, for [`Scenario::with`]: dotted key and TOML value, or `vary.AXIS` and
+    /// the label of a bundle.
     pub set: Vec<(String, String)>,
 }
 
@@ -63,19 +62,17 @@ impl Scenario {
         if !log.is_empty() {
             return Err(log.into_errors(&sources));
         }
-        let mut document = root.into_inner();
-        let mut vary = sections::vary(&document, &sources, &mut log);
-        vary.retain(|v| overrides.iter().all(|(key, _)| key != v.key.get_ref()));
-        for varied in &vary {
-            vary_to(&mut document, varied.key.clone(), 0, &mut log);
-        }
+        let root = root.into_inner();
+        let mut changes = Vec::new();
         for (key, value) in overrides {
-            set::apply(&mut document, (key, value), &mut sources, &mut log);
+            changes.extend(set::read((key, value), &mut sources, &mut log));
         }
-        let model = sections::model(&document, vary, &mut log);
+        let axes = vary::read(&root, &mut changes, &sources, &mut log);
+        let document = axes.document(&root, None, &changes, &mut log);
+        let model = sections::model(&document, axes.free.clone(), &mut log);
         validate::check(&model, &mut log);
-        variants_allowed(&model, &mut log);
-        check_others(&document, &model, &mut log);
+        vary::variants_allowed(&model, &mut log);
+        axes.check_others(&root, &changes, &mut log);
         if !log.is_empty() {
             return Err(log.into_errors(&sources));
         }
@@ -104,6 +101,7 @@ impl Scenario {
     pub fn variants(&self) -> Vec<Variant> {
         let mut all = vec![Variant {
             label: String::new(),
+            choices: Vec::new(),
             set: Vec::new(),
         }];
         for vary in &self.model.vary {
@@ -113,10 +111,13 @@ impl Scenario {
                     if !next.label.is_empty() {
                         next.label.push_str(", ");
                     }
-                    next.label
-                        .push_str(value.get_ref().trim_matches(['"', '\'']));
-                    next.set
-                        .push((vary.key.get_ref().clone(), value.get_ref().clone()));
+                    next.label.push_str(&value.label);
+                    let key = vary.key.get_ref();
+                    next.choices.push((key.clone(), value.label.clone()));
+                    next.set.push(match vary.bundles {
+                        true => (format!("vary.{key}"), value.label.clone()),
+                        false => (key.clone(), value.text.get_ref().clone()),
+                    });
                     next
                 })
             });
@@ -159,55 +160,6 @@ impl Scenario {
     #[must_use]
     pub fn overrides(&self) -> &[(String, String)] {
         &self.overrides
-    }
-}
-
-/// Puts value number `index` of a key of `[vary]` in its place.
-fn vary_to(document: &mut DeTable<'_>, key: Spanned<String>, index: usize, log: &mut Log) {
-    let values = document.get("vary").and_then(|vary| {
-        vary.get_ref()
-            .as_table()?
-            .get(key.get_ref().as_str())?
-            .get_ref()
-            .as_array()
-    });
-    let Some(value) = values.and_then(|values| values.get(index)).cloned() else {
-        return;
-    };
-    if let Err(found) = set::put(document, key.get_ref(), key.span(), value) {
-        log.push(found);
-    }
-}
-
-fn variants_allowed(model: &Model, log: &mut Log) {
-    let count = model
-        .vary
-        .iter()
-        .fold(1_usize, |n, v| n.saturating_mul(v.values.len()));
-    if let Some(last) = model.vary.last().filter(|_| count > VARIANTS_MAX) {
-        let message = format!("{count} combinations; at most {VARIANTS_MAX} are compared");
-        log.push(Found::at(last.key.span(), message).label("with this key"));
-    }
-}
-
-/// Checks the values of `[vary]` that are not in force: each alone, in the place of the first.
-fn check_others(document: &DeTable<'_>, model: &Model, log: &mut Log) {
-    let clean = log.is_empty();
-    for vary in &model.vary {
-        for (index, value) in vary.values.iter().enumerate().skip(1) {
-            let (mut changed, mut found) = (document.clone(), Log::default());
-            vary_to(&mut changed, vary.key.clone(), index, &mut found);
-            let other = sections::model(&changed, Vec::new(), &mut found);
-            validate::check(&other, &mut found);
-            match found.first_message() {
-                None => {}
-                Some(message) if clean && !found.any_inside(&value.span()) => {
-                    let message = format!("the scenario is wrong with this value: {message}");
-                    log.push(Found::at(value.span(), message));
-                }
-                Some(_) => log.adopt(found, &value.span()),
-            }
-        }
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Plan {
     pub torrent: TorrentPlan,
     /// The trackers, in the order in which peers number them: by tier, then by place in the file.
     pub trackers: Vec<TrackerPlan>,
-    /// All peers, honest and attackers, in the order of the file.
+    /// All peers, servers, clients and attackers, in the order of the file.
     pub hosts: Vec<HostPlan>,
     /// The scheduled faults, in the order of their moments.
     pub faults: Vec<FaultPlan>,
@@ -95,13 +95,17 @@ pub struct TrackerPlan {
     pub peers_max: u32,
 }
 
-/// What a peer is when it joins.
+/// What a host's actor is when it joins: a peer of the swarm, an end of direct download, or an attacker.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Role {
-    /// Has everything.
+    /// A peer that has everything.
     Seed,
-    /// Lacks pieces.
+    /// A peer that lacks pieces.
     Leecher,
+    /// Has the content's files and serves them over HTTP.
+    Server,
+    /// Fetches the content's files from a server.
+    Client,
     /// Speaks raw bytes to do harm.
     Attacker,
 }
@@ -113,12 +117,50 @@ impl Role {
         match self {
             Role::Seed => "seed",
             Role::Leecher => "leecher",
+            Role::Server => "server",
+            Role::Client => "client",
             Role::Attacker => "attacker",
         }
     }
+
+    /// The word with its article.
+    #[must_use]
+    pub fn article(self) -> &'static str {
+        match self {
+            Role::Seed => "a seed",
+            Role::Leecher => "a leecher",
+            Role::Server => "a server",
+            Role::Client => "a client",
+            Role::Attacker => "an attacker",
+        }
+    }
+
+    /// Whether it runs the engine.
+    #[must_use]
+    pub fn honest(self) -> bool {
+        self != Role::Attacker
+    }
+
+    /// Whether it is an honest peer of the swarm.
+    #[must_use]
+    pub fn peer(self) -> bool {
+        matches!(self, Role::Seed | Role::Leecher)
+    }
+
+    /// Whether it comes for the content.
+    #[must_use]
+    pub fn takes(self) -> bool {
+        matches!(self, Role::Leecher | Role::Client)
+    }
+
+    /// Whether an honest one has everything from the start.
+    #[must_use]
+    pub fn whole(self) -> bool {
+        matches!(self, Role::Seed | Role::Server)
+    }
 }
 
-/// One host with the peer that runs on it.
+/// One host with what runs on it.
 #[derive(Clone, Debug)]
 pub struct HostPlan {
     /// `GROUP-N` counted from 0; just `GROUP` when the group has one member and gave no `count`.
@@ -129,12 +171,14 @@ pub struct HostPlan {
     pub index: u32,
     /// What it is when it joins.
     pub role: Role,
-    /// Its address; peers listen on port 6881.
+    /// Its address; peers listen on port 6881, servers on port 80.
     pub ip: Ipv4Addr,
     /// Its links.
     pub link: LinkPlan,
     /// Pieces a leecher holds at the start, as indices. A seed has all, and none are listed.
     pub have: Vec<u32>,
+    /// Bytes of the content, from its start, that a client kept of an earlier fetch.
+    pub kept: u64,
     /// When it is online, in order and disjoint. At least one.
     pub sessions: Vec<SessionPlan>,
     /// Its group has churn, even if no stay of this host ends by it.

@@ -15,7 +15,7 @@ use super::groups;
 use super::keys;
 use super::metrics::{METRICS_LATER, MetricName, NameError, SOMETIMES, full_names};
 use super::model::{Crash, EngineSetting, Latency, Link, Model, Run, Torrent, Vary};
-use super::problem::{Found, Log, Sources, suggest};
+use super::problem::{Found, Log, suggest};
 use super::read::{self, Fields, Value};
 use super::selector::Selector;
 use super::{trackers, units};
@@ -294,44 +294,6 @@ fn engine_value(kind: FieldKind, value: &Value<'_>, log: &mut Log) -> Option<Spa
         }
     };
     Some(Spanned::new(value.span(), typed))
-}
-
-/// `[vary]`, before it is applied.
-pub(super) fn vary(document: &DeTable<'_>, sources: &Sources, log: &mut Log) -> Vec<Vary> {
-    let Some(value) = document.get("vary") else {
-        return Vec::new();
-    };
-    let DeValue::Table(table) = value.get_ref() else {
-        read::expected(value, "a table of keys with lists of values", log);
-        return Vec::new();
-    };
-    let mut all = Vec::new();
-    for (key, value) in read::in_order(table) {
-        if value.get_ref().is_table() {
-            let found = Found::at(key.span(), "a varied key is written in quotes");
-            log.push(found.help(r#"for example "group.home.picker" = ["random", "sequential"]"#));
-            continue;
-        }
-        let members = read::list(value, "a list of values", log);
-        if members.is_empty() && value.get_ref().is_array() {
-            log.push(Found::at(value.span(), "there is no value to take").label("empty"));
-        }
-        let values: Vec<Spanned<String>> = members
-            .iter()
-            .filter_map(|v| Some(Spanned::new(v.span(), sources.slice(v.span())?.to_owned())))
-            .collect();
-        for (i, value) in values.iter().enumerate() {
-            if let Some(first) = values[..i].iter().find(|v| v.get_ref() == value.get_ref()) {
-                let found =
-                    Found::at(value.span(), "this value is there twice").label("again here");
-                log.push(found.and(first.span(), "first here"));
-            }
-        }
-        if !values.is_empty() {
-            all.push(Vary { key, values });
-        }
-    }
-    all
 }
 
 fn expectations(value: &Value<'_>, log: &mut Log) -> Vec<Expectation> {

@@ -24,9 +24,9 @@ pub struct Selector {
 /// A selector without a share.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Base {
-    /// Every peer.
+    /// Every host.
     All,
-    /// Seeds and leechers.
+    /// Everybody but attackers.
     Honest,
     /// Attackers.
     Attackers,
@@ -127,7 +127,7 @@ impl Base {
     pub fn holds(&self, host: &HostPlan) -> bool {
         match self {
             Base::All => true,
-            Base::Honest => host.role != Role::Attacker,
+            Base::Honest => host.role.honest(),
             Base::Attackers => host.role == Role::Attacker,
             Base::Group { name, members } => {
                 host.group == *name

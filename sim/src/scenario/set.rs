@@ -27,14 +27,24 @@ pub fn split(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Applies one override. The value is TOML; what is no TOML is taken as a string, because shells
+/// One override as it was given.
+#[derive(Clone, Debug)]
+pub(super) struct Override<'t> {
+    /// The dotted key.
+    pub key: &'t str,
+    /// Its place.
+    pub key_span: Range<usize>,
+    /// The value, with its place.
+    pub value: Value<'t>,
+}
+
+/// Reads one override. The value is TOML; what is no TOML is taken as a string, because shells
 /// take the quotes away.
-pub(super) fn apply<'t>(
-    document: &mut DeTable<'t>,
+pub(super) fn read<'t>(
     (key, value): (&'t str, &'t str),
     sources: &mut Sources,
     log: &mut Log,
-) {
+) -> Option<Override<'t>> {
     let start = sources.add("--set", &format!("{key}={value}"));
     let from = start + key.len() + 1;
     let typed = match DeValue::parse(value) {
@@ -47,13 +57,15 @@ pub(super) fn apply<'t>(
                 span,
                 format!("this value is no TOML: {}", error.message()),
             ));
-            return;
+            return None;
         }
         Err(_) => Spanned::new(from..from + value.len(), DeValue::String(value.into())),
     };
-    if let Err(found) = put(document, key, start..start + key.len(), typed) {
-        log.push(found);
-    }
+    Some(Override {
+        key,
+        key_span: start..start + key.len(),
+        value: typed,
+    })
 }
 
 /// Moves the places of a value by `by` bytes.
@@ -187,7 +199,11 @@ mod tests {
     fn check(key: &str, value: &str, path: &[&str]) -> String {
         let mut document = DeTable::parse(FILE).expect("good TOML").into_inner();
         let (mut sources, mut log) = (Sources::new("a.toml", FILE), Log::default());
-        apply(&mut document, (key, value), &mut sources, &mut log);
+        if let Some(change) = read((key, value), &mut sources, &mut log)
+            && let Err(found) = put(&mut document, key, change.key_span, change.value)
+        {
+            log.push(found);
+        }
         if let Some(message) = log.first_message() {
             return message.to_owned();
         }

@@ -166,6 +166,11 @@ pub const ATTACKS: Family = Family {
             doc: "downloads like everybody, never unchokes",
             params: &[],
         },
+        Named {
+            name: "range-errors",
+            doc: "a file server that answers clients wrongly in every way once, and then serves",
+            params: &[],
+        },
     ],
     later: &[
         "corrupt-one-block",

@@ -166,77 +166,61 @@ fn shared_name(a: &Group, b: &Group) -> Option<String> {
 /// Keys that a group may not have because of its role.
 fn role(group: &Group, log: &mut Log) {
     let role = *group.role.get_ref();
-    let attacker = role == Role::Attacker;
-    let leecher = role == Role::Leecher;
-    let mut refuse = |span: Option<Range<usize>>, key: &str, allowed: bool, why: &str| {
-        if let Some(span) = span.filter(|_| !allowed) {
-            let message = format!("{} has no `{key}`", article(role));
+    let mut refuse = |span: Option<Range<usize>>, key: &str, allowed: &[Role], why: &str| {
+        if let Some(span) = span.filter(|_| !allowed.contains(&role)) {
+            let message = format!("{} has no `{key}`", role.article());
             let found = Found::at(span, message).help(why);
             log.push(found.and(group.role.span(), "because of this role"));
         }
     };
     let spans = |s: &Option<Spanned<super::model::Strategy>>| s.as_ref().map(Spanned::span);
+    let peers = [Role::Seed, Role::Leecher];
+    let takers = [Role::Leecher, Role::Client];
+    let attacker = [Role::Attacker];
     refuse(
         spans(&group.picker),
         "picker",
-        leecher,
+        &[Role::Leecher],
         "only a leecher picks pieces",
     );
-    refuse(
-        spans(&group.choker),
-        "choker",
-        !attacker,
-        "an attacker serves as its attack does",
-    );
+    let why = match role {
+        Role::Server => "a server serves whoever asks",
+        Role::Client => "a client uploads nothing",
+        _ => "an attacker serves as its attack does",
+    };
+    refuse(spans(&group.choker), "choker", &peers, why);
     let span = group.have.as_ref().map(Spanned::span);
-    refuse(
-        span,
-        "have",
-        leecher,
-        "a seed has everything, an attacker what its attack claims",
-    );
+    let why = match role {
+        Role::Attacker => "an attacker has what its attack claims",
+        _ => "it has everything",
+    };
+    refuse(span, "have", &takers, why);
     let span = group.on_complete.as_ref().map(Spanned::span);
-    refuse(span, "on_complete", leecher, "only a leecher completes");
+    let why = match role {
+        Role::Client => "a client is done when it has the content: it serves nobody",
+        _ => "only a leecher completes and then may stay",
+    };
+    refuse(span, "on_complete", &[Role::Leecher], why);
     let span = group.churn.as_ref().map(Spanned::span);
     let why = "churn is for those who wait for content; a [[fault.crash]] ends anybody";
-    refuse(span, "churn", leecher, why);
+    refuse(span, "churn", &takers, why);
     refuse(
         group.engine.first().map(|s| s.field.span()),
         "engine",
-        !attacker,
+        &[Role::Seed, Role::Leecher, Role::Server, Role::Client],
         "an attacker runs no engine",
     );
-    refuse(
-        group.attack.as_ref().map(Spanned::span),
-        "attack",
-        attacker,
-        "attackers are a group of their own",
-    );
-    refuse(
-        group.with.as_ref().map(Spanned::span),
-        "with",
-        attacker,
-        "it belongs to an attack",
-    );
-    refuse(
-        group.from.as_ref().map(Spanned::span),
-        "from",
-        attacker,
-        "it belongs to an attack",
-    );
-    refuse(
-        group.until.as_ref().map(Spanned::span),
-        "until",
-        attacker,
-        "it belongs to an attack",
-    );
-}
-
-fn article(role: Role) -> &'static str {
-    match role {
-        Role::Seed => "a seed",
-        Role::Leecher => "a leecher",
-        Role::Attacker => "an attacker",
+    let why = "attackers are a group of their own";
+    let span = group.attack.as_ref().map(Spanned::span);
+    refuse(span, "attack", &attacker, why);
+    let why = "it belongs to an attack";
+    let spans = [
+        ("with", group.with.as_ref().map(Spanned::span)),
+        ("from", group.from.as_ref().map(Spanned::span)),
+        ("until", group.until.as_ref().map(Spanned::span)),
+    ];
+    for (key, span) in spans {
+        refuse(span, key, &attacker, why);
     }
 }
 
@@ -253,9 +237,18 @@ fn have(group: &Group, model: &Model, log: &mut Log) {
             list.len() as u64 >= pieces
         }
     };
-    if all && pieces > 0 {
-        let found = Found::at(have.span(), "a leecher that has everything is a seed");
-        log.push(found.help(r#"write role = "seed""#));
+    let client = *group.role.get_ref() == Role::Client;
+    if client && matches!(have.get_ref(), Have::Pieces(_)) {
+        let found = Found::at(have.span(), "a client knows of no pieces");
+        log.push(found.help(r#"write the share that it kept: have = "50%""#));
+    } else if all && pieces > 0 {
+        let found = match client {
+            true => Found::at(have.span(), "a client that has everything fetches nothing")
+                .help(r#"write a share below "100%""#),
+            false => Found::at(have.span(), "a leecher that has everything is a seed")
+                .help(r#"write role = "seed""#),
+        };
+        log.push(found);
     }
 }
 
@@ -380,7 +373,7 @@ pub(super) fn base(base: &Base, span: Range<usize>, model: &Model) -> Result<u64
         };
     }
     let counts = |group: &&Group| match base {
-        Base::Honest => *group.role.get_ref() != Role::Attacker,
+        Base::Honest => group.role.get_ref().honest(),
         Base::Attackers => *group.role.get_ref() == Role::Attacker,
         _ => true,
     };
@@ -396,13 +389,24 @@ pub(super) fn base(base: &Base, span: Range<usize>, model: &Model) -> Result<u64
     }
 }
 
-/// Checks that the honest peers hold every piece at the start, as far as the file can say.
+/// Checks that whoever comes for the content can get it from somebody, as far as the file can say: clients
+/// from a server, leechers from peers that hold every piece between them.
 fn content(model: &Model, log: &mut Log) {
-    let present = || model.groups.iter().filter(|g| g.size() > 0);
-    if present().any(|g| *g.role.get_ref() == Role::Seed) {
+    let of_role = |role: Role| {
+        let present = model.groups.iter().filter(|g| g.size() > 0);
+        present.filter(move |g| *g.role.get_ref() == role)
+    };
+    let served = of_role(Role::Server).next().is_some();
+    if let Some(client) = of_role(Role::Client).next().filter(|_| !served) {
+        let found = Found::at(client.role.span(), "no server has the content");
+        let found = found.label("a client fetches from servers");
+        log.push(found.help(r#"add a group with role = "server""#));
+    }
+    let leeches = of_role(Role::Leecher).next().is_some();
+    if of_role(Role::Seed).next().is_some() || (served && !leeches) {
         return;
     }
-    let haves: Vec<&Have> = present()
+    let haves: Vec<&Have> = of_role(Role::Leecher)
         .filter_map(|g| Some(g.have.as_ref()?.get_ref()))
         .collect();
     let shares = haves.iter().any(|have| matches!(have, Have::Share(1..)));
@@ -416,7 +420,8 @@ fn content(model: &Model, log: &mut Log) {
         .find(|piece| !listed(*piece))
         .filter(|_| !shares);
     let Some(piece) = missing else { return };
-    let span = model.groups.first().map_or(0..0, |group| group.role.span());
+    let first = of_role(Role::Leecher).next().or(model.groups.first());
+    let span = first.map_or(0..0, |group| group.role.span());
     let message = if haves.is_empty() {
         "nobody has the content".to_owned()
     } else {

@@ -57,19 +57,22 @@ fn complete(
         Base::Attackers => false,
         Base::All | Base::Honest => true,
     };
-    let seeds = of_role(model, Role::Seed).any(|g| meant(&g));
-    let leechers = of_role(model, Role::Leecher).any(|g| meant(&g));
-    if !seeds && !leechers {
+    let any = |of: fn(Role) -> bool| {
+        let present = model.groups.iter().filter(|g| g.size() > 0);
+        present.filter(|g| of(*g.role.get_ref())).any(|g| meant(&g))
+    };
+    let whole = any(Role::whole);
+    if !whole && !any(Role::takes) {
         let found = Found::at(
             expectation.span.clone(),
             "attackers do not complete anything",
         );
         return Err(found.help(r#"name honest peers: "all honest""#));
     }
-    if seeds && quantity == Quantity::None {
+    if whole && quantity == Quantity::None {
         return Err(impossible(
             expectation,
-            "seeds among them have everything from the start",
+            "seeds or servers among them have everything from the start",
         ));
     }
     Ok(())
@@ -93,15 +96,15 @@ fn metric_limit(
                 .label("of this expectation")
                 .help(suggest(group, names)));
         };
-        let attackers = *found.role.get_ref() == Role::Attacker;
-        if attackers != (name == "banned") {
-            let message = format!(
-                "`{name}` is not measured of {}",
-                found.role.get_ref().word()
-            );
+        let role = *found.role.get_ref();
+        if !measured_of(name, role) {
+            let message = format!("`{name}` is not measured of {}", role.word());
             return Err(Found::at(expectation.span.clone(), format!("{message}s"))
                 .label("of this expectation"));
         }
+    }
+    if name == "server.uploaded" && of_role(model, Role::Server).next().is_none() {
+        return Err(impossible(expectation, "there is no server"));
     }
     let (low, high) = range(model, metric, limit);
     if limit.comparison.possible(limit.number, low, high) {
@@ -118,6 +121,19 @@ fn metric_limit(
         _ => format!("its values are {low} or more"),
     };
     Err(impossible(expectation, why))
+}
+
+/// Whether a group of this role can have a value of a metric.
+fn measured_of(metric: &str, role: Role) -> bool {
+    match role {
+        Role::Attacker => metric == "banned",
+        Role::Server => matches!(metric, "utilisation" | "control"),
+        Role::Client => matches!(
+            metric,
+            "completion" | "first_block" | "wasted" | "duplicates"
+        ),
+        Role::Seed | Role::Leecher => metric != "banned",
+    }
 }
 
 /// The smallest and the largest value that the metric can have, in units of the limit's number.
@@ -152,9 +168,13 @@ fn sometimes(model: &Model, expectation: &Expectation, word: &str) -> Result<(),
             .groups
             .iter()
             .any(|g| g.churn.as_ref().is_some_and(|c| c.get_ref().rejoin > 0));
+    let fetched = of_role(model, Role::Client).next().is_some();
     let resets = model.link.reset.is_some() || model.groups.iter().any(|g| g.link.reset.is_some());
     match word {
         "peer-banned" if !attacked => Err(impossible(expectation, "there are no attackers to ban")),
+        "fetch-retried" | "fetch-started-over" | "server-fail-over" if !fetched => {
+            Err(impossible(expectation, "there are no clients"))
+        }
         "resumed" if !comes_back => Err(impossible(expectation, "nobody leaves and comes back")),
         "connection-reset" if !resets => Err(impossible(
             expectation,

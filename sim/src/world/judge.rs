@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use skep_engine::Now;
 
-use crate::bounds::Bound;
+use crate::bounds::{self, Bound};
 use crate::check::Failure;
 use crate::content::Content;
 use crate::evaluate;
@@ -19,17 +19,17 @@ use crate::scenario::plan::Role;
 use super::Ended;
 use super::recorder::{Recorder, Tally};
 
-/// Whether nobody is left to wait for: every leecher has finished, or is gone for good.
+/// Whether nobody is left to wait for: every leecher and client has finished, or is gone for good.
 pub(super) fn done(recorder: &Recorder) -> bool {
     let hosts = recorder.plan.hosts.iter().zip(&recorder.tallies);
-    let mut leechers = hosts.filter(|(h, _)| h.role == Role::Leecher);
-    leechers.all(|(_, t)| t.completed.is_some() || t.whole || t.gone_for_good)
+    let mut takers = hosts.filter(|(h, _)| h.role.takes());
+    takers.all(|(_, t)| t.completed.is_some() || t.whole || t.gone_for_good)
 }
 
 /// The least time that what is missing at the honest peers online takes, were everything ideal.
-pub(super) fn missing_bound(recorder: &Recorder, content: &Arc<Content>) -> Duration {
-    let geometry = content.geometry();
+pub(super) fn missing_bound(recorder: &Recorder) -> Duration {
     let (mut up, mut missing, mut longest) = (0, 0, 0.0f64);
+    let (mut servers_up, mut fetching) = (0, 0);
     for ((host, tally), disk) in recorder
         .plan
         .hosts
@@ -40,14 +40,26 @@ pub(super) fn missing_bound(recorder: &Recorder, content: &Arc<Content>) -> Dura
         if tally.online_since.is_none() || host.role == Role::Attacker {
             continue;
         }
-        up += host.link.up;
-        let disk = disk.borrow();
-        let lacks = geometry.all_pieces().filter(|p| !disk.piece_is_true(*p));
-        let lacks: u64 = lacks.map(|p| u64::from(geometry.piece_len(p))).sum();
+        let lacks = disk.borrow().missing_bytes();
         missing += lacks;
         longest = longest.max(lacks as f64 / host.link.down.max(1) as f64);
+        match host.role {
+            Role::Client => fetching += lacks,
+            Role::Server => servers_up += host.link.up,
+            _ => {}
+        }
+        if host.role != Role::Client {
+            up += host.link.up;
+        }
     }
-    Duration::from_secs_f64(longest.max(missing as f64 / up.max(1) as f64))
+    let share = |bytes: u64, up: u64| bytes as f64 / up.max(1) as f64;
+    // A server that is down is no limit of what can be done once it is back.
+    let direct = if servers_up > 0 {
+        share(fetching, servers_up)
+    } else {
+        0.0
+    };
+    Duration::from_secs_f64(longest.max(share(missing, up)).max(direct))
 }
 
 fn peer(recorder: &Recorder, host: usize, end: Now, fabric: &Fabric) -> PeerOutcome {
@@ -55,7 +67,7 @@ fn peer(recorder: &Recorder, host: usize, end: Now, fabric: &Fabric) -> PeerOutc
     let tally: &Tally = &recorder.tallies[host];
     let secs = |at: Option<Now>| at.map(Now::as_secs_f64);
     let online = tally.online_ns + tally.online_since.map_or(0, |since| end.0 - since.0);
-    let wasted = tally.duplicates + tally.unrequested;
+    let wasted = tally.duplicates + tally.unrequested + tally.dropped;
     PeerOutcome {
         name: plan.name.clone(),
         group: plan.group.clone(),
@@ -119,6 +131,7 @@ pub(super) fn outcome(
         cpu_seconds: 0.0,
         blocks: recorder.blocks,
         bound,
+        both_ways: bounds::both_ways(&recorder.plan),
         content_bytes: content.geometry().total,
         pieces: content.geometry().pieces,
         verdict: Verdict::Pass,
@@ -180,17 +193,23 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
     let waiting: Vec<_> = hosts
         .filter(|(h, t)| h.role != Role::Attacker && t.online_since.is_some() && !t.whole)
         .collect();
-    let lost = recorder.rarest() == 0;
-    let verdict = if lost {
-        Verdict::Unfinishable
-    } else {
-        Verdict::Liveness
-    };
+    let mut all = recorder.plan.hosts.iter().zip(&recorder.tallies);
+    let served = all.any(|(h, t)| h.role == Role::Server && t.online_since.is_some());
+    let copies = recorder.rarest() > 0;
     let failures = waiting.iter().map(|(host, tally)| {
-        let why = if lost {
-            "a piece has no copy left among the honest peers online"
+        let (can, why) = match (host.role, served, copies) {
+            (Role::Client, true, _) => (true, "a server is online"),
+            (Role::Client, false, _) => (false, "no server is online"),
+            (_, _, true) => (true, "every piece has a copy among the honest peers online"),
+            (_, _, false) => (
+                false,
+                "a piece has no copy left among the honest peers online",
+            ),
+        };
+        let verdict = if can {
+            Verdict::Liveness
         } else {
-            "every piece has a copy among the honest peers online"
+            Verdict::Unfinishable
         };
         let message = format!(
             "not complete when the settling time was over, with {} bytes received: {why}",

@@ -3,6 +3,7 @@
 //! Invariant: one thread, one paused runtime, one seed. Nothing here reads a clock, a file or the
 //! environment; a panic of any host's task ends the run.
 
+mod direct;
 mod judge;
 mod recorder;
 mod trackers;
@@ -102,11 +103,17 @@ impl World {
         let mut disks = Vec::new();
         for host in &plan.hosts {
             fabric.add_host(&host.name, host.ip, host.link.clone());
-            let mut disk = Disk::new(Arc::clone(&content));
-            match host.role {
-                Role::Seed => disk.preload(content.geometry().all_pieces()),
-                _ => disk.preload(host.have.iter().copied().map(PieceIndex)),
-            }
+            let disk = match host.role {
+                Role::Client => direct::disk_of_client(&content, host.kept),
+                role => {
+                    let mut disk = Disk::new(Arc::clone(&content));
+                    match role.whole() {
+                        true => disk.preload(content.geometry().all_pieces()),
+                        false => disk.preload(host.have.iter().copied().map(PieceIndex)),
+                    }
+                    disk
+                }
+            };
             disks.push(Rc::new(RefCell::new(disk)));
         }
         let recorder = Recorder::new(Rc::clone(&plan), Arc::clone(&content), disks, trace);
@@ -124,8 +131,14 @@ impl World {
         };
         world.start_trackers();
         for host in 0..world.plan.hosts.len() {
-            match world.plan.hosts[host].role {
+            let plan = &world.plan.hosts[host];
+            match plan.role {
                 Role::Seed | Role::Leecher => world.start_peer(host, &contacts),
+                Role::Server => world.start_server(host),
+                Role::Client => world.start_client(host),
+                Role::Attacker if plan.attack.as_ref().is_some_and(actor::plays_server) => {
+                    world.start_raw_server(host);
+                }
                 Role::Attacker => world.start_attacker(host, &contacts),
             }
         }
@@ -249,14 +262,14 @@ impl World {
         if at > Now::START && recorder.copies_min.is_none() {
             recorder.note_copies();
         }
-        if self.plan.hosts.iter().any(|h| h.role == Role::Leecher) && judge::done(&recorder) {
+        if self.plan.hosts.iter().any(|h| h.role.takes()) && judge::done(&recorder) {
             return Poll::Ready(Ended::Done(at));
         }
         let last = self.plan.last_disturbance();
         // Not at that moment itself: who joins in it has to be seen first.
         if self.settle_from.is_none() && at > last {
             self.settle_from = Some(at);
-            let rest = judge::missing_bound(&recorder, &self.content);
+            let rest = judge::missing_bound(&recorder);
             self.deadline = self
                 .deadline
                 .min(at.after(self.plan.settle).after(rest * 4));

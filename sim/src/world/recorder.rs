@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use skep_engine::Now;
+use skep_engine::node::file_server::ServerEvent;
 use skep_engine::node::tracker_server::TrackerEvent;
 use skep_engine::session::event::{Event, Waste};
 
+use crate::actor::client::ClientEvent;
 use crate::check::{self, Check, Failure, Log, Scene, Seen};
 use crate::content::Content;
 use crate::disk::Disk;
@@ -32,11 +34,15 @@ pub(super) struct Tally {
     pub(super) duplicates: u64,
     pub(super) unrequested: u64,
     pub(super) hash_failed: u64,
+    /// Bytes that a client had of a file and dropped.
+    pub(super) dropped: u64,
     pub(super) uploaded: u64,
     pub(super) banned_by: u32,
     pub(super) announces: u32,
     /// The tracker of the last announce, if it failed.
     pub(super) failed_tracker: Option<u32>,
+    /// The server at which a client's last fetch failed for good.
+    pub(super) failed_server: Option<std::net::Ipv4Addr>,
     pub(super) acted: u64,
     /// Its last crash: stays follow each other, so all crashes planned before it happened too.
     pub(super) crashed: Option<Now>,
@@ -183,7 +189,12 @@ impl Recorder {
                 }
             }
             WorldEvent::Peer(event) => self.count_peer(at, host, event),
-            WorldEvent::Tracker(_) => {}
+            WorldEvent::Server(ServerEvent::Sent { bytes, .. }) => {
+                self.tallies[host].uploaded += u64::from(*bytes);
+                self.sent += u64::from(*bytes);
+            }
+            WorldEvent::Client(event) => self.count_client(at, host, event),
+            WorldEvent::Tracker(_) | WorldEvent::Server(_) => {}
         }
     }
 
@@ -248,12 +259,55 @@ impl Recorder {
         }
     }
 
+    fn count_client(&mut self, at: Now, host: usize, event: &ClientEvent) {
+        let tally = &mut self.tallies[host];
+        match event {
+            ClientEvent::Started { kept } => {
+                tally.whole = self.disks[host].borrow().is_whole();
+                if *kept > 0 && (tally.crashed.is_some() || tally.churned > 0) {
+                    self.happened("resumed");
+                }
+                self.wake();
+            }
+            ClientEvent::Received { bytes, .. } => {
+                tally.gained += u64::from(*bytes);
+                tally.first_block.get_or_insert(at);
+            }
+            ClientEvent::StartedOver { dropped, .. } => {
+                // What was kept of an earlier fetch was not received in this run.
+                let received = tally.gained.min(*dropped);
+                tally.gained -= received;
+                tally.dropped += received;
+                self.happened("fetch-started-over");
+            }
+            ClientEvent::Retrying { .. } => self.happened("fetch-retried"),
+            ClientEvent::GaveUp { server, .. } => tally.failed_server = Some(*server),
+            ClientEvent::Asked { server, .. } => {
+                let failed = tally.failed_server.take();
+                if failed.is_some_and(|failed| IpAddr::V4(failed) != server.ip()) {
+                    self.happened("server-fail-over");
+                }
+            }
+            ClientEvent::Completed => {
+                tally.completed.get_or_insert(at);
+                tally.whole = true;
+                self.sample(at);
+                self.wake();
+            }
+            ClientEvent::Resumed { .. } | ClientEvent::Fetched { .. } => {}
+        }
+    }
+
     fn on_joined(&mut self, at: Now, host: usize) {
         let tally = &mut self.tallies[host];
         tally.joined.get_or_insert(at);
         tally.online_since = Some(at);
-        if self.plan.hosts[host].role != Role::Attacker {
+        // A server has the content, and has no session to tell of it.
+        tally.whole |= self.plan.hosts[host].role == Role::Server;
+        if self.plan.hosts[host].role.peer() {
             self.change_copies(host, true);
+        }
+        if self.uploads(host) {
             self.integrate(at);
             self.uplinks += self.plan.hosts[host].link.up;
         }
@@ -269,13 +323,20 @@ impl Recorder {
         if let Some(since) = tally.online_since.take() {
             tally.online_ns += at.0 - since.0;
         }
-        if self.plan.hosts[host].role != Role::Attacker {
+        if self.plan.hosts[host].role.peer() {
             self.change_copies(host, false);
             self.note_copies();
+        }
+        if self.uploads(host) {
             self.integrate(at);
             self.uplinks -= self.plan.hosts[host].link.up;
         }
         self.wake();
+    }
+
+    /// Whether a host's uplink is there to carry content.
+    fn uploads(&self, host: usize) -> bool {
+        !matches!(self.plan.hosts[host].role, Role::Attacker | Role::Client)
     }
 
     fn change_copies(&mut self, host: usize, up: bool) {

@@ -15,15 +15,15 @@ use tokio::task::LocalSet;
 
 /// A directory in memory: files by their paths. Each read takes a moment.
 #[derive(Clone, Default)]
-struct MemDir {
-    files: BTreeMap<String, Rc<Vec<u8>>>,
+pub(in super::super) struct MemDir {
+    pub(in super::super) files: BTreeMap<String, Rc<Vec<u8>>>,
     /// Bytes of a file that can still be read before it is another one.
-    lasts: Rc<Cell<Option<u64>>>,
+    pub(in super::super) lasts: Rc<Cell<Option<u64>>>,
     /// Bytes in blocks that were read and not yet dropped by their reader.
     reads: Rc<Cell<u64>>,
 }
 
-struct MemFile {
+pub(in super::super) struct MemFile {
     bytes: Rc<Vec<u8>>,
     version: Version,
     dir: MemDir,
@@ -99,7 +99,7 @@ impl ServedDir for MemDir {
 type Heard = Rc<RefCell<Vec<ServerEvent>>>;
 
 /// A server with these files on one host, and `client` on the other, which gets its network.
-async fn with_server<T, F: Future<Output = T>>(
+pub(in super::super) async fn with_server<T, F: Future<Output = T>>(
     dir: MemDir,
     config: EngineConfig,
     client: impl FnOnce(FakeNet) -> F,
@@ -130,11 +130,11 @@ async fn with_server<T, F: Future<Output = T>>(
     (result, heard)
 }
 
-fn content(bytes: usize) -> Vec<u8> {
+pub(in super::super) fn content(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|n| (n / 251 + n).to_le_bytes()[0]).collect()
 }
 
-fn dir() -> MemDir {
+pub(in super::super) fn dir() -> MemDir {
     let files = [
         ("a.txt", content(100)),
         ("empty", Vec::new()),

@@ -1,0 +1,156 @@
+//! Owns the two ends of direct download in a run: file servers and their clients, each in its own lives; and
+//! the attackers that play a file server.
+//!
+//! Invariant: a server has the whole content in every life; a client goes on with what its disk holds.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skep_engine::node::file_server::{FileServer, FileServerSetup};
+
+use super::{World, now, sleep_until};
+use crate::actor;
+use crate::actor::client::{self, ClientEvent, DirectClient, SERVER_PORT};
+use crate::actor::raw_server::RawServer;
+use crate::content::Content;
+use crate::disk::Disk;
+use crate::file_disk::{ServedContent, origin};
+use crate::scenario::Plan;
+use crate::scenario::plan::{Role, SessionPlan};
+use crate::trace::WorldEvent;
+
+/// The disk of a client that kept the first bytes of the content of an earlier fetch.
+pub(super) fn disk_of_client(content: &Arc<Content>, kept: u64) -> Disk {
+    let of = Arc::clone(content);
+    let origin = move |file| origin(&of, file, client::name(&of, file));
+    Disk::of_client(Arc::clone(content), kept, origin)
+}
+
+/// Where clients may ask, in the order of the file: servers, and attackers that play one.
+fn servers(plan: &Plan) -> Rc<[Ipv4Addr]> {
+    let serves = plan.hosts.iter().filter(|host| {
+        let attack = host.attack.as_ref();
+        host.role == Role::Server || attack.is_some_and(actor::plays_server)
+    });
+    serves.map(|host| host.ip).collect()
+}
+
+impl World {
+    pub(super) fn start_server(&mut self, host: usize) {
+        let plan = self.plan.hosts[host].clone();
+        let (fabric, epoch) = (self.fabric.clone(), self.epoch);
+        let (recorder, content) = (Rc::clone(&self.recorder), Arc::clone(&self.content));
+        let life = move |_: usize, stay: SessionPlan| {
+            let (hears, listen) = (
+                Rc::clone(&recorder),
+                SocketAddr::from((plan.ip, SERVER_PORT)),
+            );
+            let setup = FileServerSetup {
+                listen,
+                dir: ServedContent::new(Arc::clone(&content)),
+                config: plan.engine.clone(),
+                epoch,
+                date: None,
+            };
+            let observer = move |at, event| {
+                let event = WorldEvent::Server(event);
+                hears.borrow_mut().on_host(at, host, &event);
+            };
+            let server = FileServer::new(fabric.attach(plan.ip), setup, observer);
+            let server = server.expect("a host listens on its own address");
+            async move {
+                let Some((end, kind)) = stay.end else {
+                    match server.run().await {}
+                };
+                let end = epoch + Duration::from_nanos(end.0);
+                // The process is dropped as it stands: its connections are reset.
+                let _over = tokio::time::timeout_at(end, server.run()).await;
+                Some(kind)
+            }
+        };
+        self.live_through("server", host, life);
+    }
+
+    pub(super) fn start_client(&mut self, host: usize) {
+        let clients = self.plan.hosts[..host].iter();
+        let client = DirectClient {
+            plan: self.plan.hosts[host].clone(),
+            number: clients.filter(|h| h.role == Role::Client).count(),
+            seed: self.plan.seed,
+            fabric: self.fabric.clone(),
+            content: Arc::clone(&self.content),
+            disk: Rc::clone(&self.recorder.borrow().disks[host]),
+            servers: servers(&self.plan),
+            epoch: self.epoch,
+        };
+        let recorder = Rc::clone(&self.recorder);
+        let life = move |life: usize, stay: SessionPlan| {
+            let (client, hears) = (client.clone(), Rc::clone(&recorder));
+            let tell = Rc::new(move |at, event: ClientEvent| {
+                let event = WorldEvent::Client(event);
+                hears.borrow_mut().on_host(at, host, &event);
+            });
+            async move { client.stay(life, stay.end, tell).await }
+        };
+        self.live_through("client", host, life);
+    }
+
+    pub(super) fn start_raw_server(&mut self, host: usize) {
+        let plan = self.plan.hosts[host].clone();
+        let (fabric, epoch) = (self.fabric.clone(), self.epoch);
+        let (recorder, content) = (Rc::clone(&self.recorder), Arc::clone(&self.content));
+        let life = move |_: usize, stay: SessionPlan| {
+            let attack = plan.attack.clone().expect("an attacker has an attack");
+            let hears = Rc::clone(&recorder);
+            let server = RawServer::new(
+                fabric.attach(plan.ip),
+                SocketAddr::from((plan.ip, SERVER_PORT)),
+                actor::server_attack(&attack, &content).expect("it plays a server"),
+                attack,
+                epoch,
+                Rc::new(move |attack| {
+                    let event = WorldEvent::Attack(attack);
+                    hears.borrow_mut().on_host(now(epoch), host, &event);
+                }),
+            );
+            async move {
+                let Some((end, kind)) = stay.end else {
+                    server.run().await;
+                    return None;
+                };
+                let end = epoch + Duration::from_nanos(end.0);
+                let _over = tokio::time::timeout_at(end, server.run()).await;
+                Some(kind)
+            }
+        };
+        self.live_through("attacker", host, life);
+    }
+
+    /// Lets a host live its stays one after the other: each begins when it joins, and `life` makes what runs
+    /// and says how it ended, if by plan. Who ends otherwise is done.
+    fn live_through<F: Future<Output = Option<crate::scenario::plan::EndKind>>>(
+        &mut self,
+        what: &'static str,
+        host: usize,
+        life: impl Fn(usize, SessionPlan) -> F + 'static,
+    ) {
+        let sessions = self.plan.hosts[host].sessions.clone();
+        let (recorder, epoch) = (Rc::clone(&self.recorder), self.epoch);
+        self.tasks.spawn(what, async move {
+            for (number, stay) in sessions.iter().enumerate() {
+                sleep_until(epoch, stay.join).await;
+                let tell = |event| recorder.borrow_mut().on_host(now(epoch), host, &event);
+                tell(WorldEvent::Joined);
+                let ended = life(number, *stay).await;
+                let last = ended.is_none() || number + 1 == sessions.len();
+                recorder.borrow_mut().tallies[host].gone_for_good = last;
+                tell(WorldEvent::Ended(ended));
+                if last {
+                    return;
+                }
+            }
+        });
+    }
+}
