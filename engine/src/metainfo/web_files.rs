@@ -5,16 +5,8 @@
 
 use std::ops::Range;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
 use super::{FileEntry, FileKind, Metainfo};
-
-/// What may stand in a part of a path as it is (RFC 3986, 2.3).
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+use crate::direct::path::escaped;
 
 /// The files of a torrent as web servers have them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -129,10 +121,6 @@ fn web_file(file: &FileEntry) -> WebFile {
         path: (file.kind == FileKind::Regular).then(|| path.join("/")),
         range: file.range(),
     }
-}
-
-fn escaped(part: &str) -> String {
-    utf8_percent_encode(part, ESCAPED).to_string()
 }
 
 #[cfg(test)]

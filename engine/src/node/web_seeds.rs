@@ -279,3 +279,6 @@ fn resolve(net: &mut impl Network, target: &HttpTarget, time: Duration) -> Resol
         resolved
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ use crate::disk::Disk;
 use crate::file_disk::{ServedContent, origin};
 use crate::scenario::Plan;
 use crate::scenario::plan::{Role, SessionPlan};
+use crate::seed;
 use crate::trace::WorldEvent;
 
 /// The disk of a client that kept the first bytes of the content of an earlier fetch.
@@ -29,12 +30,18 @@ pub(super) fn disk_of_client(content: &Arc<Content>, kept: u64) -> Disk {
 }
 
 /// Where clients may ask, in the order of the file: servers, and attackers that play one.
-fn servers(plan: &Plan) -> Rc<[Ipv4Addr]> {
+pub(super) fn servers(plan: &Plan) -> Rc<[Ipv4Addr]> {
     let serves = plan.hosts.iter().filter(|host| {
         let attack = host.attack.as_ref();
         host.role == Role::Server || attack.is_some_and(actor::plays_server)
     });
     serves.map(|host| host.ip).collect()
+}
+
+/// The web seeds of the swarm: every file server is one, attackers that play one too.
+pub(super) fn web_seeds(plan: &Plan) -> Vec<String> {
+    let url = |ip: &Ipv4Addr| format!("http://{ip}:{SERVER_PORT}/");
+    servers(plan).iter().map(url).collect()
 }
 
 impl World {
@@ -101,13 +108,15 @@ impl World {
         let plan = self.plan.hosts[host].clone();
         let (fabric, epoch) = (self.fabric.clone(), self.epoch);
         let (recorder, content) = (Rc::clone(&self.recorder), Arc::clone(&self.content));
-        let life = move |_: usize, stay: SessionPlan| {
+        let seed = self.plan.seed;
+        let life = move |life: usize, stay: SessionPlan| {
+            let rng = seed::stream(seed, &format!("peer/{}#{life}/attack", plan.name));
             let attack = plan.attack.clone().expect("an attacker has an attack");
             let hears = Rc::clone(&recorder);
             let server = RawServer::new(
                 fabric.attach(plan.ip),
                 SocketAddr::from((plan.ip, SERVER_PORT)),
-                actor::server_attack(&attack, &content).expect("it plays a server"),
+                actor::server_attack(&attack, &content, rng).expect("it plays a server"),
                 attack,
                 epoch,
                 Rc::new(move |attack| {

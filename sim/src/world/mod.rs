@@ -159,7 +159,7 @@ impl World {
             content: Arc::clone(&self.content),
             disk: Rc::clone(&self.recorder.borrow().disks[host]),
             contacts: Rc::clone(contacts),
-            web_seeds: self.content.metainfo.web_seeds.clone(),
+            web_seeds: direct::web_seeds(&self.plan),
             epoch: self.epoch,
         };
         let recorder = Rc::clone(&self.recorder);

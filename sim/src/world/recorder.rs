@@ -2,7 +2,7 @@
 //! checks and the statistics.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use skep_engine::node::file_server::ServerEvent;
 use skep_engine::node::tracker_server::TrackerEvent;
 use skep_engine::session::event::{Event, Waste};
 
+use super::direct::servers;
 use crate::actor::client::ClientEvent;
 use crate::check::{self, Check, Failure, Log, Scene, Seen};
 use crate::content::Content;
@@ -66,6 +67,8 @@ pub(super) struct Recorder {
     content: Arc<Content>,
     pub(super) disks: Vec<Rc<RefCell<Disk>>>,
     by_ip: BTreeMap<IpAddr, usize>,
+    /// Hosts that are web seeds.
+    web_seeds: BTreeSet<IpAddr>,
     pub(super) trace: Trace,
     checks: Vec<(Box<dyn Check>, Log)>,
     pub(super) tallies: Vec<Tally>,
@@ -106,6 +109,7 @@ impl Recorder {
         Recorder {
             tallies: vec![Tally::default(); plan.hosts.len()],
             copies: vec![0; content.geometry().pieces as usize],
+            web_seeds: servers(&plan).iter().map(|ip| IpAddr::V4(*ip)).collect(),
             plan,
             content,
             disks,
@@ -211,10 +215,13 @@ impl Recorder {
                 }
                 self.wake();
             }
-            Event::BlockReceived { len, .. } => {
+            Event::BlockReceived { peer, len, .. } => {
                 tally.gained += u64::from(*len);
                 tally.first_block.get_or_insert(at);
                 self.blocks += 1;
+                if self.web_seeds.contains(&peer.ip()) {
+                    self.happened("web-seed-used");
+                }
             }
             Event::BlockWasted { len, why, .. } => match why {
                 Waste::Duplicate => tally.duplicates += u64::from(*len),
@@ -247,6 +254,7 @@ impl Recorder {
             }
             Event::PieceShown { .. } => self.happened("piece-shown"),
             Event::SuperSeedingEnded => self.happened("super-seeding-ended"),
+            Event::WebSeedLeft { .. } => self.happened("web-seed-failed"),
             Event::EndgameEntered => self.happened("endgame-entered"),
             Event::AnnounceFailed { tracker, .. } => {
                 tally.failed_tracker = Some(*tracker);
