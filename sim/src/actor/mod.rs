@@ -46,14 +46,14 @@ pub fn attacker(
 
 /// Whether the attackers of that name play a file server and no peer.
 #[must_use]
-pub fn plays_server(plan: &AttackPlan) -> bool {
-    plan.name == "range-errors"
+pub fn plays_server(attack: &str) -> bool {
+    attack == "range-errors"
 }
 
 /// The attack of that name on those who ask for files; `None` when it is none.
 #[must_use]
 pub fn server_attack(plan: &AttackPlan, content: &Arc<Content>) -> Option<Box<dyn ServerAttack>> {
-    plays_server(plan).then(|| {
+    plays_server(&plan.name).then(|| {
         let attack = attack_range_errors::RangeErrors::new(Arc::clone(content));
         Box::new(attack) as Box<dyn ServerAttack>
     })
