@@ -46,13 +46,6 @@ pub fn last_completion(plan: &Plan) -> Bound {
         let seconds = online + missing(plan, host) as f64 / host.link.down as f64;
         best.raise(seconds, "a downlink");
     }
-    // Clients upload nothing, and get nothing from peers.
-    let total: u64 = all().map(|h| missing(plan, h)).sum();
-    let uploads = |h: &HostPlan| h.role != Role::Client;
-    best.raise(
-        time_to_carry(plan, total as f64, uploads),
-        "the sum of uplinks",
-    );
     let fetched: u64 = clients.iter().map(|h| missing(plan, h)).sum();
     best.raise(
         time_to_carry(plan, fetched as f64, serves_clients),
@@ -60,6 +53,13 @@ pub fn last_completion(plan: &Plan) -> Bound {
             0 | 1 => "the server's uplink",
             _ => "the servers' uplinks",
         },
+    );
+    // Clients upload nothing, and get nothing from peers.
+    let total: u64 = all().map(|h| missing(plan, h)).sum();
+    let uploads = |h: &HostPlan| h.role != Role::Client;
+    best.raise(
+        time_to_carry(plan, total as f64, uploads),
+        "the sum of uplinks",
     );
     swarm(plan, &leechers, &mut best);
     best.0

@@ -47,8 +47,8 @@ pub fn attacker(
 
 /// Whether the attackers of that name play a file server and no peer.
 #[must_use]
-pub fn plays_server(plan: &AttackPlan) -> bool {
-    matches!(plan.name.as_str(), "range-errors" | "wrong-bytes")
+pub fn plays_server(attack: &str) -> bool {
+    matches!(attack, "range-errors" | "wrong-bytes")
 }
 
 /// The attack of that name on those who ask for files; `None` when it is none.

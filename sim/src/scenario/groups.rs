@@ -74,6 +74,7 @@ fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
         arrive: fields.get("arrive").and_then(|v| arrive(v, log)),
         churn: fields.get("churn").and_then(|v| churn(v, log)),
         on_complete: fields.get("on_complete").and_then(|v| on_complete(v, log)),
+        web_seed: fields.switch("web_seed", log),
         attack,
         with,
         from: fields.quantity("from", "a duration", units::duration, log),

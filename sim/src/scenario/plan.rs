@@ -179,6 +179,8 @@ pub struct HostPlan {
     pub have: Vec<u32>,
     /// Bytes of the content, from its start, that a client kept of an earlier fetch.
     pub kept: u64,
+    /// Leechers know of it as a web seed.
+    pub web_seed: bool,
     /// When it is online, in order and disjoint. At least one.
     pub sessions: Vec<SessionPlan>,
     /// Its group has churn, even if no stay of this host ends by it.

@@ -33,7 +33,7 @@ pub(super) fn disk_of_client(content: &Arc<Content>, kept: u64) -> Disk {
 pub(super) fn servers(plan: &Plan) -> Rc<[Ipv4Addr]> {
     let serves = plan.hosts.iter().filter(|host| {
         let attack = host.attack.as_ref();
-        host.role == Role::Server || attack.is_some_and(actor::plays_server)
+        host.role == Role::Server || attack.is_some_and(|attack| actor::plays_server(&attack.name))
     });
     serves.map(|host| host.ip).collect()
 }

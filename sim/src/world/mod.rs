@@ -136,7 +136,12 @@ impl World {
                 Role::Seed | Role::Leecher => world.start_peer(host, &contacts),
                 Role::Server => world.start_server(host),
                 Role::Client => world.start_client(host),
-                Role::Attacker if plan.attack.as_ref().is_some_and(actor::plays_server) => {
+                Role::Attacker
+                    if plan
+                        .attack
+                        .as_ref()
+                        .is_some_and(|a| actor::plays_server(&a.name)) =>
+                {
                     world.start_raw_server(host);
                 }
                 Role::Attacker => world.start_attacker(host, &contacts),
