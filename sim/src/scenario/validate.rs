@@ -402,8 +402,7 @@ fn content(model: &Model, log: &mut Log) {
         let found = found.label("a client fetches from servers");
         log.push(found.help(r#"add a group with role = "server""#));
     }
-    let leeches = of_role(Role::Leecher).next().is_some();
-    if of_role(Role::Seed).next().is_some() || (served && !leeches) {
+    if of_role(Role::Seed).next().is_some() || served {
         return;
     }
     let haves: Vec<&Have> = of_role(Role::Leecher)
