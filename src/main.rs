@@ -52,6 +52,8 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Seed(args) => real::seed::run(args),
         Command::Get(args) => real::get::run(args),
         Command::Scrape(args) => real::scrape::run(args),
+        Command::Serve(args) => real::serve::run(args),
+        Command::Fetch(args) => real::fetch::run(args),
     }
 }
 

@@ -364,6 +364,20 @@ config! {
     udp_connections_max: u32 = 64;
     /// Trackers of one torrent that are asked (bounded so that a metainfo file cannot make us ask the world).
     trackers_max: u32 = 64;
+    /// Web seeds of one torrent that are used (BEP 19; bounded so that a metainfo file cannot make us ask the
+    /// world).
+    web_seeds_max: u32 = 16;
+    /// Requests at one web seed at once, each on a connection of its own: while one answer ends the next is
+    /// on its way.
+    web_seed_connections: u32 = 2;
+    /// Requests at all web seeds at once.
+    web_seed_connections_max: u32 = 8;
+    /// Bytes asked of a web seed in one request, above which it goes on to no further piece.
+    web_seed_run_max: u64 = 8 * 1024 * KIB;
+    /// Silence of a web seed, from the name's look-up on, after which a request failed (libtorrent: 20 s).
+    web_seed_timeout: Duration = secs(20);
+    /// Longest pause that a web seed may ask for (`Retry-After` of RFC 9110).
+    web_seed_retry_max: Duration = secs(3600);
     /// File server: connections at once; further ones are reset.
     serve_connections_max: u32 = 1024;
     /// File server: longest head of a request (nginx: 32 KiB); at least 8 KiB are taken.

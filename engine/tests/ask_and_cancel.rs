@@ -18,6 +18,7 @@ use skep_engine::metainfo::Geometry;
 use skep_engine::node::announcer::{Announcer, AnnouncerSetup};
 use skep_engine::node::network::{CloseHow, NetEvent, Network};
 use skep_engine::node::peer_host::{PeerHost, PeerHostSetup};
+use skep_engine::node::web_seeds::WebSeedsSetup;
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
 use skep_engine::storage::{Known, Storage, StorageEvent};
 use skep_engine::wire::{Handshake, Message};
@@ -96,6 +97,7 @@ fn seed(config: EngineConfig) -> Torrent {
         peer_id: PeerId([1; 20]),
         port: 6881,
         tiers: Vec::new(),
+        web_seeds: Vec::new(),
         picker: picker::by_name("rarest-first", &picker::Params::new()).expect("known"),
         choker: choker::by_name("tit-for-tat", &picker::Params::new()).expect("known"),
         rngs: Rngs {
@@ -150,6 +152,7 @@ async fn the_disk_is_not_asked_for_more_than_its_queue_holds() {
         geometry: Geometry::new(u64::from(BLOCK_BYTES), BLOCK_BYTES).expect("one piece"),
         epoch: setup.epoch,
         announcer: Announcer::new(setup, &config),
+        web_seeds: WebSeedsSetup::default(),
         config: config.clone(),
         seed_for: None,
         commands,

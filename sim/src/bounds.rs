@@ -27,7 +27,7 @@ pub struct BothWays {
 /// Attacks that may send true blocks: their uplinks count as sources.
 const SOURCES_AMONG_ATTACKERS: &[&str] = &["corrupt-blocks"];
 /// Attacks that may serve true bytes to clients.
-const SERVERS_AMONG_ATTACKERS: &[&str] = &["range-errors"];
+const SERVERS_AMONG_ATTACKERS: &[&str] = &["range-errors", "wrong-bytes"];
 
 /// The bound of the last completion of the leechers and clients that stay until they finish.
 #[must_use]
@@ -146,7 +146,7 @@ fn attacks_by(host: &HostPlan, names: &[&str]) -> bool {
 
 /// Whether a host has true bytes for leechers from the start.
 fn sources_for_leechers(host: &HostPlan) -> bool {
-    host.role == Role::Seed || attacks_by(host, SOURCES_AMONG_ATTACKERS)
+    host.role == Role::Seed || host.web_seed || attacks_by(host, SOURCES_AMONG_ATTACKERS)
 }
 
 /// What binds leechers alone: every byte has to leave the sources once, and nobody forwards what is not

@@ -4,6 +4,7 @@
 //! Invariant: values are checked here as far as they can be without looking at a file, so that a
 //! command that begins has arguments that make sense.
 
+mod direct;
 mod peers;
 mod scenarios;
 mod torrents;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use skep_sim::scenario::units::{self, UnitError};
 
+pub use direct::{FetchArgs, ServeArgs};
 pub use peers::{GetArgs, HowToPreallocate, ScrapeArgs, SeedArgs, TrackArgs, info_hash};
 pub use scenarios::{CheckArgs, CompareArgs, RunArgs};
 pub use torrents::{CreateArgs, ShowArgs, TorrentCommand, VerifyArgs};
@@ -32,7 +34,11 @@ A swarm on this machine, one command per terminal:
       -o film.torrent
   skep seed film.torrent --data film.mkv
   mkdir downloads
-  skep get film.torrent --dir downloads --seed-for '5 min'";
+  skep get film.torrent --dir downloads --seed-for '5 min'
+
+The same as a direct download, from one server:
+  skep serve .
+  skep fetch http://127.0.0.1:8000/film.mkv --dir downloads";
 
 /// Runs real BitTorrent peers: in a seeded, simulated network, or on real sockets.
 #[derive(Parser, Debug)]
@@ -61,6 +67,10 @@ pub enum Command {
     Get(GetArgs),
     /// Ask trackers how many seeds, leechers and downloads a torrent has.
     Scrape(ScrapeArgs),
+    /// Serve the files of a directory over HTTP: direct download, the server's end.
+    Serve(ServeArgs),
+    /// Fetch one file over HTTP: direct download, the client's end.
+    Fetch(FetchArgs),
 }
 
 fn said(error: UnitError) -> String {

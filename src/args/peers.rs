@@ -128,7 +128,10 @@ pub struct GetArgs {
     /// How long to stay as a seed when the content is complete.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     pub seed_for: Duration,
-    /// Print one JSON object at the end: totals, and bytes per peer.
+    /// Ask no web seeds: servers that the metainfo file says have the content.
+    #[arg(long)]
+    pub no_web_seeds: bool,
+    /// Print one JSON object at the end: totals, and bytes per peer and web seed.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

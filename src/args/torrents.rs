@@ -35,7 +35,8 @@ pub struct CreateArgs {
     /// A tracker. Given more than once, clients try them in this order; several with commas between
     /// them are tried in any order. Skep itself can ask those that
     /// are `http://` or `udp://`.
-    #[arg(long, visible_alias = "tracker", value_name = "URL", required = true, value_parser = announce_urls)]
+    #[arg(long, visible_alias = "tracker", value_name = "URL", required_unless_present = "web_seed",
+        value_parser = announce_urls)]
     pub announce: Vec<Urls>,
     /// Size of a piece, a power of two; by default at most 2,000 pieces.
     #[arg(long, visible_alias = "piece-length", value_name = "SIZE", value_parser = piece)]
@@ -52,7 +53,8 @@ pub struct CreateArgs {
     /// A word that sets apart the same content on another tracker.
     #[arg(long, value_name = "TEXT")]
     pub source: Option<String>,
-    /// A web server that has the content; may be given more than once.
+    /// A web server that has the content; may be given more than once. A URL that ends with `/` is the
+    /// folder in which the file or folder is. Skep itself can ask those that are `http://`.
     #[arg(long, value_name = "URL", value_parser = web_seed)]
     pub web_seed: Vec<String>,
     /// Begin every file of a folder with a piece of its own: padding between them (BEP 47).

@@ -26,7 +26,7 @@ use super::watch::bytes_of;
 use crate::args::{GetArgs, HowToPreallocate};
 use crate::failure::{Exit, Failure, print, tell};
 use crate::humane::{count, plain, rate, size, wait};
-use crate::torrent::read::{Trackers, read};
+use crate::torrent::read::{Trackers, read, web_seeds};
 
 /// Runs the command.
 pub fn run(args: &GetArgs) -> Result<Exit, Failure> {
@@ -109,10 +109,14 @@ async fn get(
     }
     let trackers = Trackers::of(meta);
     trackers.tell_skipped();
-    if trackers.is_empty() {
+    let web_seeds = match args.no_web_seeds {
+        true => Vec::new(),
+        false => web_seeds(meta),
+    };
+    if trackers.is_empty() && web_seeds.is_empty() {
         return Err(Failure::new(
             Exit::Failed,
-            "the torrent names no tracker that Skep can ask: only http:// and udp:// ones are supported",
+            "the torrent names no tracker that Skep can ask (http:// or udp://) and no web seed (http://)",
         ));
     }
     let mut config = args.limits.config();
@@ -122,6 +126,7 @@ async fn get(
     let peer = RealPeer::new(Joining {
         meta,
         trackers,
+        web_seeds,
         disk,
         have,
         wanted: wanted.clone(),
@@ -175,14 +180,21 @@ fn conclude(
         size(totals.gained),
         wait(ended.time),
         rate(totals.gained, ended.time),
-        count(giving(torrent.senders()), "peer"),
+        giving(torrent.senders()),
         size(totals.sent),
     ));
     Ok(Exit::Ok)
 }
 
-fn giving(peers: &[Sender]) -> u64 {
-    peers.iter().filter(|peer| peer.received > 0).count() as u64
+/// Who gave something, in words.
+fn giving(senders: &[Sender]) -> String {
+    let gave = senders.iter().filter(|sender| sender.received > 0);
+    let (web, peers): (Vec<_>, Vec<_>) = gave.partition(|sender| sender.url.is_some());
+    match (peers.len() as u64, web.len() as u64) {
+        (peers, 0) => count(peers, "peer"),
+        (0, web) => count(web, "web seed"),
+        (peers, web) => format!("{} and {}", count(peers, "peer"), count(web, "web seed")),
+    }
 }
 
 /// The object of `--json`.
@@ -197,8 +209,20 @@ fn report(
     if !args.json {
         return Ok(());
     }
+    let web_seeds = peers.iter().filter_map(|seed| {
+        let url = seed.url.as_ref()?;
+        Some(json!({
+            "url": url,
+            "addr": seed.addr.to_string(),
+            "received": seed.received,
+            "wasted": seed.wasted,
+            "banned": seed.banned,
+        }))
+    });
+    let web_seeds: Vec<_> = web_seeds.collect();
     let peers: Vec<_> = peers
         .iter()
+        .filter(|peer| peer.url.is_none())
         .map(|peer| {
             json!({
                 "addr": peer.addr.to_string(),
@@ -222,6 +246,7 @@ fn report(
         "wasted": totals.wasted,
         "hash_failed": totals.hash_failed,
         "peers": peers,
+        "web_seeds": web_seeds,
     });
     print(&format!("{object}\n"))
 }

@@ -1,16 +1,19 @@
-//! The engine on real sockets: `skep track`, `skep scrape`, `skep seed` and `skep get`.
+//! The engine on real sockets: `skep track`, `skep scrape`, `skep seed`, `skep get`, `skep serve`
+//! and `skep fetch`.
 //!
 //! Invariant: nothing here decides anything about the protocol; it sets an engine up, tells it when to
 //! leave, and shows what it says.
 
 pub mod choice;
 mod disk;
+pub mod fetch;
 pub mod get;
 pub mod limits;
 pub mod peer;
 pub mod progress;
 pub mod scrape;
 pub mod seed;
+pub mod serve;
 pub mod signals;
 pub mod track;
 mod watch;

@@ -16,6 +16,7 @@ use skep_engine::node::announcer::{Announcer, AnnouncerSetup};
 use skep_engine::node::network::Network;
 use skep_engine::node::peer_host::{Command, PeerHost, PeerHostSetup, check_content};
 use skep_engine::node::real::RealNetwork;
+use skep_engine::node::web_seeds::WebSeedsSetup;
 use skep_engine::picker::Params;
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
 use skep_engine::storage::file::FileStorage;
@@ -41,6 +42,8 @@ pub struct Joining<'a> {
     pub meta: &'a Metainfo,
     /// Its trackers.
     pub trackers: Trackers,
+    /// URLs of its web seeds.
+    pub web_seeds: Vec<String>,
     /// Its files.
     pub disk: FileStorage,
     /// The pieces that were verified in them.
@@ -118,6 +121,7 @@ impl RealPeer {
         let Joining {
             meta,
             trackers,
+            web_seeds,
             disk,
             have,
             wanted,
@@ -138,6 +142,7 @@ impl RealPeer {
             rng: os_rng()?,
         };
         let announcer = Announcer::new(announcer, &config);
+        let web_seeds = WebSeedsSetup::of(meta, &web_seeds);
         let none = Params::new();
         let torrent = Torrent::new(TorrentSetup {
             config: config.clone(),
@@ -150,6 +155,7 @@ impl RealPeer {
             peer_id: PeerId::random(&mut os_rng()?),
             port: at.port(),
             tiers: trackers.tiers,
+            web_seeds: web_seeds.urls.clone(),
             picker: picker::by_name("rarest-first", &none).expect("the engine has it"),
             choker: choker::by_name("tit-for-tat", &none).expect("the engine has it"),
             rngs: Rngs {
@@ -166,6 +172,7 @@ impl RealPeer {
             torrent,
             geometry: meta.geometry,
             announcer,
+            web_seeds,
             config,
             epoch,
             // The user below says when to leave: the disk must have finished before.
@@ -283,5 +290,9 @@ impl User {
 }
 
 fn beside(seen: &Seen) -> String {
-    count(seen.peers.len() as u64, "peer")
+    let peers = count(seen.peers.len() as u64, "peer");
+    match seen.web_seeds.len() as u64 {
+        0 => peers,
+        some => format!("{peers}, {}", count(some, "web seed")),
+    }
 }

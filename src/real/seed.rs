@@ -48,6 +48,8 @@ async fn seed(args: &SeedArgs, meta: &Metainfo, mut disk: FileStorage) -> Result
     let peer = RealPeer::new(Joining {
         meta,
         trackers,
+        // Whoever has everything needs none.
+        web_seeds: Vec::new(),
         disk,
         wanted: have.clone(),
         have,

@@ -26,6 +26,8 @@ pub struct Seen {
     pub sent: u64,
     /// Peers connected, by the address of the connection.
     pub peers: BTreeSet<SocketAddr>,
+    /// Web seeds in use: their URLs.
+    pub web_seeds: BTreeSet<String>,
     /// When the last piece was verified.
     pub completed: Option<Now>,
     /// The content is durable and has its final names.
@@ -63,6 +65,7 @@ impl Watch {
             received: 0,
             sent: 0,
             peers: BTreeSet::new(),
+            web_seeds: BTreeSet::new(),
             completed: None,
             durable: wanted.count_minus(have) == 0,
             failure: None,
@@ -120,6 +123,21 @@ impl Watch {
             }
             Event::PeerGone { peer, .. } => {
                 seen.peers.remove(peer);
+            }
+            Event::WebSeedJoined { url, .. } => {
+                seen.web_seeds.insert(url.clone());
+            }
+            Event::WebSeedLeft { url, why, for_good } => {
+                seen.web_seeds.remove(url);
+                let again = if *for_good {
+                    "; it is not asked again"
+                } else {
+                    ""
+                };
+                let text = format!("web seed {}: {}{again}", plain(url), plain(why));
+                if seen.completed.is_none() {
+                    seen.notes.push(text);
+                }
             }
             Event::BlockReceived { len, .. } => {
                 seen.here += u64::from(*len);

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
+use skep_engine::direct::url::{UrlError, http_target};
 use skep_engine::metainfo::bencode::{self, INPUT_BYTES_MAX};
 use skep_engine::metainfo::{Metainfo, MetainfoError};
 use skep_engine::tracker::target::{TrackerTarget, tracker_target};
@@ -90,6 +91,29 @@ impl Trackers {
             tell(&format!("note: {name} is skipped: {why}\n"));
         }
     }
+}
+
+/// The web seeds of a torrent that this client can ask (BEP 19); the user is told of the others.
+pub fn web_seeds(meta: &Metainfo) -> Vec<String> {
+    let usable = |url: &&String| match http_target(url) {
+        Ok(_) => true,
+        Err(UrlError::Https) => {
+            let why = "https:// is not supported, only http:// is";
+            tell(&format!(
+                "note: web seed {} is skipped: {why}\n",
+                plain(url)
+            ));
+            false
+        }
+        Err(why) => {
+            tell(&format!(
+                "note: web seed {} is skipped: {why}\n",
+                plain(url)
+            ));
+            false
+        }
+    };
+    meta.web_seeds.iter().filter(usable).cloned().collect()
 }
 
 /// The bytes that an error is about, as far as that is known.

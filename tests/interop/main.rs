@@ -12,6 +12,7 @@
 )]
 
 mod clients;
+mod direct;
 mod downloads;
 mod mixed;
 mod opentracker;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         downloads::rows(),
         opentracker::rows(),
         torrent_files::rows(),
+        direct::rows(),
     ];
     let trials = rows.into_iter().flatten();
     let trials = trials.map(|row| table.trial(row)).collect();

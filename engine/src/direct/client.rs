@@ -192,10 +192,14 @@ fn failure(error: &hyper::Error) -> HttpError {
     if error.is_parse() {
         return HttpError::Garbage;
     }
-    let kind = error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>());
-    match kind.map(io::Error::kind) {
+    // A request that waited for its connection is told of the connection's error, which has the system's.
+    let mut source = error.source();
+    let mut kind = None;
+    while let (Some(cause), None) = (source, kind) {
+        kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        source = cause.source();
+    }
+    match kind {
         Some(io::ErrorKind::ConnectionRefused) => HttpError::Refused,
         Some(io::ErrorKind::HostUnreachable) => HttpError::Unreachable,
         _ => HttpError::Lost,

@@ -8,6 +8,7 @@ pub mod client;
 pub mod disk;
 pub mod fetch;
 pub mod listing;
+pub mod note;
 pub mod path;
 pub mod range;
 pub mod url;

@@ -12,6 +12,7 @@ pub mod parse;
 mod paths;
 mod priority;
 mod reading;
+mod web_files;
 #[cfg(test)]
 mod wild;
 
@@ -22,3 +23,4 @@ pub use geometry::Geometry;
 pub use parse::Metainfo;
 pub(crate) use paths::PART_SUFFIX;
 pub use priority::{Priority, piece_priorities};
+pub use web_files::{Part, WebFiles};

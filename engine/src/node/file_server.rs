@@ -58,7 +58,8 @@ pub enum ServerEvent {
         status: u16,
         /// First byte of the file that is sent; 0 unless a part was asked for.
         first: u64,
-        /// Bytes of the body that is to follow.
+        /// Bytes of a file that are to follow, told of by [`ServerEvent::Sent`] and [`ServerEvent::Ended`];
+        /// pages of the server's own do not count.
         bytes: u64,
     },
     /// It handed a block of a file to the network.
@@ -267,7 +268,10 @@ impl<D: ServedDir> Desk<D> {
             path: asked(request),
             status: page.status.as_u16(),
             first,
-            bytes: if without_body { 0 } else { bytes },
+            bytes: match page.body {
+                Body::File(..) if !without_body => bytes,
+                _ => 0,
+            },
         });
         // 304 has no body, and says nothing of the length that it would have.
         if page.status != StatusCode::NOT_MODIFIED {

@@ -12,3 +12,5 @@ pub mod spawn;
 pub mod stream;
 pub mod tracker_client;
 pub mod tracker_server;
+pub mod web_seeds;
+mod wires;

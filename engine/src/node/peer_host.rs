@@ -1,17 +1,15 @@
 //! Owns the loop of one host with one peer: takes the next fact from the network, the disk, the
 //! trackers, the user or the clock, feeds the session, and carries out what it decides.
 //!
-//! Invariants: the session is drained after every fact; what it sends to one connection leaves in
-//! that order, small messages of one wake-up as one write; a block is never copied here.
+//! Invariants: the session is drained after every fact; time and the trackers have their turn,
+//! however much comes from outside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, Sleep};
 
@@ -24,11 +22,12 @@ use crate::session::torrent::{Input, Output, StorageFailure, Torrent};
 use crate::storage::{Storage, StorageEvent};
 use crate::time::Now;
 use crate::tracker::announce::{Answer, Question};
-use crate::wire::Decoder;
 
 use super::announcer::{Announcer, Told};
-use super::network::{CloseHow, NetEvent, Network};
+use super::network::{NetEvent, Network};
 use super::recheck::Recheck;
+use super::web_seeds::{WebSeeds, WebSeedsSetup};
+use super::wires::Wires;
 
 /// What a user may tell a running peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,6 +63,8 @@ pub struct PeerHostSetup<N, S> {
     pub geometry: Geometry,
     /// Its talk with the trackers, which it numbers as the session does.
     pub announcer: Announcer,
+    /// Its web seeds, which it numbers as the session does.
+    pub web_seeds: WebSeedsSetup,
     /// The session's numbers, of which the host heeds those that bound buffers.
     pub config: EngineConfig,
     /// The moment that the session calls 0.
@@ -81,14 +82,9 @@ pub struct PeerHost<N, S> {
     net: N,
     storage: S,
     torrent: Torrent,
-    bitfield_bytes: u32,
-    extended_bytes_max: u64,
-    conns: Vec<Option<Conn>>,
-    /// Connections with bytes that wait for the end of this wake-up.
-    unsent: Vec<ConnId>,
-    dials: BTreeMap<SocketAddr, ConnId>,
-    dial_addrs: BTreeMap<ConnId, SocketAddr>,
+    wires: Wires,
     announcer: Announcer,
+    web_seeds: WebSeeds,
     disk_queue_max: u64,
     read_queue_max: u64,
     /// Bytes that the disk was asked for and has not read yet.
@@ -102,14 +98,6 @@ pub struct PeerHost<N, S> {
     commands: Option<UnboundedReceiver<Command>>,
     observer: Observer,
     left: bool,
-}
-
-/// A peer connection at this level: its bytes.
-struct Conn {
-    id: ConnId,
-    decoder: Decoder,
-    greeted: bool,
-    out: BytesMut,
 }
 
 /// Facts handled in one wake-up before other tasks get their turn.
@@ -166,13 +154,12 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             net: setup.net,
             storage: setup.storage,
             torrent: setup.torrent,
-            bitfield_bytes: setup.geometry.bitfield_bytes(),
-            extended_bytes_max: setup.config.extended_bytes_max,
-            conns: Vec::new(),
-            unsent: Vec::new(),
-            dials: BTreeMap::new(),
-            dial_addrs: BTreeMap::new(),
+            wires: Wires::new(
+                setup.geometry.bitfield_bytes(),
+                setup.config.extended_bytes_max,
+            ),
             announcer: setup.announcer,
+            web_seeds: WebSeeds::new(setup.web_seeds, setup.geometry, &setup.config),
             disk_queue_max: setup.config.disk_queue_max.saturating_mul(2),
             read_queue_max: setup.config.read_queue_max,
             reading: 0,
@@ -210,8 +197,9 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                 break;
             }
         }
-        self.flush_all();
+        self.wires.flush_all(&mut self.net);
         self.announcer.pump(&mut self.net, cx);
+        self.web_seeds.pump(&mut self.net, cx);
         if self.left {
             return Poll::Ready(());
         }
@@ -251,10 +239,15 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         // Who leaves has no connections left but the trackers'.
         let behind =
             self.torrent.unwritten() >= self.disk_queue_max || self.reading >= self.read_queue_max;
-        if (!behind || self.leaving)
+        if !behind && let Poll::Ready(input) = self.web_seeds.poll(&mut self.net, cx) {
+            self.feed(input);
+            return true;
+        }
+        if (!behind && !self.web_seeds.is_full(cx) || self.leaving)
             && let Poll::Ready(event) = self.net.poll_event(cx)
         {
-            if let Some(event) = self.announcer.on_event(&mut self.net, event) {
+            let event = self.announcer.on_event(&mut self.net, event);
+            if let Some(event) = event.and_then(|event| self.web_seeds.on_event(event)) {
                 self.on_net(event);
             }
             return true;
@@ -356,87 +349,15 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
     }
 
     fn on_net(&mut self, event: NetEvent) {
-        match event {
-            NetEvent::Opened {
-                conn,
-                from,
-                inbound,
-            } => {
-                self.forget_dial(conn);
-                let slot = conn.slot as usize;
-                if self.conns.len() <= slot {
-                    self.conns.resize_with(slot + 1, || None);
-                }
-                self.conns[slot] = Some(Conn {
-                    id: conn,
-                    decoder: Decoder::new(self.bitfield_bytes, self.extended_bytes_max),
-                    greeted: false,
-                    out: BytesMut::new(),
-                });
-                self.feed(Input::Connected {
-                    conn,
-                    addr: from,
-                    inbound,
-                });
-            }
-            NetEvent::Failed { conn, .. } => {
-                if let Some(addr) = self.forget_dial(conn) {
-                    self.feed(Input::ConnectFailed { addr });
-                }
-            }
-            NetEvent::Data { conn, data } => self.on_data(conn, data),
-            NetEvent::Room { conn, queued } => {
-                if self.conn(conn).is_some() {
-                    self.feed(Input::SendRoom { conn, queued });
-                }
-            }
-            NetEvent::Closed { conn, .. } => {
-                if self.conn(conn).is_some() {
-                    self.conns[conn.slot as usize] = None;
-                    self.feed(Input::Gone { conn });
-                }
-            }
-            // The announcer took those that mean something.
-            NetEvent::Datagram { .. } => {}
-        }
-    }
-
-    fn on_data(&mut self, conn: ConnId, data: Bytes) {
-        let Some(found) = self.conn(conn) else { return };
-        found.decoder.push(data);
-        // The session may close the connection after any message.
-        while let Some(found) = self.conn(conn) {
-            let input = if found.greeted {
-                match found.decoder.next_message() {
-                    Ok(None) => return,
-                    Ok(Some(message)) => Input::Message { conn, message },
-                    Err(error) => Input::WireError { conn, error },
-                }
-            } else {
-                match found.decoder.next_handshake() {
-                    Ok(None) => return,
-                    Ok(Some(handshake)) => {
-                        found.greeted = true;
-                        Input::Handshake { conn, handshake }
-                    }
-                    Err(error) => Input::WireError { conn, error },
-                }
-            };
+        let from = match &event {
+            NetEvent::Data { conn, .. } => Some(*conn),
+            _ => None,
+        };
+        let mut next = self.wires.on_event(event);
+        while let Some(input) = next {
             self.feed(input);
+            next = from.and_then(|conn| self.wires.next_input(conn));
         }
-    }
-
-    fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.conns
-            .get_mut(id.slot as usize)?
-            .as_mut()
-            .filter(|c| c.id == id)
-    }
-
-    fn forget_dial(&mut self, conn: ConnId) -> Option<SocketAddr> {
-        let addr = self.dial_addrs.remove(&conn)?;
-        self.dials.remove(&addr);
-        Some(addr)
     }
 
     /// Feeds one fact and carries out what follows.
@@ -454,43 +375,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
     }
 
     fn carry_out(&mut self, output: Output, now: Now) {
+        let Some(output) = self.wires.carry_out(output, &mut self.net) else {
+            return;
+        };
         match output {
-            Output::Handshake { conn, handshake } => {
-                if let Some(found) = self.conn(conn) {
-                    found.out.extend_from_slice(&handshake.encode());
-                    self.unsent.push(conn);
-                }
-            }
-            Output::Send { conn, message } => {
-                let Some(found) = self.conn(conn) else { return };
-                if found.out.is_empty() {
-                    self.unsent.push(conn);
-                }
-                let Some(found) = self.conn(conn) else { return };
-                if let Some(block) = message.encode_head(&mut found.out) {
-                    let head = found.out.split().freeze();
-                    self.net.send(conn, head);
-                    self.net.send(conn, block);
-                }
-            }
-            Output::Connect { addr } => {
-                let conn = self.net.connect(addr);
-                self.dials.insert(addr, conn);
-                self.dial_addrs.insert(conn, addr);
-            }
-            Output::Abandon { addr } => {
-                if let Some(conn) = self.dials.remove(&addr) {
-                    self.dial_addrs.remove(&conn);
-                    self.net.close(conn, CloseHow::Reset);
-                }
-            }
-            Output::Close { conn } => {
-                self.flush(conn);
-                if self.conn(conn).is_some() {
-                    self.conns[conn.slot as usize] = None;
-                    self.net.close(conn, CloseHow::Finish);
-                }
-            }
             Output::ReadBlock { conn, range } => {
                 self.reading += u64::from(range.len);
                 self.storage.read(token_of(conn), range);
@@ -498,6 +386,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             Output::WriteBlock { range, data } => self.storage.write(range, data),
             Output::VerifyPiece { piece, digests } => self.storage.verify(piece, digests),
             Output::Finish => self.storage.finish(),
+            Output::FindWebSeed { seed } => self.web_seeds.find(&mut self.net, seed),
+            Output::Fetch { seed, fetch, range } => self.web_seeds.fetch(seed, fetch, range),
+            Output::StopFetch { seed, fetch } => self.web_seeds.stop(seed, fetch),
+            Output::RestWebSeed { seed } => self.web_seeds.rest(seed),
             Output::Announce { tracker, request } => {
                 let question = Question::Announce(Box::new(request));
                 self.announcer.ask(&mut self.net, tracker, question);
@@ -509,27 +401,17 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                 (self.observer)(now, &event);
             }
             Output::Left => self.left = true,
+            Output::Handshake { .. }
+            | Output::Send { .. }
+            | Output::Connect { .. }
+            | Output::Abandon { .. }
+            | Output::Close { .. } => unreachable!("the wires took it"),
         }
     }
 
     fn plan_departure(&mut self) {
         if let Some(stay) = self.seed_for {
             self.leave_at = self.now().after(stay);
-        }
-    }
-
-    fn flush_all(&mut self) {
-        for conn in std::mem::take(&mut self.unsent) {
-            self.flush(conn);
-        }
-    }
-
-    fn flush(&mut self, conn: ConnId) {
-        if let Some(found) = self.conn(conn)
-            && !found.out.is_empty()
-        {
-            let data = found.out.split().freeze();
-            self.net.send(conn, data);
         }
     }
 }

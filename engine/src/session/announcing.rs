@@ -15,8 +15,9 @@ use super::event::{CloseReason, Event};
 use super::torrent::{Output, Phase, Torrent};
 
 impl Torrent {
-    /// Dials while there is room, and asks the tracker when it is time.
+    /// Uses web seeds, dials while there is room, and asks the tracker when it is time.
     pub(super) fn find_peers(&mut self, now: Now) {
+        self.wake_web_seeds(now);
         if let Some(idle) = self.turnover(now) {
             // Its end comes back here, with room.
             return self.close(idle, CloseReason::Idle, now);
@@ -179,7 +180,8 @@ impl Torrent {
     /// Another tracker answers for a private torrent: whoever the one before named is left (BEP 27).
     fn change_tracker(&mut self, now: Now) {
         self.dial.forget();
-        let open: Vec<_> = self.peers.iter().flatten().map(|p| p.conn).collect();
+        let peers = self.peers.iter().flatten().filter(|p| !p.web);
+        let open: Vec<_> = peers.map(|p| p.conn).collect();
         for conn in open {
             self.close(conn, CloseReason::OtherTracker, now);
         }

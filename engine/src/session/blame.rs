@@ -30,6 +30,9 @@ pub struct Sender {
     /// Its id there.
     #[serde(serialize_with = "as_text")]
     pub id: PeerId,
+    /// A web seed's URL (BEP 19).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// Its client, as it calls itself (BEP 10); empty when it did not say.
     pub client: String,
     /// Payload bytes of use received from it.
@@ -42,6 +45,23 @@ pub struct Sender {
     pub strikes: u32,
     /// It sent wrong blocks.
     pub banned: bool,
+}
+
+impl Sender {
+    /// Who gave and took nothing yet.
+    fn new(addr: SocketAddr, id: PeerId) -> Sender {
+        Sender {
+            addr,
+            id,
+            url: None,
+            client: String::new(),
+            received: 0,
+            sent: 0,
+            wasted: 0,
+            strikes: 0,
+            banned: false,
+        }
+    }
 }
 
 fn as_text<S: serde::Serializer>(id: &PeerId, serializer: S) -> Result<S::Ok, S::Error> {
@@ -92,18 +112,34 @@ impl Blame {
             (sender.addr, sender.id) = (addr, id);
             return Some(*known);
         }
+        let place = self.place(Sender::new(addr, id), max, keep)?;
+        self.by_key.insert(key, place);
+        Some(place)
+    }
+
+    /// A web seed, known by its URL alone: what a peer at the same address does is not its doing. Whoever
+    /// asks for a sender later must keep it.
+    pub(super) fn web_seed(
+        &mut self,
+        addr: SocketAddr,
+        url: &str,
+        max: u32,
+        keep: impl Fn(SenderId) -> bool,
+    ) -> Option<SenderId> {
+        let mut sender = Sender::new(addr, PeerId([0; 20]));
+        sender.url = Some(url.to_owned());
+        self.place(sender, max, keep)
+    }
+
+    /// A place among the senders, perhaps that of one of no consequence.
+    fn place(
+        &mut self,
+        sender: Sender,
+        max: u32,
+        keep: impl Fn(SenderId) -> bool,
+    ) -> Option<SenderId> {
         let count = u32::try_from(self.senders.len()).expect("at most senders_max");
-        let sender = Sender {
-            addr,
-            id,
-            client: String::new(),
-            received: 0,
-            sent: 0,
-            wasted: 0,
-            strikes: 0,
-            banned: false,
-        };
-        let place = if count < max {
+        Some(if count < max {
             self.senders.push(sender);
             SenderId(count)
         } else {
@@ -113,11 +149,9 @@ impl Blame {
                 gave == 0 && !known.banned && !keep(*s)
             })?;
             let old = std::mem::replace(&mut self.senders[place.0 as usize], sender);
-            self.by_key.remove(&self::key(old.addr, old.id));
+            self.by_key.remove(&key(old.addr, old.id));
             place
-        };
-        self.by_key.insert(key, place);
-        Some(place)
+        })
     }
 
     /// Whether an address is banned before it says who it is.

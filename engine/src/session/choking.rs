@@ -58,7 +58,10 @@ impl Torrent {
         }
         let mut slots = Vec::new();
         let mut peers = Vec::new();
-        for slot in self.slots().filter(|&slot| self.is_active(slot)) {
+        for slot in self
+            .slots()
+            .filter(|&slot| self.is_active(slot) && !self.is_web(slot))
+        {
             slots.push(slot);
             peers.push(self.snapshot(slot, now));
         }

@@ -49,7 +49,7 @@ impl Torrent {
         let started = self.pieces.started().iter().copied();
         let mut left = started.filter(|piece| {
             let away = self.parole(*piece).is_some_and(|only| !self.serves(only));
-            away && self.bitfields[slot].contains(*piece)
+            away && self.has(slot).contains(*piece)
         });
         left.find_map(|piece| Some((piece, self.free_block(slot, piece)?)))
     }
@@ -58,9 +58,7 @@ impl Torrent {
     pub(super) fn allowed_block(&mut self, slot: usize) -> Option<(PieceIndex, u32)> {
         let down = &self.peers[slot].as_ref()?.down;
         let allowed = down.allowed.iter().copied();
-        let allowed: Vec<_> = allowed
-            .filter(|p| self.bitfields[slot].contains(*p))
-            .collect();
+        let allowed: Vec<_> = allowed.filter(|p| self.has(slot).contains(*p)).collect();
         let started = allowed.iter().find_map(|piece| {
             let block = self
                 .may_ask(slot, *piece)
@@ -74,7 +72,7 @@ impl Torrent {
     }
 
     /// Starts a piece; its first block to ask for. `None`: there is none, it is all padding.
-    fn begin(&mut self, slot: usize, piece: PieceIndex) -> Option<(PieceIndex, u32)> {
+    pub(super) fn begin(&mut self, slot: usize, piece: PieceIndex) -> Option<(PieceIndex, u32)> {
         let copies = self.pieces.availability[piece.at()];
         let sender = self.peer(slot).sender;
         let parole = self.blame.wants_digests(piece).then_some(sender);
@@ -136,7 +134,7 @@ impl Torrent {
     /// The piece in progress with free blocks that this peer should help with: the rarest, then
     /// the one nearest its end. A snubbing peer gets the most common one.
     pub(super) fn best_partial(&self, slot: usize) -> Option<PieceIndex> {
-        let has = &self.bitfields[slot];
+        let has = self.has(slot);
         let down = &self.peers[slot].as_ref()?.down;
         let snubbed = down.snubbed;
         // Only then can all free blocks of a piece be ones that this peer is late with.
@@ -171,13 +169,13 @@ impl Torrent {
             && self
                 .pieces
                 .queued
-                .iter_and(&self.bitfields[slot])
+                .iter_and(self.has(slot))
                 .any(|piece| self.pieces.availability[piece.at()] < copies)
     }
 
     /// The highest priority among the pieces that this peer has and nobody started.
     fn best_priority(&self, slot: usize) -> Option<Priority> {
-        let queued = self.pieces.queued.iter_and(&self.bitfields[slot]);
+        let queued = self.pieces.queued.iter_and(self.has(slot));
         queued.map(|piece| self.pieces.priority(piece)).max()
     }
 
@@ -187,7 +185,7 @@ impl Torrent {
     fn pick(&mut self, slot: usize, may: impl Fn(PieceIndex) -> bool) -> Option<PieceIndex> {
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
-        let queued = self.pieces.queued.iter_and(&self.bitfields[slot]);
+        let queued = self.pieces.queued.iter_and(self.has(slot));
         candidates.extend(queued.filter(|piece| may(*piece)));
         if self.pieces.has_priorities() {
             let best = candidates.iter().map(|p| self.pieces.priority(*p)).max();
@@ -237,7 +235,7 @@ impl Torrent {
         }
         // The block that would come last: the hindmost in the longest queue of somebody else.
         // Those in front are about to come anyway, and asking for them again is waste.
-        let has = &self.bitfields[slot];
+        let has = self.has(slot);
         let eligible = |request: &Request| {
             let live = match self.pieces.partial(request.piece) {
                 Some(partial) => partial.blocks[request.block as usize].live(),

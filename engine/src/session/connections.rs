@@ -47,7 +47,8 @@ impl Torrent {
             self.push(Output::Close { conn });
             return;
         }
-        let slot = conn.slot as usize;
+        let slot = self.slot_of(conn);
+        let slot = slot.expect("a network has fewer connections than slots");
         if self.peers.len() <= slot {
             self.peers.resize_with(slot + 1, || None);
             self.bitfields.resize_with(slot + 1, BitSet::default);
@@ -78,7 +79,8 @@ impl Torrent {
             let gives = p.down.received_now + p.down.received_before > 0;
             gives || !p.down.open.is_empty() || p.unchoked && p.interested
         };
-        let idle = self.peers.iter().flatten().filter(|p| !carries(p));
+        let idle = self.peers.iter().flatten();
+        let idle = idle.filter(|p| !p.web && !carries(p));
         let lowest = idle.min_by_key(|p| rank(p.addr))?;
         let drop = self.config.drop_by_priority && rank(lowest.addr) < rank(newcomer);
         drop.then_some(lowest.conn)
@@ -121,8 +123,8 @@ impl Torrent {
         if !inbound {
             self.dial.seen_id(addr, id);
         }
-        let peers = &self.peers;
-        let connected = |s| peers.iter().flatten().any(|p| p.sender == s);
+        let (peers, seeds) = (&self.peers, &self.web_seeds);
+        let connected = |s| seeds.knows(s) || peers.iter().flatten().any(|p| p.sender == s);
         let max = self.config.senders_max;
         let Some(sender) = self.blame.sender(addr, id, max, connected) else {
             return self.close(conn, CloseReason::Full, now);
@@ -189,6 +191,9 @@ impl Torrent {
 
     /// Closes a connection for a reason of ours.
     pub(super) fn close(&mut self, conn: ConnId, why: CloseReason, now: Now) {
+        if let Some(seed) = self.web_seed_of(conn) {
+            return self.close_web_seed(seed, why, now);
+        }
         if self.slot(conn).is_some() {
             self.push(Output::Close { conn });
             self.drop_peer(conn, why, now);

@@ -55,7 +55,8 @@ impl Neighbours<'_> {
 
     /// Connections to one address, whatever the port.
     pub(super) fn at(self, ip: IpAddr) -> u32 {
-        let there = self.0.iter().flatten().filter(|p| p.addr.ip() == ip);
+        let there = self.0.iter().flatten();
+        let there = there.filter(|p| !p.web && p.addr.ip() == ip);
         u32::try_from(there.count()).expect("at most connections_max")
     }
 }

@@ -221,6 +221,23 @@ pub enum Event {
         /// The peer.
         peer: SocketAddr,
     },
+    /// A web seed's address is known: from now on it is asked for pieces. Blocks of its are told of with
+    /// this address.
+    WebSeedJoined {
+        /// Its address.
+        peer: SocketAddr,
+        /// What the metainfo file calls it.
+        url: String,
+    },
+    /// A web seed is not used for a while, or never again.
+    WebSeedLeft {
+        /// What the metainfo file calls it.
+        url: String,
+        /// Why, in words.
+        why: String,
+        /// It is never used again.
+        for_good: bool,
+    },
     /// Every missing block is requested for the first time.
     EndgameEntered,
     /// A piece was hashed.

@@ -165,7 +165,7 @@ impl Torrent {
                 self.send(slot, extension::dont_have(id, piece), now);
             }
             self.refuse_piece(slot, piece, now);
-            if self.bitfields[slot].contains(piece) && !self.pieces.is_unwanted(piece) {
+            if self.has(slot).contains(piece) && !self.pieces.is_unwanted(piece) {
                 self.peer(slot).useful += 1;
                 self.update_interest(slot, now);
             }

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
@@ -24,6 +25,60 @@ use super::event::Event;
 /// A disk error in words; never a peer's fault.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StorageFailure(pub String);
+
+/// Why a web seed did not give what it was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchFailure {
+    /// The name of its host is not known.
+    #[error("its name cannot be resolved")]
+    NoSuchHost,
+    /// No connection.
+    #[error("it cannot be reached")]
+    Unreachable,
+    /// No answer, or no more of it, in time.
+    #[error("it does not answer in time")]
+    TimedOut,
+    /// The connection ended, or spoke no HTTP.
+    #[error("the connection broke")]
+    Broken,
+    /// It has no such file, or does not give it to us.
+    #[error("it does not have the content (status {0})")]
+    Absent(u16),
+    /// It has too much to do.
+    #[error("it is busy")]
+    Busy {
+        /// What it said to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Another answer that is no content.
+    #[error("it answered with status {0}")]
+    Status(u16),
+    /// Other bytes than those asked for, or a file of another length.
+    #[error("it answered with other bytes than those asked for")]
+    WrongRange,
+    /// Redirected too often, or to where nobody can be asked.
+    #[error("it was redirected too often, or to where nothing can be asked")]
+    Redirected,
+    /// Blocks are missing for too long.
+    #[error("it is too slow")]
+    Silent,
+    /// There are too many peers to remember one more.
+    #[error("too many peers are remembered")]
+    NoPlace,
+}
+
+impl FetchFailure {
+    /// It will not be otherwise later.
+    pub(super) fn for_good(self) -> bool {
+        matches!(self, FetchFailure::Absent(_) | FetchFailure::NoPlace)
+    }
+
+    /// It spoke nonsense: so often and no more.
+    pub(super) fn strikes(self) -> bool {
+        matches!(self, FetchFailure::WrongRange | FetchFailure::Redirected)
+    }
+}
 
 /// One fact for the session.
 #[derive(Debug)]
@@ -106,6 +161,29 @@ pub enum Input {
         /// Which.
         piece: PieceIndex,
     },
+    /// The answer to [`Output::FindWebSeed`].
+    WebSeedFound {
+        /// Which.
+        seed: u32,
+        /// Its address.
+        found: Result<SocketAddr, FetchFailure>,
+    },
+    /// The next block of an [`Output::Fetch`]; blocks come in order.
+    Fetched {
+        /// Which request.
+        fetch: u64,
+        /// Where it belongs.
+        range: BlockRange,
+        /// What.
+        data: Bytes,
+    },
+    /// There will be no more blocks of an [`Output::Fetch`].
+    FetchFailed {
+        /// Which request.
+        fetch: u64,
+        /// Why.
+        why: FetchFailure,
+    },
     /// The user goes on after a pause: the disk may have room again.
     Resume,
     /// The user leaves.
@@ -167,6 +245,32 @@ pub enum Output {
         /// Return a digest per block even if it is good.
         digests: bool,
     },
+    /// Look up the address of a web seed.
+    FindWebSeed {
+        /// Which, as numbered in [`TorrentSetup::web_seeds`].
+        seed: u32,
+    },
+    /// Ask a web seed for a part of the content.
+    Fetch {
+        /// Which.
+        seed: u32,
+        /// The number of the request, used once.
+        fetch: u64,
+        /// Bytes of the content: whole blocks.
+        range: Range<u64>,
+    },
+    /// The rest of an [`Output::Fetch`] is not wanted any more; nothing is said of it again.
+    StopFetch {
+        /// Which web seed.
+        seed: u32,
+        /// Which request.
+        fetch: u64,
+    },
+    /// A web seed is not needed for now: close its connections.
+    RestWebSeed {
+        /// Which.
+        seed: u32,
+    },
     /// Every piece is verified: make it durable.
     Finish,
     /// Announce to a tracker.
@@ -204,6 +308,8 @@ pub struct TorrentSetup {
     pub port: u16,
     /// How many trackers each tier has (BEP 12); empty when there is nobody to announce to.
     pub tiers: Vec<u32>,
+    /// URLs of web seeds (BEP 19) that can be asked; the first `web_seeds_max` are used.
+    pub web_seeds: Vec<String>,
     /// The piece-selection strategy.
     pub picker: Box<dyn PiecePicker>,
     /// The choking strategy.

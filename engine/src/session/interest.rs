@@ -88,7 +88,7 @@ impl Torrent {
     pub(super) fn recount_useful(&mut self, now: Now) {
         for slot in self.slots() {
             if self.is_active(slot) {
-                self.peer(slot).useful = self.pieces.useful(&self.bitfields[slot]);
+                self.peer(slot).useful = self.pieces.useful(self.has(slot));
                 self.update_interest(slot, now);
             }
         }
@@ -116,7 +116,7 @@ impl Torrent {
             if !self.is_active(slot) {
                 continue;
             }
-            let has = self.bitfields[slot].contains(piece);
+            let has = self.has(slot).contains(piece);
             if !has || self.config.redundant_have {
                 self.send(slot, Message::Have(piece), now);
                 self.peer(slot).content_from = now;
@@ -140,7 +140,7 @@ impl Torrent {
                 continue;
             };
             let content = now.since(peer.content_from) >= self.config.keepalive_interval;
-            if content && !peer.interested {
+            if content && !peer.interested && !peer.web {
                 let (conn, addr) = (peer.conn, peer.addr);
                 self.dial.seen_seed(addr);
                 self.close(conn, CloseReason::SeedToSeed, now);
@@ -150,7 +150,7 @@ impl Torrent {
 
     /// Seeds have nothing to give each other, nor have partial seeds that want nothing (BEP 21).
     pub(super) fn part_from_seed(&mut self, slot: usize, now: Now) {
-        let Some(peer) = &self.peers[slot] else {
+        let Some(peer) = self.peers[slot].as_ref().filter(|peer| !peer.web) else {
             return;
         };
         let (conn, addr, full) = (peer.conn, peer.addr, self.bitfields[slot].is_full());

@@ -3,7 +3,7 @@
 //! [`torrent::Torrent`] takes facts and gives decisions; the other files are its rooms. Read them
 //! in the order in which a block travels: `connections` (handshake), `messages` -> `peer` (legal now?) -> `requests`
 //! (asked for? `choosing`: what next) -> `pieces` (state) -> `blame` (bad piece) -> `interest`, `upload`, `choking`;
-//! `dial` and `announcing` find the peers.
+//! `dial` and `announcing` find the peers; `web_seeds` makes peers of web servers.
 
 mod announcing;
 pub mod audit;
@@ -25,6 +25,7 @@ mod pieces;
 mod requests;
 pub mod torrent;
 mod upload;
+mod web_seeds;
 
 pub use blame::Sender;
 

@@ -40,6 +40,8 @@ pub(super) struct Peer {
     pub(super) conn: ConnId,
     pub(super) addr: SocketAddr,
     pub(super) inbound: bool,
+    /// It is a web seed: it has everything, and there is nobody who wants or reads anything.
+    pub(super) web: bool,
     /// Set by its handshake; before that nothing else counts.
     pub(super) id: Option<PeerId>,
     /// Who it is for blame and bans.
@@ -143,6 +145,7 @@ impl Peer {
             conn,
             addr,
             inbound,
+            web: false,
             id: None,
             sender: SenderId::NOBODY,
             fast: false,
@@ -186,15 +189,18 @@ impl Peer {
         }
     }
 
-    /// Whether its handshake was accepted.
+    /// Whether its handshake was accepted; a web seed needs none.
     pub(super) fn active(&self) -> bool {
-        self.id.is_some()
+        self.id.is_some() || self.web
     }
 
     /// Whether nobody has wanted anything here for so long.
     pub(super) fn idle(&self, now: Now, config: &EngineConfig) -> bool {
         let wanted = self.am_interested || self.interested;
-        self.active() && !wanted && self.interest_changed.after(config.idle_timeout) <= now
+        self.active()
+            && !self.web
+            && !wanted
+            && self.interest_changed.after(config.idle_timeout) <= now
     }
 }
 

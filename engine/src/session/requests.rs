@@ -18,6 +18,18 @@ use super::event::{CloseReason, Event, Waste};
 use super::peer::Request;
 use super::torrent::{Output, Phase, StorageFailure, Torrent};
 
+/// Who chooses before whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    Peer,
+    WebSeed,
+    Snubbing,
+}
+
+impl Turn {
+    const ALL: [Turn; 3] = [Turn::Peer, Turn::WebSeed, Turn::Snubbing];
+}
+
 impl Torrent {
     pub(super) fn on_unchoke(&mut self, slot: usize, now: Now) {
         let peer = self.peer(slot);
@@ -94,7 +106,17 @@ impl Torrent {
         }
     }
 
+    /// Returns one open request of a peer to the pool.
+    pub(super) fn release_request(&mut self, slot: usize, piece: PieceIndex, block: u32) {
+        if let Some(request) = self.peer(slot).down.take(piece, block) {
+            self.pieces.released(piece, block, request.late);
+            self.touch(piece);
+            self.remember_released(slot, piece, block);
+        }
+    }
+
     fn remember_released(&mut self, slot: usize, piece: PieceIndex, block: u32) {
+        self.web_seeds.released |= self.is_web(slot);
         let cap = self.config.pipeline_cap as usize;
         let released = &mut self.peer(slot).down.released;
         released.push_back((piece, block));
@@ -105,17 +127,17 @@ impl Torrent {
         self.refund_request(self.pieces.geometry.block(piece, block).len);
     }
 
-    /// Asks everybody who has room: blocks came back to the pool. Snubbing peers choose last, or
-    /// one of them could take back at once what it was relieved of.
+    /// Asks everybody who has room: blocks came back to the pool. Web seeds choose after peers, which
+    /// have less to choose from. Snubbing peers choose last, or one of them could take back at once
+    /// what it was relieved of.
     pub(super) fn fill_all_requests(&mut self, now: Now) {
         self.pool_grew = false;
         if self.config.download_limit.0 > 0 {
             return self.fill_in_turn(now);
         }
-        for snubbed in [false, true] {
+        for turn in Turn::ALL {
             for slot in self.slots() {
-                let peer = self.peers[slot].as_ref();
-                if peer.is_some_and(|p| p.active() && p.down.snubbed == snubbed) {
+                if self.turn(slot) == Some(turn) {
                     self.fill_requests(slot, now);
                 }
             }
@@ -126,17 +148,25 @@ impl Torrent {
     /// get what the others leave.
     fn fill_in_turn(&mut self, now: Now) {
         let slots = self.peers.len();
-        for snubbed in [false, true] {
+        for turn in Turn::ALL {
             let mut idle = 0;
             while idle < slots {
                 self.asked_last = (self.asked_last + 1) % slots;
                 let slot = self.asked_last;
-                let peer = self.peers[slot].as_ref();
-                let turn = peer.is_some_and(|p| p.active() && p.down.snubbed == snubbed);
-                let asked = turn && self.ask_once(slot, now);
+                let asked = self.turn(slot) == Some(turn) && self.ask_once(slot, now);
                 idle = if asked { 0 } else { idle + 1 };
             }
         }
+    }
+
+    /// When a peer chooses.
+    fn turn(&self, slot: usize) -> Option<Turn> {
+        let peer = self.peers[slot].as_ref().filter(|peer| peer.active())?;
+        Some(match (peer.down.snubbed, peer.web) {
+            (true, _) => Turn::Snubbing,
+            (false, true) => Turn::WebSeed,
+            (false, false) => Turn::Peer,
+        })
     }
 
     /// The download limit is open again, or blocks came back to the pool.
@@ -174,6 +204,9 @@ impl Torrent {
             self.arm(until);
             return false;
         }
+        if self.is_web(slot) {
+            return self.fetch_once(slot, now);
+        }
         let next = match choked {
             true => self.allowed_block(slot),
             false => self.next_block(slot),
@@ -189,7 +222,7 @@ impl Torrent {
         self.download.refund(bytes, self.config.download_limit);
     }
 
-    fn request(&mut self, slot: usize, piece: PieceIndex, block: u32, now: Now) {
+    pub(super) fn request(&mut self, slot: usize, piece: PieceIndex, block: u32, now: Now) {
         self.pieces.requested(piece, block);
         self.touch(piece);
         let config = &self.config;
@@ -413,7 +446,7 @@ impl Torrent {
 
     /// The time that answers may take follows the answers, so requests that are open already may
     /// be due sooner than when they were made.
-    fn arm_requests(&mut self, slot: usize) {
+    pub(super) fn arm_requests(&mut self, slot: usize) {
         let peer = self.peers[slot].as_ref().expect("the caller found it");
         if let Some(oldest) = peer.down.open.iter().find(|r| !r.late) {
             self.arm(oldest.at.after(peer.down.timeout(&self.config)));
@@ -468,6 +501,9 @@ impl Torrent {
         self.arm(next);
         if snubs {
             self.emit(Event::Snubbed { peer: addr });
+            if self.is_web(slot) {
+                return self.rest_web_seed(slot, now);
+            }
             self.cancel_requests(slot, now);
         }
         if snubs || !late.is_empty() {

@@ -24,8 +24,9 @@ use super::event::{CloseReason, Event};
 use super::limits::RateLimiter;
 use super::peer::Peer;
 use super::pieces::Pieces;
+use super::web_seeds::WebSeeds;
 
-pub use super::facts::{Input, Output, Rngs, StorageFailure, TorrentSetup, Totals};
+pub use super::facts::{FetchFailure, Input, Output, Rngs, StorageFailure, TorrentSetup, Totals};
 
 /// The session of one torrent.
 pub struct Torrent {
@@ -36,8 +37,10 @@ pub struct Torrent {
     /// What a tracker knows us by across changes of address (BEP 7); peers never see it.
     pub(super) key: u32,
     pub(super) pieces: Pieces,
+    /// Web seeds first, each in a slot of its own; then the connections.
     pub(super) peers: Vec<Option<Box<Peer>>>,
-    /// What each peer has; length 0 where there is none.
+    pub(super) web_seeds: WebSeeds,
+    /// What each peer has; length 0 where there is none, and for web seeds: see [`Torrent::has`].
     pub(super) bitfields: Vec<BitSet>,
     pub(super) connections: u32,
     pub(super) dial: DialBook,
@@ -109,6 +112,7 @@ impl Torrent {
             pieces.prioritise(priorities);
         }
         let key = rngs.contacts.next_u32();
+        let web_seeds = WebSeeds::new(setup.web_seeds, geometry.pieces, &config);
         let tracked = setup.tiers.iter().any(|trackers| *trackers > 0);
         let schedule =
             tracked.then(|| Schedule::new(&config, &setup.tiers, complete, &mut rngs.contacts));
@@ -118,8 +122,9 @@ impl Torrent {
             port: setup.port,
             key,
             pieces,
-            peers: Vec::new(),
-            bitfields: Vec::new(),
+            peers: (0..web_seeds.len()).map(|_| None).collect(),
+            bitfields: vec![BitSet::default(); web_seeds.len()],
+            web_seeds,
             connections: 0,
             dial: DialBook::default(),
             private: setup.private,
@@ -189,12 +194,18 @@ impl Torrent {
             }
             Input::Prioritise(priorities) => self.on_prioritised(priorities, now),
             Input::PieceLost { piece } => self.on_piece_lost(piece, now),
+            Input::WebSeedFound { seed, found } => self.on_web_seed_found(seed, found, now),
+            Input::Fetched { fetch, range, data } => self.on_fetched(fetch, range, data, now),
+            Input::FetchFailed { fetch, why } => self.on_fetch_failed(fetch, why, now),
             Input::Resume => self.on_resume(now),
             Input::Leave => self.on_leave(now),
             Input::Timer => self.on_timer(now),
         }
         if std::mem::take(&mut self.overflowing) {
             self.close_overflowing(now);
+        }
+        if std::mem::take(&mut self.web_seeds.released) {
+            self.stop_idle_fetches(now);
         }
         if self.config.audit != Audit::Off {
             self.audit_touched();
@@ -257,7 +268,8 @@ impl Torrent {
     /// Connections with an accepted handshake.
     #[must_use]
     pub fn peers_connected(&self) -> usize {
-        self.peers.iter().flatten().filter(|p| p.active()).count()
+        let peers = self.peers.iter().flatten();
+        peers.filter(|p| p.active() && !p.web).count()
     }
 
     pub(super) fn push(&mut self, output: Output) {
@@ -273,9 +285,9 @@ impl Torrent {
         self.next_due = self.next_due.min(at);
     }
 
-    /// The peer behind a connection that still stands.
+    /// The peer behind a connection that still stands. No web seed is found by this.
     pub(super) fn slot(&self, conn: ConnId) -> Option<usize> {
-        let slot = conn.slot as usize;
+        let slot = self.slot_of(conn)?;
         let peer = self.peers.get(slot)?.as_ref()?;
         (peer.conn == conn).then_some(slot)
     }
@@ -290,12 +302,15 @@ impl Torrent {
         0..self.peers.len()
     }
 
-    /// Slots of peers whose handshake was accepted.
+    /// Slots of peers whose handshake was accepted, and of web seeds in use.
     pub(super) fn is_active(&self, slot: usize) -> bool {
         self.peers[slot].as_ref().is_some_and(|p| p.active())
     }
 
     pub(super) fn send(&mut self, slot: usize, message: Message, now: Now) {
+        if self.is_web(slot) {
+            return self.tell_web_seed(slot, &message);
+        }
         let backlog_max = self.config.send_backlog_max;
         let peer = self.peer(slot);
         peer.last_sent = now;
@@ -315,6 +330,7 @@ impl Torrent {
         });
         self.choking.begin(now);
         self.arm(self.choking.next_round());
+        self.wake_web_seeds(now);
         self.announce_if_due(now);
     }
 
@@ -361,6 +377,9 @@ impl Torrent {
         let config = &self.config;
         let peer = self.peers[slot].as_ref().expect("the caller looked");
         let conn = peer.conn;
+        if peer.web {
+            return self.request_timers(slot, now);
+        }
         if !peer.active() {
             let limit = peer.since.after(config.handshake_timeout);
             if limit <= now {

@@ -12,6 +12,7 @@
 
 mod disk;
 mod error;
+pub mod fetched;
 mod handles;
 mod keeper;
 mod layout;
@@ -19,6 +20,7 @@ mod layout;
 mod model;
 mod parts;
 mod raw;
+pub mod served;
 #[cfg(test)]
 mod tests;
 

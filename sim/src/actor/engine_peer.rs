@@ -14,6 +14,7 @@ use std::time::Duration;
 use skep_engine::choker;
 use skep_engine::node::network::Network;
 use skep_engine::node::peer_host::{Command, Observer, PeerHost, PeerHostSetup, check_content};
+use skep_engine::node::web_seeds::WebSeedsSetup;
 use skep_engine::picker;
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
 use skep_engine::{Now, PeerId};
@@ -45,6 +46,8 @@ pub struct EnginePeer {
     pub disk: Rc<RefCell<Disk>>,
     /// The trackers.
     pub contacts: Rc<Contacts>,
+    /// URLs of web seeds.
+    pub web_seeds: Vec<String>,
     /// The start of the run.
     pub epoch: Instant,
 }
@@ -101,6 +104,7 @@ impl EnginePeer {
         let mut storage = DiskStorage::open(Rc::clone(&self.disk));
         let geometry = self.content.geometry();
         let checked = check_content(&mut storage, geometry, |_| {}).await;
+        let web_seeds = WebSeedsSetup::of(&self.content.metainfo, &self.web_seeds);
         let torrent = Torrent::new(TorrentSetup {
             config: plan.engine.clone(),
             info_hash: self.content.metainfo.info_hash,
@@ -112,6 +116,7 @@ impl EnginePeer {
             peer_id: PeerId::random(&mut stream("id")),
             port: PEER_PORT,
             tiers: self.contacts.tiers.clone(),
+            web_seeds: web_seeds.urls.clone(),
             picker: picker::by_name(&plan.picker.name, &plan.picker.params)
                 .expect("validation refuses unknown strategies"),
             choker: choker::by_name(&plan.choker.name, &plan.choker.params)
@@ -135,6 +140,7 @@ impl EnginePeer {
             announcer: self
                 .contacts
                 .announcer(&plan.engine, self.epoch, stream("udp")),
+            web_seeds,
             config: plan.engine.clone(),
             epoch: self.epoch,
             // What a seed does when complete is for those who come to download.

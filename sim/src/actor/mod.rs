@@ -8,6 +8,7 @@ mod attack_corrupt;
 mod attack_free_rider;
 mod attack_never_deliver;
 mod attack_range_errors;
+mod attack_wrong_bytes;
 pub mod client;
 pub mod engine_peer;
 pub mod raw;
@@ -47,15 +48,31 @@ pub fn attacker(
 /// Whether the attackers of that name play a file server and no peer.
 #[must_use]
 pub fn plays_server(attack: &str) -> bool {
-    attack == "range-errors"
+    matches!(attack, "range-errors" | "wrong-bytes")
+}
+
+/// Whether the attackers of that name may serve, as the present state of a file, what is not.
+#[must_use]
+pub fn serves_false_bytes(attack: &str) -> bool {
+    attack == "wrong-bytes"
 }
 
 /// The attack of that name on those who ask for files; `None` when it is none.
 #[must_use]
-pub fn server_attack(plan: &AttackPlan, content: &Arc<Content>) -> Option<Box<dyn ServerAttack>> {
-    plays_server(&plan.name).then(|| {
-        let attack = attack_range_errors::RangeErrors::new(Arc::clone(content));
-        Box::new(attack) as Box<dyn ServerAttack>
+pub fn server_attack(
+    plan: &AttackPlan,
+    content: &Arc<Content>,
+    rng: ChaCha8Rng,
+) -> Option<Box<dyn ServerAttack>> {
+    let content = Arc::clone(content);
+    Some(match plan.name.as_str() {
+        "range-errors" => Box::new(attack_range_errors::RangeErrors::new(content)),
+        "wrong-bytes" => Box::new(attack_wrong_bytes::WrongBytes::new(
+            plan.probability_ppm,
+            content,
+            rng,
+        )),
+        _ => return None,
     })
 }
 

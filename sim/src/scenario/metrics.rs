@@ -233,6 +233,14 @@ pub const SOMETIMES: &[Sometimes] = &[
         doc: "a client started again on what its disk held",
     },
     Sometimes {
+        word: "web-seed-used",
+        doc: "a web seed gave a block that was of use",
+    },
+    Sometimes {
+        word: "web-seed-failed",
+        doc: "a web seed was given up, for a while or for ever",
+    },
+    Sometimes {
         word: "fetch-retried",
         doc: "a client's fetch failed and was tried again",
     },

@@ -171,6 +171,16 @@ pub const ATTACKS: Family = Family {
             doc: "a file server that answers clients wrongly in every way once, and then serves",
             params: &[],
         },
+        Named {
+            name: "wrong-bytes",
+            doc: "a file server, and so a web seed, that serves wrong bytes",
+            params: &[Param {
+                name: "probability",
+                form: ParamForm::Percent,
+                default: 1_000_000.0,
+                doc: "chance that an answer has a wrong byte",
+            }],
+        },
     ],
     later: &[
         "corrupt-one-block",

@@ -24,6 +24,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "udp_retries",
     "udp_retries_failover",
     "redirects_max",
+    "web_seeds_max",
     "serve_listing_max",
     "fetch_retries",
     "fetch_redirects_max",

@@ -169,11 +169,15 @@ fn sometimes(model: &Model, expectation: &Expectation, word: &str) -> Result<(),
             .iter()
             .any(|g| g.churn.as_ref().is_some_and(|c| c.get_ref().rejoin > 0));
     let fetched = of_role(model, Role::Client).next().is_some();
+    let served = attacked || of_role(model, Role::Server).next().is_some();
     let resets = model.link.reset.is_some() || model.groups.iter().any(|g| g.link.reset.is_some());
     match word {
         "peer-banned" if !attacked => Err(impossible(expectation, "there are no attackers to ban")),
         "fetch-retried" | "fetch-started-over" | "server-fail-over" if !fetched => {
             Err(impossible(expectation, "there are no clients"))
+        }
+        "web-seed-used" | "web-seed-failed" if !served => {
+            Err(impossible(expectation, "there are no servers"))
         }
         "resumed" if !comes_back => Err(impossible(expectation, "nobody leaves and comes back")),
         "connection-reset" if !resets => Err(impossible(

@@ -18,7 +18,8 @@ use crate::content::Content;
 use crate::disk::Disk;
 use crate::file_disk::{ServedContent, origin};
 use crate::scenario::Plan;
-use crate::scenario::plan::{Role, SessionPlan};
+use crate::scenario::plan::{HostPlan, Role, SessionPlan};
+use crate::seed;
 use crate::trace::WorldEvent;
 
 /// The disk of a client that kept the first bytes of the content of an earlier fetch.
@@ -35,6 +36,19 @@ fn servers(plan: &Plan) -> Rc<[Ipv4Addr]> {
         host.role == Role::Server || attack.is_some_and(|attack| actor::plays_server(&attack.name))
     });
     serves.map(|host| host.ip).collect()
+}
+
+/// The URLs of the web seeds of the swarm.
+pub(super) fn web_seeds(plan: &Plan) -> Vec<String> {
+    let hosts = plan.hosts.iter().filter(|host| host.web_seed);
+    let url = |host: &HostPlan| format!("http://{}:{SERVER_PORT}/", host.ip);
+    hosts.map(url).collect()
+}
+
+/// Whether somebody serves false bytes: then clients know what each file's SHA-256 must be.
+fn somebody_lies(plan: &Plan) -> bool {
+    let mut attacks = plan.hosts.iter().filter_map(|host| host.attack.as_ref());
+    attacks.any(|attack| actor::serves_false_bytes(&attack.name))
 }
 
 impl World {
@@ -83,6 +97,7 @@ impl World {
             content: Arc::clone(&self.content),
             disk: Rc::clone(&self.recorder.borrow().disks[host]),
             servers: servers(&self.plan),
+            digests: somebody_lies(&self.plan),
             epoch: self.epoch,
         };
         let recorder = Rc::clone(&self.recorder);
@@ -101,13 +116,15 @@ impl World {
         let plan = self.plan.hosts[host].clone();
         let (fabric, epoch) = (self.fabric.clone(), self.epoch);
         let (recorder, content) = (Rc::clone(&self.recorder), Arc::clone(&self.content));
-        let life = move |_: usize, stay: SessionPlan| {
+        let seed = self.plan.seed;
+        let life = move |life: usize, stay: SessionPlan| {
+            let rng = seed::stream(seed, &format!("peer/{}#{life}/attack", plan.name));
             let attack = plan.attack.clone().expect("an attacker has an attack");
             let hears = Rc::clone(&recorder);
             let server = RawServer::new(
                 fabric.attach(plan.ip),
                 SocketAddr::from((plan.ip, SERVER_PORT)),
-                actor::server_attack(&attack, &content).expect("it plays a server"),
+                actor::server_attack(&attack, &content, rng).expect("it plays a server"),
                 attack,
                 epoch,
                 Rc::new(move |attack| {

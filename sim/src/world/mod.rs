@@ -164,6 +164,7 @@ impl World {
             content: Arc::clone(&self.content),
             disk: Rc::clone(&self.recorder.borrow().disks[host]),
             contacts: Rc::clone(contacts),
+            web_seeds: direct::web_seeds(&self.plan),
             epoch: self.epoch,
         };
         let recorder = Rc::clone(&self.recorder);

@@ -2,7 +2,7 @@
 //! checks and the statistics.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -66,6 +66,8 @@ pub(super) struct Recorder {
     content: Arc<Content>,
     pub(super) disks: Vec<Rc<RefCell<Disk>>>,
     by_ip: BTreeMap<IpAddr, usize>,
+    /// Hosts that are web seeds.
+    web_seeds: BTreeSet<IpAddr>,
     pub(super) trace: Trace,
     checks: Vec<(Box<dyn Check>, Log)>,
     pub(super) tallies: Vec<Tally>,
@@ -104,6 +106,10 @@ impl Recorder {
         Recorder {
             tallies: vec![Tally::default(); plan.hosts.len()],
             copies: vec![0; content.geometry().pieces as usize],
+            web_seeds: {
+                let hosts = plan.hosts.iter().filter(|host| host.web_seed);
+                hosts.map(|host| IpAddr::V4(host.ip)).collect()
+            },
             plan,
             content,
             disks,
@@ -208,10 +214,13 @@ impl Recorder {
                 }
                 self.wake();
             }
-            Event::BlockReceived { len, .. } => {
+            Event::BlockReceived { peer, len, .. } => {
                 tally.gained += u64::from(*len);
                 tally.first_block.get_or_insert(at);
                 self.blocks += 1;
+                if self.web_seeds.contains(&peer.ip()) {
+                    self.happened("web-seed-used");
+                }
             }
             Event::BlockWasted { len, why, .. } => match why {
                 Waste::Duplicate => tally.duplicates += u64::from(*len),
@@ -241,6 +250,7 @@ impl Recorder {
                 }
                 self.happened("peer-banned");
             }
+            Event::WebSeedLeft { .. } => self.happened("web-seed-failed"),
             Event::EndgameEntered => self.happened("endgame-entered"),
             Event::AnnounceFailed { tracker, .. } => {
                 tally.failed_tracker = Some(*tracker);

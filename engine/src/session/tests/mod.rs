@@ -20,6 +20,7 @@ mod speakers;
 mod swarm;
 mod trackers;
 mod upload;
+mod web_seeds;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ use crate::wire::{Handshake, Message};
 
 use self::disk::Disk;
 use self::speakers::Owed;
+use self::web_seeds::Web;
 
 use super::event::{CloseReason, Event};
 use super::torrent::{Input, Output, Rngs, StorageFailure, Torrent, TorrentSetup};
@@ -78,6 +80,7 @@ struct Rig {
     hold_writes: bool,
     writes: VecDeque<BlockRange>,
     finished: u32,
+    web: Web,
     left: bool,
     owed: Owed,
     /// The peers say a keep-alive at this moment, and now and then after it.
@@ -91,6 +94,7 @@ struct Plan {
     have: BitSet,
     config: EngineConfig,
     tracked: bool,
+    web_seeds: Vec<String>,
 }
 
 impl Plan {
@@ -111,6 +115,7 @@ impl Plan {
                 ..EngineConfig::default()
             },
             tracked: false,
+            web_seeds: Vec::new(),
         }
     }
 
@@ -150,6 +155,7 @@ impl Plan {
             peer_id: ME,
             port: 6881,
             tiers: vec![1; usize::from(self.tracked)],
+            web_seeds: self.web_seeds.clone(),
             picker: Box::new(Sequential),
             choker: Box::new(TitForTat::default()),
             rngs: Rngs {
@@ -183,6 +189,7 @@ impl Plan {
             hold_writes: false,
             writes: VecDeque::new(),
             finished: 0,
+            web: Web::default(),
             left: false,
             owed: Owed::default(),
             chat: Now::START,
@@ -261,6 +268,10 @@ impl Rig {
                 self.feed(Input::PieceVerified(verified));
             }
             Output::Finish => self.finished += 1,
+            Output::FindWebSeed { .. }
+            | Output::Fetch { .. }
+            | Output::StopFetch { .. }
+            | Output::RestWebSeed { .. } => self.web.take(output),
             Output::Announce { request, .. } => self.announced.push(request),
             Output::Emit(event) => {
                 assert!(!matches!(event, Event::AuditFailed { .. }), "{event:?}");

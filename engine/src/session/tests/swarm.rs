@@ -246,7 +246,11 @@ impl Swarm {
                 _ => {}
             },
             Output::Finish => {}
-            Output::Connect { .. }
+            Output::FindWebSeed { .. }
+            | Output::Fetch { .. }
+            | Output::StopFetch { .. }
+            | Output::RestWebSeed { .. }
+            | Output::Connect { .. }
             | Output::Abandon { .. }
             | Output::Announce { .. }
             | Output::Left => {

@@ -33,14 +33,14 @@ pub(super) fn stamp_at(path: &Path) -> io::Result<Option<FileStamp>> {
 }
 
 #[cfg(unix)]
-fn modified_ns(found: &fs::Metadata) -> i64 {
+pub(super) fn modified_ns(found: &fs::Metadata) -> i64 {
     use std::os::unix::fs::MetadataExt;
     let seconds = found.mtime().saturating_mul(1_000_000_000);
     seconds.saturating_add(found.mtime_nsec())
 }
 
 #[cfg(not(unix))]
-fn modified_ns(found: &fs::Metadata) -> i64 {
+pub(super) fn modified_ns(found: &fs::Metadata) -> i64 {
     let at = found.modified().ok();
     let since = at.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
     let nanos = since.map_or(0, |since| since.as_nanos());
@@ -202,6 +202,20 @@ pub(super) fn is_out_of_handles(error: &io::Error) -> bool {
     {
         let _ = error;
         false
+    }
+}
+
+/// What tells a file from the others of its disk, as far as the system says.
+pub(super) fn number(found: &fs::Metadata) -> u64 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        found.ino()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = found;
+        0
     }
 }
 
