@@ -146,8 +146,7 @@ fn attacks_by(host: &HostPlan, names: &[&str]) -> bool {
 
 /// Whether a host has true bytes for leechers from the start.
 fn sources_for_leechers(host: &HostPlan) -> bool {
-    // Every file server is a web seed.
-    host.role == Role::Seed || serves_clients(host) || attacks_by(host, SOURCES_AMONG_ATTACKERS)
+    host.role == Role::Seed || host.web_seed || attacks_by(host, SOURCES_AMONG_ATTACKERS)
 }
 
 /// What binds leechers alone: every byte has to leave the sources once, and nobody forwards what is not

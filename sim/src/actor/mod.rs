@@ -51,6 +51,12 @@ pub fn plays_server(attack: &str) -> bool {
     matches!(attack, "range-errors" | "wrong-bytes")
 }
 
+/// Whether the attackers of that name may serve, as the present state of a file, what is not.
+#[must_use]
+pub fn serves_false_bytes(attack: &str) -> bool {
+    attack == "wrong-bytes"
+}
+
 /// The attack of that name on those who ask for files; `None` when it is none.
 #[must_use]
 pub fn server_attack(

@@ -13,7 +13,6 @@ use skep_engine::node::file_server::ServerEvent;
 use skep_engine::node::tracker_server::TrackerEvent;
 use skep_engine::session::event::{Event, Waste};
 
-use super::direct::servers;
 use crate::actor::client::ClientEvent;
 use crate::check::{self, Check, Failure, Log, Scene, Seen};
 use crate::content::Content;
@@ -109,7 +108,10 @@ impl Recorder {
         Recorder {
             tallies: vec![Tally::default(); plan.hosts.len()],
             copies: vec![0; content.geometry().pieces as usize],
-            web_seeds: servers(&plan).iter().map(|ip| IpAddr::V4(*ip)).collect(),
+            web_seeds: {
+                let hosts = plan.hosts.iter().filter(|host| host.web_seed);
+                hosts.map(|host| IpAddr::V4(host.ip)).collect()
+            },
             plan,
             content,
             disks,
