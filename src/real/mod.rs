@@ -7,6 +7,7 @@ pub mod choice;
 mod disk;
 pub mod get;
 pub mod limits;
+mod magnet;
 pub mod peer;
 pub mod progress;
 pub mod scrape;

@@ -54,6 +54,8 @@ async fn seed(args: &SeedArgs, meta: &Metainfo, mut disk: FileStorage) -> Result
         priorities: None,
         listen: args.listen,
         config: args.limits.config(),
+        peers: Vec::new(),
+        head_start: None,
     })?;
     let begins = format!(
         "seeding {} ({}) at {}\n",

@@ -1,6 +1,7 @@
 //! The async shell: one loop per host over the [`network::Network`] and storage seams.
 
 pub mod announcer;
+pub mod magnet_host;
 pub mod network;
 pub mod peer_host;
 pub mod real;

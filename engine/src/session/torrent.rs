@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use rand::Rng;
 
 use crate::bits::BitSet;
@@ -42,6 +43,8 @@ pub struct Torrent {
     pub(super) connections: u32,
     pub(super) dial: DialBook,
     pub(super) private: bool,
+    /// The metainfo file's `info` value.
+    pub(super) info_bytes: Bytes,
     /// The tracker that answered last.
     pub(super) told_by: Option<u32>,
     /// Our address as most peers see it, and by how many votes.
@@ -123,10 +126,11 @@ impl Torrent {
             connections: 0,
             dial: DialBook::default(),
             private: setup.private,
+            info_bytes: setup.info_bytes,
             told_by: None,
             our_ip: None,
             schedule,
-            blame: Blame::default(),
+            blame: Blame::with_banned(&setup.banned),
             choking: Choking::new(setup.choker, &config, &mut rngs.choker),
             writing: VecDeque::new(),
             unwritten: 0,
@@ -326,14 +330,15 @@ impl Torrent {
         if matches!(self.phase, Phase::Idle | Phase::Left) {
             return;
         }
+        // First, so that a connection that ends below does not arm the timer for them again.
+        for addr in self.dial.overdue(now, &self.config) {
+            self.push(Output::Abandon { addr });
+            self.emit(Event::DialFailed { peer: addr });
+        }
         for slot in self.slots() {
             if self.peers[slot].is_some() {
                 self.peer_timers(slot, now);
             }
-        }
-        for addr in self.dial.overdue(now, &self.config) {
-            self.push(Output::Abandon { addr });
-            self.emit(Event::DialFailed { peer: addr });
         }
         if self.phase == Phase::Running {
             if self.choking.next_round() <= now {

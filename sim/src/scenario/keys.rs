@@ -318,6 +318,11 @@ pub const GROUP: Keys = Keys {
             Form::OneOf(&[Form::Words(&["stay", "leave"], &[]), Form::Table(&SEED_FOR)]),
             "What a leecher's user does when the content is complete. Default: stay.",
         ),
+        may(
+            "metainfo",
+            Form::Words(&["file", "magnet"], &[]),
+            "What a leecher has at its start: the metainfo file, or a magnet link. Default: file.",
+        ),
         may("attack", Form::Name(&ATTACKS), "What attackers do."),
         may("with", Form::Params(&ATTACKS), "Parameters of the attack."),
         may("from", Form::Duration, "The attack begins. Default: 0 s."),

@@ -169,6 +169,8 @@ pub struct Group {
     pub churn: Option<Spanned<Churn>>,
     /// At the end of the download.
     pub on_complete: Option<Spanned<OnComplete>>,
+    /// Whether its leechers have only a magnet link.
+    pub magnet: Option<Spanned<bool>>,
     /// What attackers do.
     pub attack: Option<Spanned<String>>,
     /// Parameters of the attack.

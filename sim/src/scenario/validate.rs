@@ -197,6 +197,9 @@ fn role(group: &Group, log: &mut Log) {
     );
     let span = group.on_complete.as_ref().map(Spanned::span);
     refuse(span, "on_complete", leecher, "only a leecher completes");
+    let span = group.magnet.as_ref().map(Spanned::span);
+    let why = "a seed has the metainfo file that it made, an attacker knows everything";
+    refuse(span, "metainfo", leecher, why);
     let span = group.churn.as_ref().map(Spanned::span);
     let why = "churn is for those who wait for content; a [[fault.crash]] ends anybody";
     refuse(span, "churn", leecher, why);

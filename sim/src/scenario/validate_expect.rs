@@ -153,7 +153,15 @@ fn sometimes(model: &Model, expectation: &Expectation, word: &str) -> Result<(),
             .iter()
             .any(|g| g.churn.as_ref().is_some_and(|c| c.get_ref().rejoin > 0));
     let resets = model.link.reset.is_some() || model.groups.iter().any(|g| g.link.reset.is_some());
+    let magnets = model
+        .groups
+        .iter()
+        .any(|g| g.magnet.as_ref().is_some_and(|m| *m.get_ref()));
     match word {
+        "metadata-complete" | "metadata-failed" if !magnets => Err(impossible(
+            expectation,
+            r#"everybody has the metainfo file: no group has `metainfo = "magnet"`"#,
+        )),
         "peer-banned" if !attacked => Err(impossible(expectation, "there are no attackers to ban")),
         "resumed" if !comes_back => Err(impossible(expectation, "nobody leaves and comes back")),
         "connection-reset" if !resets => Err(impossible(

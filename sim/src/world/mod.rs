@@ -7,7 +7,7 @@ mod judge;
 mod recorder;
 mod trackers;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -145,6 +145,7 @@ impl World {
             fabric: self.fabric.clone(),
             content: Arc::clone(&self.content),
             disk: Rc::clone(&self.recorder.borrow().disks[host]),
+            has_metainfo: Rc::new(Cell::new(false)),
             contacts: Rc::clone(contacts),
             epoch: self.epoch,
         };
