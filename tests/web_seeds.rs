@@ -64,7 +64,7 @@ impl Scene {
     /// `album.torrent` with these sources.
     fn torrent(&self, sources: &[&str]) {
         let args = ["torrent", "create", "good/album", "-o", "album.torrent"];
-        let args = [&args, &["--piece", "32 KiB"], sources].concat();
+        let args = [&args[..], &["--piece", "32 KiB"], sources].concat();
         let ended = Skep::run(self.dir.path(), "create", &args);
         assert_eq!(ended.code, Some(0), "{ended:?}");
     }

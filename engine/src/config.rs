@@ -360,6 +360,22 @@ config! {
     pex_dropped_max: u32 = 50;
     /// Addresses in the book at once that one peer told.
     pex_contacts_max: u32 = 200;
+    /// The metainfo file's `info` value is served to peers who have only its hash (BEP 9). Never of private
+    /// torrents: whoever has only the hash is not meant to have the rest.
+    serve_metadata: bool = true;
+    /// Times the whole `info` value that one connection may ask for; more is refused.
+    metadata_copies_max: u32 = 3;
+    /// Longest `info` value that is fetched from peers (the metainfo parser takes 10 MiB; libtorrent: 3 MiB).
+    metadata_bytes_max: u64 = 8 * 1024 * KIB;
+    /// Blocks of the `info` value asked of one source at once.
+    metadata_pipeline: u32 = 4;
+    /// Copies of the `info` value that are put together at once: of different sizes, as sources say, or
+    /// of single sources, once sources disagreed.
+    metadata_drafts_max: u32 = 4;
+    /// Time for a source to answer; then others are asked, and it again after as long.
+    metadata_timeout: Duration = secs(10);
+    /// Time for a copy to become whole while other sources wait for their turn; doubles each time.
+    metadata_draft_time: Duration = secs(60);
     /// Peers asked for in one announce (chihaya: 50).
     peers_wanted: u32 = 50;
     /// Below this many connections the tracker is asked again, no sooner than its minimum interval.

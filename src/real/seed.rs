@@ -60,6 +60,8 @@ async fn seed(args: &SeedArgs, meta: &Metainfo, mut disk: FileStorage) -> Result
             super_seeding: args.super_seed,
             ..args.limits.config()
         },
+        peers: Vec::new(),
+        head_start: None,
     })?;
     let begins = format!(
         "seeding {} ({}) at {}\n",

@@ -140,6 +140,27 @@ impl DialBook {
         learned
     }
 
+    /// Addresses that are being dialled.
+    pub(super) fn dialled(&self) -> Vec<SocketAddr> {
+        let dialled = self.contacts.iter();
+        let dialled = dialled.filter(|(_, c)| matches!(c.state, State::Dialling { .. }));
+        dialled.map(|(addr, _)| *addr).collect()
+    }
+
+    /// The addresses that are worth passing on: told by trackers or the user, or connected.
+    pub(super) fn worth(&self) -> Vec<PeerAddr> {
+        let worth = self.contacts.iter().filter(|(_, c)| match c.state {
+            State::Never => false,
+            State::Connected => true,
+            State::Idle | State::Dialling { .. } => c.teller.is_none(),
+        });
+        let worth = worth.map(|(addr, c)| PeerAddr {
+            addr: *addr,
+            id: c.id.filter(|_| c.id_told),
+        });
+        worth.collect()
+    }
+
     /// Forgets every address that is not being dialled; bans and ourselves are remembered.
     pub(super) fn forget(&mut self) {
         let keep = |c: &Contact| matches!(c.state, State::Dialling { .. } | State::Never);

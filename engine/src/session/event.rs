@@ -25,6 +25,8 @@ pub enum CloseReason {
     Wire(WireError),
     /// A message that is illegal now; which.
     Protocol(&'static str),
+    /// It speaks no extensions, so it cannot send the metainfo that we lack.
+    NoMetadata,
     /// Another torrent.
     WrongTorrent,
     /// Not the peer that the tracker named.
@@ -63,6 +65,7 @@ impl CloseReason {
             CloseReason::Silence => "silent for too long".into(),
             CloseReason::Wire(error) => error.to_string(),
             CloseReason::Protocol(what) => what.into(),
+            CloseReason::NoMetadata => "cannot send the metainfo".into(),
             CloseReason::WrongTorrent => "another torrent".into(),
             CloseReason::WrongPeer => "another peer than the tracker named".into(),
             CloseReason::SelfConnect => "ourselves".into(),
@@ -144,6 +147,27 @@ pub enum Event {
         added: u32,
         /// Contacts that we are connected to no more.
         dropped: u32,
+    },
+    /// A block of the metainfo file's `info` value came (BEP 9).
+    MetadataReceived {
+        /// From whom.
+        peer: SocketAddr,
+        /// Which block.
+        block: u32,
+        /// Bytes of all of them, as it says.
+        total: u32,
+    },
+    /// A copy of the `info` value is not the one that the info-hash means.
+    MetadataFailed {
+        /// Its bytes.
+        total: u32,
+        /// Peers that sent parts of it.
+        senders: u32,
+    },
+    /// The `info` value is here, and its hash is the info-hash.
+    MetadataComplete {
+        /// Its bytes.
+        total: u32,
     },
     /// A connection is gone.
     PeerGone {

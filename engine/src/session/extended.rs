@@ -13,13 +13,14 @@ use crate::ids::PieceIndex;
 use crate::time::Now;
 use crate::wire::Message;
 use crate::wire::extension::{self, DONT_HAVE_ID, ExtendedHandshake, HANDSHAKE_ID, read_dont_have};
+use crate::wire::metadata::METADATA_ID;
 use crate::wire::pex::PEX_ID;
 
 use super::event::Event;
 use super::torrent::Torrent;
 
 /// What we call ourselves.
-const CLIENT: &str = concat!("Skep/", env!("CARGO_PKG_VERSION"));
+pub(super) const CLIENT: &str = concat!("Skep/", env!("CARGO_PKG_VERSION"));
 
 impl Torrent {
     /// Introduces us to a peer.
@@ -27,6 +28,8 @@ impl Torrent {
         let handshake = ExtendedHandshake {
             dont_have: Some(DONT_HAVE_ID),
             pex: self.exchanges_peers().then_some(PEX_ID),
+            metadata: self.serves_metadata().map(|_| METADATA_ID),
+            metadata_size: self.serves_metadata(),
             port: Some(self.port),
             client: Some(CLIENT.to_owned()),
             reqq: Some(self.config.request_queue_told),
@@ -68,6 +71,7 @@ impl Torrent {
                 None => Err("a message of lost pieces that is not four bytes"),
             },
             PEX_ID if self.exchanges_peers() => self.on_pex(slot, payload, now),
+            METADATA_ID if self.serves_metadata().is_some() => self.on_metadata(slot, payload, now),
             // Of an extension that we did not offer.
             _ => Ok(()),
         }
@@ -85,6 +89,9 @@ impl Torrent {
         let peer = self.peer(slot);
         if let Some(id) = said.dont_have {
             peer.said.dont_have = id;
+        }
+        if let Some(id) = said.metadata {
+            peer.said.metadata = id;
         }
         if let Some(reqq) = said.reqq {
             peer.down.queue_max = reqq;

@@ -30,6 +30,8 @@ pub(super) struct Request {
 pub(super) struct Said {
     /// Its id for `lt_donthave`; 0: it takes none.
     pub(super) dont_have: u8,
+    /// Its id for `ut_metadata`; 0: it takes none.
+    pub(super) metadata: u8,
     /// Where it listens.
     pub(super) port: Option<u16>,
     /// It wants nothing any more (BEP 21).
@@ -138,6 +140,8 @@ pub(super) struct Upload {
     pub(super) hidden: Option<Box<Hidden>>,
     /// Requests refused since the last block was sent, or it was unchoked.
     pub(super) refused: u32,
+    /// Blocks of metadata sent.
+    pub(super) metadata_given: u32,
 }
 
 impl Peer {

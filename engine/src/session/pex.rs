@@ -9,9 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use crate::config::EngineConfig;
 use crate::time::Now;
 use crate::wire::pex::{Pex, REACHABLE, SEED};
 
+use super::blame::Blame;
+use super::dial::DialBook;
 use super::event::Event;
 use super::peer::Peer;
 use super::torrent::{Phase, Torrent};
@@ -140,31 +143,57 @@ impl Torrent {
         payload: &[u8],
         now: Now,
     ) -> Result<(), &'static str> {
-        let config = &self.config;
-        let (added_max, first_max) = (config.pex_added_max, config.pex_first_max);
-        let dropped_max = config.pex_dropped_max as usize;
-        let pause = config.pex_interval_min;
         let me = self.our_ip.map(|(ip, _)| SocketAddr::new(ip, self.port));
-        let peer = self.peer(slot);
+        let hearing = Hearing {
+            peers: &mut self.peers,
+            dial: &mut self.dial,
+            blame: &self.blame,
+            config: &self.config,
+            me,
+        };
+        let event = hearing.hear(slot, payload, now)?;
+        let learned = matches!(event, Event::PexReceived { learned: 1.., .. });
+        self.emit(event);
+        if learned {
+            self.find_peers(now);
+        }
+        Ok(())
+    }
+}
+
+/// What hearing of contacts takes, with and without metainfo.
+pub(super) struct Hearing<'a> {
+    pub(super) peers: &'a mut [Option<Box<Peer>>],
+    pub(super) dial: &'a mut DialBook,
+    pub(super) blame: &'a Blame,
+    pub(super) config: &'a EngineConfig,
+    /// Our own address, as far as we know.
+    pub(super) me: Option<SocketAddr>,
+}
+
+impl Hearing<'_> {
+    /// Takes what the peer in this slot tells; returns what to emit.
+    pub(super) fn hear(self, slot: usize, payload: &[u8], now: Now) -> Result<Event, &'static str> {
+        let config = self.config;
+        let peer = self.peers[slot].as_mut().expect("the caller looked");
         let (addr, sender) = (peer.addr, peer.sender);
-        let soon = peer.pex.heard.is_some_and(|heard| now < heard.after(pause));
-        if soon {
-            self.emit(Event::PexIgnored { peer: addr });
-            return Ok(());
+        let pause = config.pex_interval_min;
+        if peer.pex.heard.is_some_and(|heard| now < heard.after(pause)) {
+            return Ok(Event::PexIgnored { peer: addr });
         }
         let added_max = match peer.pex.heard.replace(now) {
-            Some(_) => added_max,
-            None => first_max,
+            Some(_) => config.pex_added_max,
+            None => config.pex_first_max,
         };
-        let pex = Pex::read(payload, added_max as usize, dropped_max)
+        let pex = Pex::read(payload, added_max as usize, config.pex_dropped_max as usize)
             .map_err(|_| "a peer exchange that is none")?;
         let told = pex.added.iter().filter(|(contact, _)| {
             means_something(contact.ip(), addr.ip())
-                && Some(**contact) != me
+                && Some(**contact) != self.me
                 && !self.blame.banned_addr(**contact)
         });
         let told = told.map(|(contact, flags)| (*contact, flags & SEED != 0));
-        let learned = self.dial.learn_from_peer(told, sender, &self.config);
+        let learned = self.dial.learn_from_peer(told, sender, config);
         // Who is connected already, by a dial of its own, is not dialled.
         for peer in self.peers.iter().flatten() {
             if let (Some(contact), Some(id)) = (peer.contact(), peer.id)
@@ -173,16 +202,12 @@ impl Torrent {
                 self.dial.seen_id(contact, id);
             }
         }
-        self.emit(Event::PexReceived {
+        Ok(Event::PexReceived {
             peer: addr,
             added: count(pex.added.len()),
             dropped: count(pex.dropped.len()),
             learned,
-        });
-        if learned > 0 {
-            self.find_peers(now);
-        }
-        Ok(())
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use rand::Rng;
 
 use crate::bits::BitSet;
@@ -47,6 +48,8 @@ pub struct Torrent {
     pub(super) private: bool,
     /// What we have is hidden, and shown piece by piece (BEP 16).
     pub(super) super_seeding: bool,
+    /// The metainfo file's `info` value.
+    pub(super) info_bytes: Bytes,
     /// The tracker that answered last.
     pub(super) told_by: Option<u32>,
     /// Our address as most peers see it, and by how many votes.
@@ -131,10 +134,11 @@ impl Torrent {
             dial: DialBook::default(),
             private: setup.private,
             super_seeding: complete && config.super_seeding,
+            info_bytes: setup.info_bytes,
             told_by: None,
             our_ip: None,
             schedule,
-            blame: Blame::default(),
+            blame: Blame::with_banned(&setup.banned),
             choking: Choking::new(setup.choker, &config, &mut rngs.choker),
             writing: VecDeque::new(),
             unwritten: 0,
@@ -345,14 +349,15 @@ impl Torrent {
         if matches!(self.phase, Phase::Idle | Phase::Left) {
             return;
         }
+        // First, so that a connection that ends below does not arm the timer for them again.
+        for addr in self.dial.overdue(now, &self.config) {
+            self.push(Output::Abandon { addr });
+            self.emit(Event::DialFailed { peer: addr });
+        }
         for slot in self.slots() {
             if self.peers[slot].is_some() {
                 self.peer_timers(slot, now);
             }
-        }
-        for addr in self.dial.overdue(now, &self.config) {
-            self.push(Output::Abandon { addr });
-            self.emit(Event::DialFailed { peer: addr });
         }
         if self.phase == Phase::Running {
             if self.choking.next_round() <= now {

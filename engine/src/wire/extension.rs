@@ -23,6 +23,7 @@ pub const DONT_HAVE_ID: u8 = 7;
 pub const CLIENT_CHARS_MAX: usize = 64;
 
 const DONT_HAVE: &str = "lt_donthave";
+const METADATA: &str = "ut_metadata";
 const PEX: &str = "ut_pex";
 
 /// What one end says in an extended handshake. Later ones add to earlier ones: absent is "as before".
@@ -32,6 +33,10 @@ pub struct ExtendedHandshake {
     pub dont_have: Option<u8>,
     /// The sender's id for `ut_pex` (BEP 11), likewise.
     pub pex: Option<u8>,
+    /// The sender's id for `ut_metadata` (BEP 9), likewise.
+    pub metadata: Option<u8>,
+    /// Bytes of the metainfo file's `info` value, of which the sender serves parts (BEP 9).
+    pub metadata_size: Option<u32>,
     /// Where the sender listens.
     pub port: Option<u16>,
     /// The client and its version, made printable.
@@ -47,6 +52,8 @@ pub struct ExtendedHandshake {
 #[derive(Serialize)]
 struct Written<'a> {
     m: Names,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_size: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     p: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +71,8 @@ struct Names {
     #[serde(skip_serializing_if = "Option::is_none")]
     lt_donthave: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    ut_metadata: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ut_pex: Option<u8>,
 }
 
@@ -78,8 +87,10 @@ impl ExtendedHandshake {
         let written = Written {
             m: Names {
                 lt_donthave: self.dont_have,
+                ut_metadata: self.metadata,
                 ut_pex: self.pex,
             },
+            metadata_size: self.metadata_size,
             p: self.port,
             reqq: self.reqq,
             upload_only: self.upload_only.map(u8::from),
@@ -104,6 +115,8 @@ impl ExtendedHandshake {
         Ok(ExtendedHandshake {
             dont_have: id(DONT_HAVE),
             pex: id(PEX),
+            metadata: id(METADATA),
+            metadata_size: integer(payload, b"metadata_size").and_then(|n| u32::try_from(n).ok()),
             port: port.filter(|p| *p != 0),
             client: string(payload, b"v").map(printable),
             reqq: integer(payload, b"reqq").map(|n| u32::try_from(n.max(0)).unwrap_or(u32::MAX)),
@@ -167,7 +180,7 @@ mod tests {
             any::<[u8; 16]>().prop_map(IpAddr::from)
         ];
         (
-            any::<[Option<u8>; 2]>(),
+            any::<([Option<u8>; 3], Option<u32>)>(),
             prop::option::of(1..=u16::MAX),
             prop::option::of("[a-zA-Z0-9 ./é]{0,64}"),
             any::<Option<u32>>(),
@@ -175,9 +188,18 @@ mod tests {
             any::<Option<bool>>(),
         )
             .prop_map(
-                |([dont_have, pex], port, client, reqq, your_ip, upload_only)| ExtendedHandshake {
+                |(
+                    ([dont_have, pex, metadata], metadata_size),
+                    port,
+                    client,
+                    reqq,
+                    your_ip,
+                    upload_only,
+                )| ExtendedHandshake {
                     dont_have,
                     pex,
+                    metadata,
+                    metadata_size,
                     port,
                     client,
                     reqq,
@@ -218,6 +240,8 @@ mod tests {
         let wanted = ExtendedHandshake {
             dont_have: Some(7),
             pex: Some(1),
+            metadata: None,
+            metadata_size: None,
             port: None,
             client: Some("libtorrent/2.0.9".into()),
             reqq: Some(2000),

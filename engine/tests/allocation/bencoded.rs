@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 use skep_engine::bits::BitSet;
@@ -20,6 +21,7 @@ use skep_engine::tracker::http::{
 };
 use skep_engine::wire::Message;
 use skep_engine::wire::extension::{self, ExtendedHandshake};
+use skep_engine::wire::metadata::MetadataMessage;
 use skep_engine::wire::pex::{Pex, SEED};
 
 use super::inputs::{dict, list_of, many_keys, name, string, values};
@@ -109,6 +111,33 @@ pub fn parsers() -> Vec<Parser> {
             },
         },
         Parser {
+            name: "metadata message",
+            read: |input| drop(MetadataMessage::read(&Bytes::copy_from_slice(&input.bytes))),
+            // The scanner's, and the copy that is read here; a block is a slice of it.
+            cap: Cap::linear(2 * KIB, 50),
+            valid: || {
+                let block = Bytes::from(vec![7; 16 * 1024]);
+                let data = MetadataMessage::Data {
+                    block: 3,
+                    total: 99_999,
+                    data: block,
+                };
+                let all = [
+                    MetadataMessage::Request { block: 0 },
+                    data,
+                    MetadataMessage::Reject { block: 9 },
+                ];
+                all.map(|message| payload(message.message(1))).into()
+            },
+            hostile: || {
+                let mut all = values();
+                for key in ["msg_type", "piece", "total_size"] {
+                    all.extend(values().into_iter().map(|value| dict(&[(key, value)])));
+                }
+                all
+            },
+        },
+        Parser {
             name: "HTTP announce reply",
             read: |input| drop(parse_reply(&input.bytes)),
             // 2,000 peers of 56 bytes from 6 or 24 bytes each, in a buffer that doubles, and the
@@ -169,6 +198,8 @@ fn extended() -> Vec<Vec<u8>> {
     let said = ExtendedHandshake {
         dont_have: Some(7),
         pex: Some(1),
+        metadata: Some(2),
+        metadata_size: Some(30_000),
         port: Some(6881),
         client: Some("Skep 0.1".to_owned()),
         reqq: Some(250),
@@ -176,10 +207,6 @@ fn extended() -> Vec<Vec<u8>> {
         upload_only: Some(false),
     };
     let messages = [said.message(), extension::dont_have(3, PieceIndex(9))];
-    let payload = |message| match message {
-        Message::Extended { payload, .. } => payload.to_vec(),
-        other => panic!("{other:?}"),
-    };
     messages.into_iter().map(payload).collect()
 }
 
@@ -193,7 +220,11 @@ fn exchange(contacts: u16) -> Vec<u8> {
         added: (0..contacts).map(|n| (addr(n, 1), SEED)).collect(),
         dropped: (0..contacts).map(|n| addr(n, 2)).collect(),
     };
-    match pex.message(1) {
+    payload(pex.message(1))
+}
+
+fn payload(message: Message) -> Vec<u8> {
+    match message {
         Message::Extended { payload, .. } => payload.to_vec(),
         other => panic!("{other:?}"),
     }

@@ -225,6 +225,14 @@ pub const SOMETIMES: &[Sometimes] = &[
         doc: "a peer told another of an address that nobody had told it",
     },
     Sometimes {
+        word: "metadata-complete",
+        doc: "a peer with a magnet link got the metainfo from others",
+    },
+    Sometimes {
+        word: "metadata-failed",
+        doc: "metainfo that peers sent was not the one that the info-hash means",
+    },
+    Sometimes {
         word: "udp-resent",
         doc: "a UDP tracker did not answer in time and was asked again",
     },

@@ -268,6 +268,8 @@ impl Recorder {
                     self.happened("tracker-fail-over");
                 }
             }
+            Event::MetadataComplete { .. } => self.happened("metadata-complete"),
+            Event::MetadataFailed { .. } => self.happened("metadata-failed"),
             Event::PexReceived { learned: 1.., .. } => self.happened("pex-learned"),
             Event::AnnounceResent { .. } => self.happened("udp-resent"),
             Event::Snubbed { .. } => self.happened("peer-snubbed"),

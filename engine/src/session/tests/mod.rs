@@ -154,6 +154,8 @@ impl Plan {
             priorities: None,
             padding: Vec::new(),
             private: false,
+            info_bytes: Bytes::new(),
+            banned: Vec::new(),
             peer_id: ME,
             port: 6881,
             tiers: vec![1; usize::from(self.tracked)],
