@@ -64,7 +64,7 @@ impl Scene {
     /// `album.torrent` with these sources.
     fn torrent(&self, sources: &[&str]) {
         let args = ["torrent", "create", "good/album", "-o", "album.torrent"];
-        let args = [&args, &["--piece", "32 KiB"], sources].concat();
+        let args = [&args[..], &["--piece", "32 KiB"], sources].concat();
         let ended = Skep::run(self.dir.path(), "create", &args);
         assert_eq!(ended.code, Some(0), "{ended:?}");
     }
@@ -72,7 +72,7 @@ impl Scene {
     fn get(&self, more: &[&str]) -> Ended {
         fs::create_dir_all(self.path("got")).expect("a directory");
         let args = ["get", "album.torrent", "--dir", "got", "--json"];
-        Skep::run(self.dir.path(), "get", &[&args, more].concat())
+        Skep::run(self.dir.path(), "get", &[&args[..], more].concat())
     }
 
     fn is_got(&self, ended: &Ended) -> Value {
