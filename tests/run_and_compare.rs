@@ -100,6 +100,7 @@ fn json_is_one_object_per_run_with_the_fields_that_are_promised() {
             "content_bytes",
             "failures",
             "seed_uploaded",
+            "seed_until_second",
             "checks",
         ] {
             assert!(!run[field].is_null(), "{field}");
@@ -169,4 +170,54 @@ fn a_comparison_is_paired_by_seed_and_written() {
             assert!((mean - (pairs[0] + pairs[1]) / 2.0).abs() < 1e-9, "{row}");
         }
     }
+}
+
+#[test]
+fn a_comparison_over_a_number_has_its_own_table_and_a_chart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let mut drawn = Vec::new();
+    for name in ["a.svg", "b.svg"] {
+        let (out, chart) = (place("out"), place(name));
+        let mut args = vec!["compare", "scenarios/compare/direct-vs-swarm.toml"];
+        args.extend(["--seeds", "0..2", "--set", "torrent.size=512 KiB"]);
+        args.extend(["--out", &out, "--chart", &chart]);
+        let compared = skep(&args);
+        let said = text(&compared.stdout);
+        assert_eq!(
+            compared.status.code(),
+            Some(0),
+            "{}",
+            text(&compared.stderr)
+        );
+        let lines = || {
+            said.lines()
+                .filter(|line| !line.contains(dir.path().to_str().expect("UTF-8")))
+        };
+        assert!(lines().all(|line| line.chars().count() <= 80), "{said}");
+        assert!(lines().any(|line| line.contains("direct download") && line.contains("swarm")));
+        drawn.push(std::fs::read_to_string(&chart).expect("a picture"));
+    }
+    assert_eq!(drawn[0], drawn[1], "the same bytes");
+    let json = std::fs::read_to_string(Path::new(&place("out")).join("compare.json"));
+    let comparison: Value = serde_json::from_str(&json.expect("written")).expect("an object");
+    let numbers = comparison["sweep"]["numbers"].as_array().expect("a list");
+    assert_eq!(numbers.len(), 7);
+}
+
+#[test]
+fn a_chart_needs_a_number_and_says_so_before_anything_runs() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("out");
+    let svg = dir.path().join("a.svg");
+    let (out, svg) = (out.to_str().expect("UTF-8"), svg.to_str().expect("UTF-8"));
+    let pickers = "scenarios/compare/pickers.toml";
+    let ran = skep(&["compare", pickers, "--out", out, "--chart", svg]);
+    assert_eq!(ran.status.code(), Some(64));
+    assert!(
+        text(&ran.stderr).contains("has no chart"),
+        "{}",
+        text(&ran.stderr)
+    );
+    assert!(!Path::new(out).exists());
 }

@@ -133,8 +133,8 @@ fn on(root: &Area<'_>, sweep: &Sweep) -> Result<(), ChartError> {
         .light_line_style(TRANSPARENT)
         .bold_line_style(GRID)
         .axis_style(FAINT)
-        .label_style(text(14, INK))
-        .axis_desc_style(text(15, INK))
+        .label_style(text(17, INK))
+        .axis_desc_style(text(18, INK))
         .x_desc(axis_title(&sweep.axis))
         .y_desc("time until the last is complete, seconds")
         .x_label_formatter(&|n| format!("{n:.0}"))
@@ -158,7 +158,7 @@ fn on(root: &Area<'_>, sweep: &Sweep) -> Result<(), ChartError> {
         .position(SeriesLabelPosition::UpperLeft)
         .margin(14)
         .legend_area_size(34)
-        .label_font(text(14, INK))
+        .label_font(text(17, INK))
         .background_style(GROUND.mix(0.92))
         .border_style(GRID)
         .draw()
@@ -181,9 +181,9 @@ fn titles(root: &Area<'_>, sweep: &Sweep) -> Result<(), ChartError> {
         n => format!("medians of {n} seeds of the simulation"),
     };
     let under = format!("{seeds}; both axes logarithmic");
-    root.draw_text(&title, &at(20, INK), (20, 14))
+    root.draw_text(&title, &at(24, INK), (20, 12))
         .map_err(failed)?;
-    root.draw_text(&under, &at(14, FAINT), (20, 40))
+    root.draw_text(&under, &at(17, FAINT), (20, 42))
         .map_err(failed)
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 use skep_sim::evaluate::quantile;
-use skep_sim::outcome::Outcome;
+use skep_sim::outcome::{Outcome, Verdict};
 
 use crate::compare::VariantRuns;
 use crate::table::{COLUMNS, bytes};
@@ -61,6 +61,8 @@ pub struct Point {
     pub gain: Option<f64>,
     /// Seeds in which somebody did not finish.
     pub unfinished: usize,
+    /// Seeds in which something that the scenario expects, or an invariant, did not hold.
+    pub not_passed: usize,
 }
 
 /// The sweep that these variants are, if they are one: exactly one axis has nothing but different whole
@@ -161,6 +163,7 @@ fn point(runs: &[Outcome]) -> Point {
         times_bound: median(whole().filter_map(Outcome::times_bound).collect()),
         gain: median(whole().filter_map(gain).collect()),
         unfinished: runs.len() - whole().count(),
+        not_passed: runs.iter().filter(|o| o.verdict != Verdict::Pass).count(),
     }
 }
 
@@ -196,14 +199,16 @@ pub fn text(sweep: &Sweep) -> String {
     for ways in sweep.ways.chunks(WAYS_MAX) {
         block(&mut out, sweep, ways);
     }
-    let unfinished = |way: &Way| way.points.iter().map(|p| p.unfinished).sum::<usize>();
-    for way in sweep.ways.iter().filter(|way| unfinished(way) > 0) {
-        let runs = unfinished(way);
-        let _ = writeln!(
-            out,
-            "\n  {}: {runs} runs in which not all finished",
-            way.name
-        );
+    for way in &sweep.ways {
+        let sum = |of: fn(&Point) -> usize| way.points.iter().map(of).sum::<usize>();
+        let (unfinished, not_passed) = (sum(|p| p.unfinished), sum(|p| p.not_passed));
+        if unfinished + not_passed > 0 {
+            let _ = writeln!(
+                out,
+                "\n  {}: {unfinished} runs in which not all finished, {not_passed} that did not pass",
+                way.name
+            );
+        }
     }
     out
 }
@@ -279,6 +284,7 @@ pub(crate) mod tests {
                     times_bound: time.map(|t| t / 13.42),
                     gain: time.map(|t| 13.42 * n as f64 / t),
                     unfinished: usize::from(time.is_none()),
+                    not_passed: usize::from(time.is_none()),
                 })
                 .collect(),
         };
@@ -312,7 +318,7 @@ pub(crate) mod tests {
         let row = "    64    859  57.6     882  65.7  0.97    70.2  5.23  12.2     882  65.7  0.97";
         assert!(text.contains(row), "{text}");
         assert!(
-            text.contains("swarm: 1 runs in which not all finished"),
+            text.contains("swarm: 1 runs in which not all finished, 1 that did not pass"),
             "{text}"
         );
     }

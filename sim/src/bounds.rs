@@ -46,13 +46,6 @@ pub fn last_completion(plan: &Plan) -> Bound {
         let seconds = online + missing(plan, host) as f64 / host.link.down as f64;
         best.raise(seconds, "a downlink");
     }
-    // Clients upload nothing, and get nothing from peers.
-    let total: u64 = all().map(|h| missing(plan, h)).sum();
-    let uploads = |h: &HostPlan| h.role != Role::Client;
-    best.raise(
-        time_to_carry(plan, total as f64, uploads),
-        "the sum of uplinks",
-    );
     let fetched: u64 = clients.iter().map(|h| missing(plan, h)).sum();
     best.raise(
         time_to_carry(plan, fetched as f64, serves_clients),
@@ -60,6 +53,13 @@ pub fn last_completion(plan: &Plan) -> Bound {
             0 | 1 => "the server's uplink",
             _ => "the servers' uplinks",
         },
+    );
+    // Clients upload nothing, and get nothing from peers.
+    let total: u64 = all().map(|h| missing(plan, h)).sum();
+    let uploads = |h: &HostPlan| h.role != Role::Client;
+    best.raise(
+        time_to_carry(plan, total as f64, uploads),
+        "the sum of uplinks",
     );
     swarm(plan, &leechers, &mut best);
     best.0
@@ -146,8 +146,7 @@ fn attacks_by(host: &HostPlan, names: &[&str]) -> bool {
 
 /// Whether a host has true bytes for leechers from the start.
 fn sources_for_leechers(host: &HostPlan) -> bool {
-    // Every file server is a web seed.
-    host.role == Role::Seed || serves_clients(host) || attacks_by(host, SOURCES_AMONG_ATTACKERS)
+    host.role == Role::Seed || host.web_seed || attacks_by(host, SOURCES_AMONG_ATTACKERS)
 }
 
 /// What binds leechers alone: every byte has to leave the sources once, and nobody forwards what is not

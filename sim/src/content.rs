@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use rand::Rng;
+use sha2::{Digest, Sha256};
 use skep_engine::metainfo::create::{self, CreateOptions, Layout, PieceHasher};
 use skep_engine::metainfo::{Geometry, Metainfo};
 use skep_engine::{BlockRange, PieceIndex};
@@ -112,6 +113,12 @@ impl Content {
         let from = usize::try_from(of.start + offset).expect("in memory");
         self.bytes
             .slice(from..from + usize::try_from(len).expect("in memory"))
+    }
+
+    /// The SHA-256 of a file.
+    #[must_use]
+    pub fn file_sha256(&self, file: usize) -> [u8; 32] {
+        Sha256::digest(self.file_slice(file, 0, self.files[file].len)).into()
     }
 
     /// Whether these are the true bytes of a range: recognised by address, else by comparison.

@@ -66,6 +66,11 @@ impl Disk {
         self.parts.iter().map(|part| part.len).sum()
     }
 
+    /// A client's user deletes the part of a file. Returns its bytes.
+    pub fn drop_file(&mut self, file: usize) -> u64 {
+        std::mem::take(&mut self.parts[file]).len
+    }
+
     /// Whether a client has a file under its final name.
     #[must_use]
     pub fn has_file(&self, file: usize) -> bool {

@@ -37,6 +37,19 @@ complete = "all honest"
 "completion.max" = "<= 1.6 x bound"
 "#;
 
+const HOMES: &str = r#"role = "leecher"
+count = 4
+up = "2 Mbit/s"
+down = "20 Mbit/s"
+picker = "random"
+"#;
+
+const CLIENTS: &str = r#"role = "client"
+count = 4
+up = "2 Mbit/s"
+down = "20 Mbit/s"
+"#;
+
 /// The drawn errors of the good file with some texts replaced and some values overridden.
 fn draw(changes: &[(&str, &str)], set: &[(&str, &str)]) -> String {
     let mut text = GOOD.to_owned();
@@ -141,6 +154,17 @@ fn several_things_at_once() {
             ("all honest", "all homes"),
         ],
         &[],
+    ));
+}
+
+#[test]
+fn a_role_that_a_key_does_not_fit_and_one_that_is_misspelt() {
+    insta::assert_snapshot!(draw(
+        &[
+            (r#"role = "leecher""#, r#"role = "client""#),
+            (r#"role = "seed""#, r#"role = "servr""#),
+        ],
+        &[]
     ));
 }
 
@@ -333,6 +357,62 @@ fn what_does_not_belong_together_is_refused() {
             "\"completion.max\" = \"<= 1.6 x bound\"",
             "completion.max = \"<= 1.6 x bound\"",
             "a metric's name is written in quotes",
+        ),
+        (
+            r#"role = "seed""#,
+            "role = \"server\"\nchoker = \"tit-for-tat\"",
+            "a server has no `choker`",
+        ),
+        (
+            r#"role = "seed""#,
+            "role = \"server\"\nchurn = { session = { fixed = \"1 s\" }, rejoin = \"0%\" }",
+            "a server has no `churn`",
+        ),
+        (
+            r#"role = "seed""#,
+            "role = \"server\"\nhave = \"50%\"",
+            "a server has no `have`",
+        ),
+        (
+            r#"role = "seed""#,
+            "role = \"server\"\nweb_seed = \"no\"",
+            "expected true or false, found a string",
+        ),
+        (
+            r#"role = "seed""#,
+            "role = \"server\"\nweb_seed = false",
+            "nobody has the content",
+        ),
+        (
+            "count = 4",
+            "count = 4\nweb_seed = true",
+            "a leecher has no `web_seed`",
+        ),
+        (HOMES, CLIENTS, "no server has the content"),
+        (
+            HOMES,
+            &format!("{CLIENTS}on_complete = \"leave\"\n"),
+            "a client has no `on_complete`",
+        ),
+        (
+            HOMES,
+            &format!("{CLIENTS}have = [0]\n"),
+            "a client knows of no pieces",
+        ),
+        (
+            HOMES,
+            &format!("{CLIENTS}have = \"100%\"\n"),
+            "a client that has everything fetches nothing",
+        ),
+        (
+            "\"completion.max\" = \"<= 1.6 x bound\"",
+            "\"server.uploaded\" = \"<= 2 x torrent\"",
+            "`server.uploaded` can never hold",
+        ),
+        (
+            "\"completion.max\" = \"<= 1.6 x bound\"",
+            "sometimes = [\"fetch-retried\"]",
+            "`sometimes` can never hold",
         ),
         (
             "all honest",

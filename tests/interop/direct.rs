@@ -44,9 +44,12 @@ pub fn rows() -> Vec<Row> {
 /// `curl --continue-at -`.
 fn curl(at: &Place, url: &str, rate: Option<&str>) -> Command {
     let mut command = at.command("curl");
+    command.args(["--disable", "--noproxy", "*"]);
     command.args(["--silent", "--show-error", "--fail", "--continue-at", "-"]);
     command.args(["--output", "a side.flac", url]);
-    command.args(rate.map(|rate| format!("--limit-rate={rate}")));
+    if let Some(rate) = rate {
+        command.args(["--limit-rate", rate]);
+    }
     command
 }
 

@@ -1,5 +1,6 @@
 //! Owns the attack `range-errors`: a file server that answers wrongly in every way in which a careless client
-//! would put together a file from parts that do not belong together, one after the other; then it serves.
+//! would put together a file from parts that do not belong together: each file's first answer is cut, and the
+//! request for the rest of it is answered wrongly in a way of its own; then the file is served.
 //!
 //! Invariant: bytes sent as the present state of a file are true; those of the state before it, which has a
 //! tag of its own, differ in every byte. So a file with a wrong byte was put together from both.
@@ -16,10 +17,8 @@ use crate::file_disk;
 /// The tag of the state before the present one.
 const OLD_TAG: &str = "\"before\"";
 
-/// What it answers to requests for a whole file, one after the other.
-const WHOLE: &[Wrong] = &[Wrong::Unavailable, Wrong::OldState, Wrong::Cut];
-/// What it answers to requests for a part.
-const PART: &[Wrong] = &[
+/// What it answers to the first request for a part of a file, in the order of the files.
+const PARTS: &[Wrong] = &[
     Wrong::OtherState,
     Wrong::Unsatisfiable,
     Wrong::OtherPlace,
@@ -54,27 +53,35 @@ enum Wrong {
 /// The attacker.
 pub(super) struct RangeErrors {
     content: Arc<Content>,
-    whole: usize,
-    part: usize,
+    /// Requests for each file as a whole, and for a part of it, that it answered wrongly.
+    done: Vec<(usize, usize)>,
 }
 
 impl RangeErrors {
     pub(super) fn new(content: Arc<Content>) -> RangeErrors {
         RangeErrors {
+            done: vec![(0, 0); content.files.len()],
             content,
-            whole: 0,
-            part: 0,
         }
     }
 
     /// The next way to be wrong that fits the request.
-    fn next(&mut self, request: &RawRequest) -> Option<Wrong> {
-        let (row, at) = match request.range {
-            None => (WHOLE, &mut self.whole),
-            Some(_) => (PART, &mut self.part),
+    fn next(&mut self, file: usize, request: &RawRequest) -> Option<Wrong> {
+        let part = PARTS[file % PARTS.len()];
+        // The first file of all is late, too.
+        let late = (file == 0).then_some(Wrong::Unavailable);
+        let begun = match part {
+            Wrong::OtherState => Wrong::OldState,
+            _ => Wrong::Cut,
         };
-        let wrong = row.get(*at).copied();
-        *at += 1;
+        let (whole_done, part_done) = &mut self.done[file];
+        let (mut row, done) = match request.range {
+            None => ([late, Some(begun)], whole_done),
+            Some(_) => ([Some(part), None], part_done),
+        };
+        row.sort_by_key(Option::is_none);
+        let wrong = row.get(*done).copied().flatten();
+        *done += 1;
         wrong
     }
 
@@ -138,7 +145,7 @@ impl ServerAttack for RangeErrors {
         if from > 0 && from >= len {
             return (words("416 Range Not Satisfiable", ""), false);
         }
-        if active && let Some(wrong) = self.next(request) {
+        if active && let Some(wrong) = self.next(file, request) {
             return (self.wrong(file, from, wrong), true);
         }
         let answer = match request.range {
@@ -183,49 +190,66 @@ mod tests {
     use super::*;
     use crate::scenario::plan::TorrentPlan;
 
-    #[test]
-    fn it_is_wrong_in_every_way_once_and_then_serves() {
+    fn content(files: usize) -> Arc<Content> {
         let plan = TorrentPlan {
-            files: vec![("a".into(), 3000)],
+            files: (0..files).map(|n| (format!("f{n}"), 3000)).collect(),
             piece_bytes: 1024,
         };
-        let content = Arc::new(Content::generate(&plan, 1, "http://10.0.0.1/announce"));
-        let mut attack = RangeErrors::new(Arc::clone(&content));
-        let whole = RawRequest {
-            path: vec!["a".to_owned()],
+        Arc::new(Content::generate(&plan, 1, "http://10.0.0.1/announce"))
+    }
+
+    fn request(file: usize, range: Option<(u64, Option<u64>)>) -> RawRequest {
+        RawRequest {
+            path: vec!["content".to_owned(), format!("f{file}")],
             head_only: false,
-            range: None,
-        };
-        let part = RawRequest {
-            range: Some((1000, None)),
-            ..whole.clone()
-        };
-        let mut seen = Vec::new();
-        for request in [&whole, &part] {
-            for _ in 0..8 {
-                let (answer, acted) = attack.answer(request, true);
-                let status = answer.head[9..12].to_owned();
-                seen.push((status, answer.body.len(), answer.close, acted));
+            range,
+        }
+    }
+
+    #[test]
+    fn each_file_is_cut_once_and_its_rest_is_wrong_once_in_a_way_of_its_own() {
+        let mut attack = RangeErrors::new(content(6));
+        let (mut cuts, mut parts) = (Vec::new(), Vec::new());
+        for file in 0..6 {
+            for _ in 0..4 {
+                let (answer, acted) = attack.answer(&request(file, None), true);
+                cuts.push((answer.head[9..12].to_owned(), answer.body.len(), acted));
+            }
+            for _ in 0..2 {
+                let (answer, acted) = attack.answer(&request(file, Some((1000, None))), true);
+                parts.push((answer.head[9..12].to_owned(), answer.body.len(), acted));
             }
         }
-        let of = |status: &str, len, close, acted| (status.to_owned(), len, close, acted);
+        let of = |status: &str, len, acted| (status.to_owned(), len, acted);
+        let served = || of("200", 3000, false);
         let mut expected = vec![
-            of("503", 0, false, true),
-            of("200", 1000, true, true),
-            of("200", 1500, true, true),
+            of("503", 0, true),
+            of("200", 1000, true),
+            served(),
+            served(),
         ];
-        expected.extend(vec![of("200", 3000, false, false); 5]);
-        expected.extend([
-            of("206", 2000, false, true),
-            of("416", 0, false, true),
-            of("206", 2500, false, true),
-            of("500", 0, false, true),
-            of("206", 1000, true, true),
-            of("200", 1500, true, true),
-        ]);
-        expected.extend(vec![of("206", 2000, false, false); 2]);
-        assert_eq!(seen, expected);
-        let mut idle = RangeErrors::new(content);
-        assert!(!idle.answer(&whole, false).1, "outside its time it serves");
+        for _ in 1..6 {
+            expected.extend([of("200", 1500, true), served(), served(), served()]);
+        }
+        assert_eq!(cuts, expected);
+        let wrong = [
+            of("206", 2000, true),
+            of("416", 0, true),
+            of("206", 2500, true),
+            of("500", 0, true),
+            of("206", 1000, true),
+            of("200", 1500, true),
+        ];
+        let expected = wrong.into_iter().flat_map(|w| [w, of("206", 2000, false)]);
+        assert_eq!(parts, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn outside_its_time_it_serves() {
+        let content = content(2);
+        let mut attack = RangeErrors::new(Arc::clone(&content));
+        let (answer, acted) = attack.answer(&request(1, Some((10, Some(19)))), false);
+        assert_eq!(answer.body, content.file_slice(1, 10, 10));
+        assert!(!acted && !answer.close && answer.head.contains("bytes 10-19/3000"));
     }
 }

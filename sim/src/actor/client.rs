@@ -113,6 +113,8 @@ pub struct DirectClient {
     pub disk: Rc<RefCell<Disk>>,
     /// The servers, in the order of the file; at least one.
     pub servers: Rc<[Ipv4Addr]>,
+    /// It knows what the SHA-256 of each file must be.
+    pub digests: bool,
     /// The start of the run.
     pub epoch: Instant,
 }
@@ -183,6 +185,12 @@ impl DirectClient {
             }
             let mut failed = 0;
             while let Err(why) = self.fetch(&mut fetcher, number, server).await {
+                if matches!(why, FetchError::WrongDigest(_)) {
+                    // Nobody can tell which bytes are wrong: its user deletes the part.
+                    let dropped = self.disk.borrow_mut().drop_file(number);
+                    let (file, why) = (file.get(), why.to_string());
+                    tell(self.now(), ClientEvent::StartedOver { file, dropped, why });
+                }
                 let gave_up = ClientEvent::GaveUp {
                     file: file.get(),
                     server: self.servers[server],
@@ -213,7 +221,7 @@ impl DirectClient {
         let job = FetchJob {
             url: name(&self.content, file),
             target,
-            sha256: None,
+            sha256: self.digests.then(|| self.content.file_sha256(file)),
             len: Some(self.content.files[file].len),
         };
         let mut disk = PartDisk::open(Rc::clone(&self.disk), file);

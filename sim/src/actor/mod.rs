@@ -6,6 +6,7 @@
 
 mod attack_corrupt;
 mod attack_free_rider;
+mod attack_metadata_liar;
 mod attack_never_deliver;
 mod attack_range_errors;
 mod attack_wrong_bytes;
@@ -41,14 +42,21 @@ pub fn attacker(
         )),
         "never-deliver" => Box::new(attack_never_deliver::NeverDeliver::new(&content)),
         "free-rider" => Box::new(attack_free_rider::FreeRider::new(content, rng)),
+        "metadata-liar" => Box::new(attack_metadata_liar::MetadataLiar::new(content, rng)),
         _ => return None,
     })
 }
 
 /// Whether the attackers of that name play a file server and no peer.
 #[must_use]
-pub fn plays_server(plan: &AttackPlan) -> bool {
-    matches!(plan.name.as_str(), "range-errors" | "wrong-bytes")
+pub fn plays_server(attack: &str) -> bool {
+    matches!(attack, "range-errors" | "wrong-bytes")
+}
+
+/// Whether the attackers of that name may serve, as the present state of a file, what is not.
+#[must_use]
+pub fn serves_false_bytes(attack: &str) -> bool {
+    attack == "wrong-bytes"
 }
 
 /// The attack of that name on those who ask for files; `None` when it is none.

@@ -22,6 +22,7 @@ use super::plan::{
 use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
 use super::trackers;
 use super::units::MILLION;
+use crate::actor;
 use crate::seed;
 
 /// One-way delay of a host when the file names none.
@@ -128,6 +129,7 @@ fn host(
             (Role::Client, Some(Have::Share(ppm))) => kept(model.torrent.total(), *ppm),
             _ => 0,
         },
+        web_seed: is_web_seed(group),
         sessions: sessions(
             churn,
             arrival,
@@ -139,6 +141,7 @@ fn host(
             .on_complete
             .as_ref()
             .map_or(OnComplete::Stay, |o| *o.get_ref()),
+        magnet: group.magnet.as_ref().is_some_and(|m| *m.get_ref()),
         engine,
         picker: strategy(group.picker.as_ref().map(|s| s.get_ref()), &PICKERS),
         choker: strategy(group.choker.as_ref().map(|s| s.get_ref()), &CHOKERS),
@@ -207,6 +210,18 @@ fn have(model: &Model, group: &Group, name: &str, seed: u64) -> Vec<u32> {
             all.sort_unstable();
             all
         }
+    }
+}
+
+/// Whether leechers know of a group's hosts as web seeds: servers unless the file says otherwise, and
+/// attackers that play a server.
+pub(super) fn is_web_seed(group: &Group) -> bool {
+    let wanted = group.web_seed.as_ref().is_none_or(|on| *on.get_ref());
+    let attack = group.attack.as_ref().map(|name| name.get_ref().as_str());
+    match *group.role.get_ref() {
+        Role::Server => wanted,
+        Role::Attacker => attack.is_some_and(actor::plays_server),
+        _ => false,
     }
 }
 

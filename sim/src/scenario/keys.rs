@@ -40,6 +40,8 @@ pub enum Form {
     Seeds,
     /// One of the first words; the second ones are of the design, but not supported yet.
     Words(&'static [&'static str], &'static [&'static str]),
+    /// `true` or `false`.
+    Switch,
     /// A whole number.
     Whole,
     /// A list of whole numbers.
@@ -320,6 +322,16 @@ pub const GROUP: Keys = Keys {
             "on_complete",
             Form::OneOf(&[Form::Words(&["stay", "leave"], &[]), Form::Table(&SEED_FOR)]),
             "What a leecher's user does when the content is complete. Default: stay.",
+        ),
+        may(
+            "web_seed",
+            Form::Switch,
+            "Whether leechers know of a server as a web seed (BEP 19). Default: true.",
+        ),
+        may(
+            "metainfo",
+            Form::Words(&["file", "magnet"], &[]),
+            "What a leecher has at its start: the metainfo file, or a magnet link. Default: file.",
         ),
         may("attack", Form::Name(&ATTACKS), "What attackers do."),
         may("with", Form::Params(&ATTACKS), "Parameters of the attack."),

@@ -169,6 +169,10 @@ pub struct Group {
     pub churn: Option<Spanned<Churn>>,
     /// At the end of the download.
     pub on_complete: Option<Spanned<OnComplete>>,
+    /// Whether leechers know of a server as a web seed.
+    pub web_seed: Option<Spanned<bool>>,
+    /// Whether its leechers have only a magnet link.
+    pub magnet: Option<Spanned<bool>>,
     /// What attackers do.
     pub attack: Option<Spanned<String>>,
     /// Parameters of the attack.

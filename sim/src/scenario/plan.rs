@@ -179,12 +179,16 @@ pub struct HostPlan {
     pub have: Vec<u32>,
     /// Bytes of the content, from its start, that a client kept of an earlier fetch.
     pub kept: u64,
+    /// Leechers know of it as a web seed.
+    pub web_seed: bool,
     /// When it is online, in order and disjoint. At least one.
     pub sessions: Vec<SessionPlan>,
     /// Its group has churn, even if no stay of this host ends by it.
     pub churn: bool,
     /// What its user does when the content is complete.
     pub on_complete: OnComplete,
+    /// It has only a magnet link when it joins first.
+    pub magnet: bool,
     /// Its engine's numbers and switches.
     pub engine: EngineConfig,
     /// Its piece-selection strategy.

@@ -206,6 +206,18 @@ impl<'d, 't> Fields<'d, 't> {
         self.get(name).and_then(|value| text(value, log))
     }
 
+    /// `true` or `false`.
+    pub fn switch(&self, name: &str, log: &mut Log) -> Option<Spanned<bool>> {
+        let value = self.get(name)?;
+        match value.get_ref() {
+            DeValue::Boolean(on) => Some(Spanned::new(value.span(), *on)),
+            _ => {
+                expected(value, "true or false", log);
+                None
+            }
+        }
+    }
+
     /// A whole number from 0 to `max`.
     pub fn whole(&self, name: &str, max: u64, log: &mut Log) -> Option<Spanned<u64>> {
         self.get(name)

@@ -68,6 +68,7 @@ fn form(form: Form) -> Value {
             { "type": "array", "items": { "type": "integer", "minimum": 0 }, "minItems": 1 },
         ] }),
         Form::Words(words, _) => json!({ "enum": words }),
+        Form::Switch => json!({ "type": "boolean" }),
         Form::Whole => json!({ "type": "integer", "minimum": 0 }),
         Form::Wholes => json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } }),
         Form::Size => size(),

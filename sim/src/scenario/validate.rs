@@ -13,7 +13,7 @@ use super::plan::Role;
 use super::problem::{Found, Log, suggest};
 use super::selector::{Base, RESERVED, Selector, is_group_name};
 use super::units::show_duration;
-use super::{trackers, validate_engine, validate_expect};
+use super::{expand, trackers, validate_engine, validate_expect};
 
 /// Peers that one scenario may have.
 pub const HOSTS_MAX: u64 = 20_000;
@@ -201,6 +201,12 @@ fn role(group: &Group, log: &mut Log) {
         _ => "only a leecher completes and then may stay",
     };
     refuse(span, "on_complete", &[Role::Leecher], why);
+    let span = group.magnet.as_ref().map(Spanned::span);
+    let why = match role {
+        Role::Server | Role::Client => "in direct download there is no metainfo",
+        _ => "a seed has the metainfo file that it made, an attacker knows everything",
+    };
+    refuse(span, "metainfo", &[Role::Leecher], why);
     let span = group.churn.as_ref().map(Spanned::span);
     let why = "churn is for those who wait for content; a [[fault.crash]] ends anybody";
     refuse(span, "churn", &takers, why);
@@ -210,6 +216,9 @@ fn role(group: &Group, log: &mut Log) {
         &[Role::Seed, Role::Leecher, Role::Server, Role::Client],
         "an attacker runs no engine",
     );
+    let span = group.web_seed.as_ref().map(Spanned::span);
+    let why = "only a server is a web seed";
+    refuse(span, "web_seed", &[Role::Server], why);
     let why = "attackers are a group of their own";
     let span = group.attack.as_ref().map(Spanned::span);
     refuse(span, "attack", &attacker, why);
@@ -390,7 +399,7 @@ pub(super) fn base(base: &Base, span: Range<usize>, model: &Model) -> Result<u64
 }
 
 /// Checks that whoever comes for the content can get it from somebody, as far as the file can say: clients
-/// from a server, leechers from peers that hold every piece between them.
+/// from a server, leechers from a web seed or from peers that hold every piece between them.
 fn content(model: &Model, log: &mut Log) {
     let of_role = |role: Role| {
         let present = model.groups.iter().filter(|g| g.size() > 0);
@@ -402,7 +411,9 @@ fn content(model: &Model, log: &mut Log) {
         let found = found.label("a client fetches from servers");
         log.push(found.help(r#"add a group with role = "server""#));
     }
-    if of_role(Role::Seed).next().is_some() || served {
+    let leeches = of_role(Role::Leecher).next().is_some();
+    let web_seeds = of_role(Role::Server).any(expand::is_web_seed);
+    if of_role(Role::Seed).next().is_some() || web_seeds || (served && !leeches) {
         return;
     }
     let haves: Vec<&Have> = of_role(Role::Leecher)
@@ -427,5 +438,6 @@ fn content(model: &Model, log: &mut Log) {
         format!("nobody has piece {piece}, so nobody can finish")
     };
     let found = Found::at(span, message).label("no group is a seed");
-    log.push(found.help(r#"add a group with role = "seed", or `have` to groups of leechers"#));
+    let help = r#"add a group with role = "seed" or "server", or `have` to groups of leechers"#;
+    log.push(found.help(help));
 }

@@ -18,7 +18,7 @@ use crate::content::Content;
 use crate::disk::Disk;
 use crate::file_disk::{ServedContent, origin};
 use crate::scenario::Plan;
-use crate::scenario::plan::{Role, SessionPlan};
+use crate::scenario::plan::{HostPlan, Role, SessionPlan};
 use crate::seed;
 use crate::trace::WorldEvent;
 
@@ -30,18 +30,25 @@ pub(super) fn disk_of_client(content: &Arc<Content>, kept: u64) -> Disk {
 }
 
 /// Where clients may ask, in the order of the file: servers, and attackers that play one.
-pub(super) fn servers(plan: &Plan) -> Rc<[Ipv4Addr]> {
+fn servers(plan: &Plan) -> Rc<[Ipv4Addr]> {
     let serves = plan.hosts.iter().filter(|host| {
         let attack = host.attack.as_ref();
-        host.role == Role::Server || attack.is_some_and(actor::plays_server)
+        host.role == Role::Server || attack.is_some_and(|attack| actor::plays_server(&attack.name))
     });
     serves.map(|host| host.ip).collect()
 }
 
-/// The web seeds of the swarm: every file server is one, attackers that play one too.
+/// The URLs of the web seeds of the swarm.
 pub(super) fn web_seeds(plan: &Plan) -> Vec<String> {
-    let url = |ip: &Ipv4Addr| format!("http://{ip}:{SERVER_PORT}/");
-    servers(plan).iter().map(url).collect()
+    let hosts = plan.hosts.iter().filter(|host| host.web_seed);
+    let url = |host: &HostPlan| format!("http://{}:{SERVER_PORT}/", host.ip);
+    hosts.map(url).collect()
+}
+
+/// Whether somebody serves false bytes: then clients know what each file's SHA-256 must be.
+fn somebody_lies(plan: &Plan) -> bool {
+    let mut attacks = plan.hosts.iter().filter_map(|host| host.attack.as_ref());
+    attacks.any(|attack| actor::serves_false_bytes(&attack.name))
 }
 
 impl World {
@@ -90,6 +97,7 @@ impl World {
             content: Arc::clone(&self.content),
             disk: Rc::clone(&self.recorder.borrow().disks[host]),
             servers: servers(&self.plan),
+            digests: somebody_lies(&self.plan),
             epoch: self.epoch,
         };
         let recorder = Rc::clone(&self.recorder);

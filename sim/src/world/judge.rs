@@ -14,7 +14,7 @@ use crate::content::Content;
 use crate::evaluate;
 use crate::network::fabric::Fabric;
 use crate::outcome::{Outcome, PeerOutcome, Verdict};
-use crate::scenario::plan::Role;
+use crate::scenario::plan::{HostPlan, Role};
 
 use super::Ended;
 use super::recorder::{Recorder, Tally};
@@ -142,6 +142,7 @@ pub(super) fn outcome(
         checks,
         copies_min: recorder.copies_min.unwrap_or(0),
         copies_end: recorder.rarest(),
+        seed_until_second: recorder.seed_until_second,
         utilisation: utilisation(recorder),
         sometimes,
         random: random(recorder, resets),
@@ -193,15 +194,19 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
     let waiting: Vec<_> = hosts
         .filter(|(h, t)| h.role != Role::Attacker && t.online_since.is_some() && !t.whole)
         .collect();
-    let mut all = recorder.plan.hosts.iter().zip(&recorder.tallies);
-    let served = all.any(|(h, t)| h.role == Role::Server && t.online_since.is_some());
+    let online = |of: &dyn Fn(&HostPlan) -> bool| {
+        let mut all = recorder.plan.hosts.iter().zip(&recorder.tallies);
+        all.any(|(h, t)| h.role == Role::Server && of(h) && t.online_since.is_some())
+    };
+    let (served, web_seed) = (online(&|_| true), online(&|host| host.web_seed));
     let copies = recorder.rarest() > 0;
     let failures = waiting.iter().map(|(host, tally)| {
-        let (can, why) = match (host.role, served, copies) {
-            (Role::Client, true, _) => (true, "a server is online"),
-            (Role::Client, false, _) => (false, "no server is online"),
-            (_, _, true) => (true, "every piece has a copy among the honest peers online"),
-            (_, _, false) => (
+        let (can, why) = match (host.role, served) {
+            (Role::Client, true) => (true, "a server is online"),
+            (Role::Client, false) => (false, "no server is online"),
+            _ if web_seed => (true, "a web seed is online"),
+            _ if copies => (true, "every piece has a copy among the honest peers online"),
+            _ => (
                 false,
                 "a piece has no copy left among the honest peers online",
             ),

@@ -8,7 +8,7 @@ mod judge;
 mod recorder;
 mod trackers;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -136,7 +136,12 @@ impl World {
                 Role::Seed | Role::Leecher => world.start_peer(host, &contacts),
                 Role::Server => world.start_server(host),
                 Role::Client => world.start_client(host),
-                Role::Attacker if plan.attack.as_ref().is_some_and(actor::plays_server) => {
+                Role::Attacker
+                    if plan
+                        .attack
+                        .as_ref()
+                        .is_some_and(|a| actor::plays_server(&a.name)) =>
+                {
                     world.start_raw_server(host);
                 }
                 Role::Attacker => world.start_attacker(host, &contacts),
@@ -158,6 +163,7 @@ impl World {
             fabric: self.fabric.clone(),
             content: Arc::clone(&self.content),
             disk: Rc::clone(&self.recorder.borrow().disks[host]),
+            has_metainfo: Rc::new(Cell::new(false)),
             contacts: Rc::clone(contacts),
             web_seeds: direct::web_seeds(&self.plan),
             epoch: self.epoch,
