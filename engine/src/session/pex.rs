@@ -38,6 +38,8 @@ impl Peer {
     /// Where others can reach it, as far as we know.
     fn contact(&self) -> Option<SocketAddr> {
         match self.inbound {
+            // A web server is no peer, and whoever has the metainfo file knows of it.
+            false if self.web => None,
             false => Some(self.addr),
             true => Some(SocketAddr::new(self.addr.ip(), self.said.port?)),
         }

@@ -395,7 +395,9 @@ impl Torrent {
     /// Its place among the peers is given up, for a reason that peers have too.
     pub(super) fn close_web_seed(&mut self, number: usize, why: CloseReason, now: Now) {
         let state = match why {
-            CloseReason::Banned | CloseReason::Strikes => State::Off,
+            CloseReason::Banned => State::Off,
+            // Suspicion is no proof.
+            CloseReason::Strikes => State::Resting(now.after(self.config.dial_backoff_max)),
             _ => State::Resting(now.after(self.config.dial_backoff_min)),
         };
         // Who leaves needs not be told of it for each.

@@ -318,3 +318,17 @@ fn what_both_families_say_is_taken() {
     };
     assert_eq!(rig.count(|e| *e == event), 1);
 }
+
+#[test]
+fn web_seeds_are_not_told_of() {
+    let mut plan = Plan::new(9, 1);
+    plan.web_seeds = vec!["http://web.example/".to_owned()];
+    let mut rig = plan.start();
+    let found = Ok(addr(200));
+    rig.feed(Input::WebSeedFound { seed: 0, found });
+    assert_eq!(rig.torrent.peers.iter().flatten().count(), 1);
+    let one = exchanger(&mut rig, 1);
+    exchanger(&mut rig, 2);
+    rig.wait(secs(5));
+    assert_eq!(exchanged(&mut rig, one), [(vec![(2, 0)], vec![])]);
+}

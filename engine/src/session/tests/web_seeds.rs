@@ -463,3 +463,18 @@ fn more_web_seeds_than_are_used_are_left_out_and_requests_are_few_in_all() {
     rig.find();
     assert_eq!(rig.web.fetches.len(), 3);
 }
+
+#[test]
+fn suspicion_alone_lets_it_rest() {
+    let mut rig = plan(4).start();
+    rig.find();
+    let now = rig.now;
+    rig.torrent.close_web_seed(0, CloseReason::Strikes, now);
+    rig.feed(Input::Timer);
+    assert!(rig.web.fetches.is_empty());
+    assert!(!rig.web_left()[0].1);
+    rig.wait(secs(599));
+    assert_eq!(rig.web.finding, []);
+    rig.wait(secs(1));
+    assert_eq!(rig.web.finding, [0]);
+}
