@@ -100,6 +100,7 @@ fn json_is_one_object_per_run_with_the_fields_that_are_promised() {
             "content_bytes",
             "failures",
             "seed_uploaded",
+            "seed_until_second",
             "checks",
         ] {
             assert!(!run[field].is_null(), "{field}");

@@ -15,8 +15,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use skep_engine::tracker::announce::{AnnounceEvent, AnnounceRequest};
-use skep_engine::tracker::udp::packet::{Reply, Request, parse_reply, write_request};
+use skep_engine::tracker::announce::{AnnounceEvent, AnnounceRequest, ScrapeCounts};
+use skep_engine::tracker::udp::packet::{
+    Reply, Request, parse_reply, parse_request, write_reply, write_request,
+};
 use skep_engine::{InfoHash, PeerId};
 use support::{Skep, until};
 use tempfile::TempDir;
@@ -216,6 +218,66 @@ fn a_spoofed_connection_id_is_met_with_silence() {
     let why = "a connection id that was not given to this address";
     assert!(said.contains(why), "{said}");
     assert_eq!(said.matches("started").count(), 1, "{said}");
+}
+
+/// What a tracker answers: an id to who connects, else counts of `seeds` seeds.
+fn answer(request: &Request, seeds: u32) -> Reply {
+    match request {
+        Request::Connect { txid } => Reply::Connect {
+            txid: *txid,
+            connection: 77,
+        },
+        Request::Scrape { txid, .. } => {
+            let counts = ScrapeCounts {
+                complete: seeds,
+                downloaded: 0,
+                incomplete: 0,
+            };
+            Reply::Scrape {
+                txid: *txid,
+                counts: vec![counts],
+            }
+        }
+        Request::Announce { .. } => panic!("nobody announces"),
+    }
+}
+
+/// A tracker among strangers who know where its client listens: before each answer of its own others
+/// come, from elsewhere with the right number, and from its address with all else wrong.
+#[test]
+fn forged_answers_are_not_believed() {
+    let dir = directory();
+    let tracker = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let stranger = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    tracker
+        .set_read_timeout(Some(support::PATIENCE))
+        .expect("set");
+    let url = format!("udp://{}", tracker.local_addr().expect("bound"));
+    let hash = "ab".repeat(20);
+    let args = ["scrape", &url, "--info-hash", &hash, "--json"];
+    let scrape = Skep::start(dir.path(), "scrape", &args);
+    let mut buffer = [0; 2048];
+    for _ in 0..2 {
+        let (bytes, client) = tracker.recv_from(&mut buffer).expect("a question");
+        let question = parse_request(&buffer[..bytes]).expect("a question");
+        let write = |reply: &Reply| write_reply(reply, false);
+        let forged = write(&answer(&question, 666));
+        stranger.send_to(&forged, client).expect("sent");
+        let mut other_number = forged.clone();
+        other_number[7] ^= 1;
+        let mut other_action = forged.clone();
+        other_action[3] = 1;
+        for wrong in [&other_number[..], &other_action, &forged[..7], &[]] {
+            tracker.send_to(wrong, client).expect("sent");
+        }
+        tracker
+            .send_to(&write(&answer(&question, 5)), client)
+            .expect("sent");
+    }
+    let ended = scrape.ended();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let object: Value = serde_json::from_str(&ended.out).expect("JSON");
+    assert_eq!(object["trackers"][0]["torrents"][0]["seeds"], 5, "{object}");
 }
 
 #[test]

@@ -221,6 +221,13 @@ config! {
     seed_quota_pieces: u32 = 20;
     /// Time a seed keeps a peer unchoked before it moves on (libtorrent: 1 min).
     seed_quota_time: Duration = secs(60);
+    /// A seed shows what it has piece by piece, until another seed is seen (BEP 16).
+    super_seeding: bool = false;
+    /// Pieces shown to one peer that nobody else was seen to have, at most (libtorrent: 2; BEP 16: 1).
+    super_seed_pieces: u32 = 2;
+    /// How long a peer that has a piece it was shown waits for the next when nobody else is seen to
+    /// have it; and, when every piece is with others, for one of theirs before it is told everything.
+    super_seed_wait: Duration = secs(60);
     /// Payload sent per second, over all peers; 0: no limit.
     upload_limit: RateLimit = RateLimit(0);
     /// Payload asked for per second, over all peers; 0: no limit.
@@ -336,6 +343,39 @@ config! {
     suggest_pieces: bool = false;
     /// First pause after a reject from a peer that does not choke us; doubles, to half a minute.
     reject_pause: Duration = secs(1);
+    /// Peer exchange: peers tell each other whom they are connected to (BEP 11). Never of private torrents.
+    pex: bool = true;
+    /// Time after a peer's introduction before it is told of others for the first time (libtorrent: 5 s).
+    pex_delay: Duration = secs(5);
+    /// Time between two messages of peer exchange to one peer (BEP 11: 1 min).
+    pex_interval: Duration = secs(60);
+    /// Shortest time between two that one peer sends; what comes sooner is not heeded (BEP 11: 1 min; here
+    /// room for clocks and networks that are not even).
+    pex_interval_min: Duration = secs(45);
+    /// Contacts added in one message, sent or received, after the first (BEP 11: 50).
+    pex_added_max: u32 = 50;
+    /// Contacts added in the first message, sent or received (BEP 11: no limit).
+    pex_first_max: u32 = 200;
+    /// Contacts dropped in one message, sent or received (BEP 11: 50).
+    pex_dropped_max: u32 = 50;
+    /// Addresses in the book at once that one peer told.
+    pex_contacts_max: u32 = 200;
+    /// The metainfo file's `info` value is served to peers who have only its hash (BEP 9). Never of private
+    /// torrents: whoever has only the hash is not meant to have the rest.
+    serve_metadata: bool = true;
+    /// Times the whole `info` value that one connection may ask for; more is refused.
+    metadata_copies_max: u32 = 3;
+    /// Longest `info` value that is fetched from peers (the metainfo parser takes 10 MiB; libtorrent: 3 MiB).
+    metadata_bytes_max: u64 = 8 * 1024 * KIB;
+    /// Blocks of the `info` value asked of one source at once.
+    metadata_pipeline: u32 = 4;
+    /// Copies of the `info` value that are put together at once: of different sizes, as sources say, or
+    /// of single sources, once sources disagreed.
+    metadata_drafts_max: u32 = 4;
+    /// Time for a source to answer; then others are asked, and it again after as long.
+    metadata_timeout: Duration = secs(10);
+    /// Time for a copy to become whole while other sources wait for their turn; doubles each time.
+    metadata_draft_time: Duration = secs(60);
     /// Peers asked for in one announce (chihaya: 50).
     peers_wanted: u32 = 50;
     /// Below this many connections the tracker is asked again, no sooner than its minimum interval.

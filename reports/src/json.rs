@@ -25,6 +25,7 @@ pub fn run(outcome: &Outcome) -> Value {
         "failures": outcome.failures,
         "peers": outcome.peers.iter().map(peer).collect::<Vec<_>>(),
         "seed_uploaded": outcome.seed_uploaded(),
+        "seed_until_second": outcome.seed_until_second,
         "server_uploaded": outcome.server_uploaded(),
         "copies_min": outcome.copies_min,
         "utilisation": outcome.utilisation,

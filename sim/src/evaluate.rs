@@ -91,6 +91,7 @@ fn metric_since(
             }
         }
         "seed.uploaded" => Some(outcome.seed_uploaded() as f64),
+        "seed.until_second" => outcome.seed_until_second.map(|bytes| bytes as f64),
         "server.uploaded" => Some(outcome.server_uploaded() as f64),
         "wasted" => share_of_content(|p| p.wasted),
         "duplicates" => share_of_content(|p| p.duplicates),

@@ -139,6 +139,8 @@ pub struct Outcome {
     pub copies_min: u32,
     /// The same at the end.
     pub copies_end: u32,
+    /// Payload that those who joined as seeds had sent when the first leecher had everything.
+    pub seed_until_second: Option<u64>,
     /// Payload sent over what the uplinks could carry, between 10 % and 90 % of completions.
     pub utilisation: Option<f64>,
     /// How often each word of `sometimes` happened.

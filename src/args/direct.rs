@@ -8,7 +8,7 @@ use skep_engine::direct::url::http_target;
 
 use crate::real::limits::rate;
 
-/// Serve the files of a directory over HTTP: direct download, the server's end.
+/// Serve a directory over HTTP: the server of a direct download.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Files are sent while they are read, whole or in parts; directories are listed.
@@ -34,7 +34,7 @@ pub struct ServeArgs {
     pub connections: Option<u32>,
 }
 
-/// Fetch one file over HTTP: direct download, the client's end.
+/// Fetch a file over HTTP: the client of a direct download.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 The file is called NAME.part until it is complete; no file is ever replaced. After

@@ -67,9 +67,9 @@ pub enum Command {
     Get(GetArgs),
     /// Ask trackers how many seeds, leechers and downloads a torrent has.
     Scrape(ScrapeArgs),
-    /// Serve the files of a directory over HTTP: direct download, the server's end.
+    /// Serve a directory over HTTP: the server of a direct download.
     Serve(ServeArgs),
-    /// Fetch one file over HTTP: direct download, the client's end.
+    /// Fetch a file over HTTP: the client of a direct download.
     Fetch(FetchArgs),
 }
 

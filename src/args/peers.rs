@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use skep_engine::InfoHash;
 use skep_engine::config::RateLimit;
+use skep_engine::{EngineConfig, InfoHash};
 
 use super::duration;
 use crate::real::choice::Patterns;
@@ -89,6 +89,10 @@ pub struct SeedArgs {
     /// Where to listen for peers; port 0 takes any free one.
     #[arg(long, value_name = "ADDR:PORT", default_value_t = any_port())]
     pub listen: SocketAddr,
+    /// Hide what is here and show it piece by piece, so that each is sent about once; ends when another
+    /// seed is seen. For the first seed of a new torrent.
+    #[arg(long)]
+    pub super_seed: bool,
     /// Print one JSON object at the end: how much was uploaded, to how many.
     #[arg(long)]
     pub json: bool,
@@ -108,11 +112,13 @@ Ctrl-C leaves the swarm and ends with 1; a second one ends at once.
 
 Examples:
   skep get film.torrent --dir downloads
+  skep get 'magnet:?xt=urn:btih:...&tr=...' --dir downloads
   skep get film.torrent --dir downloads --seed-for '1 h' --json > report.json")]
 pub struct GetArgs {
-    /// The metainfo file.
-    #[arg(value_name = "FILE.torrent")]
-    pub torrent: PathBuf,
+    /// The metainfo file, or a magnet link: then the metainfo comes from other peers first, and is kept in
+    /// DIR/.INFO-HASH.torrent.
+    #[arg(value_name = "FILE.torrent|MAGNET")]
+    pub torrent: String,
     /// An existing directory for the torrent's file or folder.
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
@@ -125,6 +131,9 @@ pub struct GetArgs {
     /// Check every piece that is here, whatever is remembered.
     #[arg(long)]
     pub recheck: bool,
+    /// Write the metainfo file of a magnet link here, too.
+    #[arg(long, value_name = "FILE.torrent")]
+    pub save_torrent: Option<PathBuf>,
     /// How long to stay as a seed when the content is complete.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     pub seed_for: Duration,
@@ -141,6 +150,17 @@ pub struct GetArgs {
     /// Ask for no more content than this.
     #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Limits")]
     pub download_limit: Option<RateLimit>,
+}
+
+impl GetArgs {
+    /// The engine's numbers that follow from the limits.
+    pub fn config(&self) -> EngineConfig {
+        let mut config = self.limits.config();
+        if let Some(limit) = self.download_limit {
+            config.download_limit = limit;
+        }
+        config
+    }
 }
 
 /// When files take their room.

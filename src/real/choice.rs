@@ -3,6 +3,7 @@
 //! Invariant: a pattern that names no file is an error, and so is a choice that leaves nothing to get.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use globset::{GlobBuilder, GlobMatcher};
 use skep_engine::bits::BitSet;
@@ -61,7 +62,10 @@ impl Choice {
                 () => Priority::Normal,
             }
         };
-        let files: Vec<_> = paths.iter().map(priority).collect();
+        Choice::from_files(paths.iter().map(priority).collect(), meta)
+    }
+
+    fn from_files(files: Vec<Priority>, meta: &Metainfo) -> Result<Choice, Failure> {
         let wanted = |(file, priority): (&FileEntry, &Priority)| {
             file.is_wanted() && *priority != Priority::Skip
         };
@@ -71,6 +75,24 @@ impl Choice {
         let plain = files.iter().all(|p| *p == Priority::Normal);
         let pieces = (!plain).then(|| piece_priorities(meta.geometry, &meta.files, &files));
         Ok(Choice { files, pieces })
+    }
+
+    /// The same among these files alone, if there are any: a magnet link may name them by number (BEP 53).
+    /// Numbers that no file has are skipped.
+    pub fn among(
+        mut self,
+        numbers: &[RangeInclusive<u32>],
+        meta: &Metainfo,
+    ) -> Result<Choice, Failure> {
+        if numbers.is_empty() {
+            return Ok(self);
+        }
+        for (number, priority) in (0..).zip(&mut self.files) {
+            if !numbers.iter().any(|range| range.contains(&number)) {
+                *priority = Priority::Skip;
+            }
+        }
+        Choice::from_files(self.files, meta)
     }
 
     /// How much is wanted, for people.

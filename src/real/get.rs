@@ -17,10 +17,12 @@ use skep_engine::storage::file::{
     FileOptions, FileStorage, OpenError, OpenMode, Preallocate, Resume,
 };
 use skep_engine::storage::{Storage, StorageEvent, is_full};
+use skep_engine::tracker::announce::PeerAddr;
 
 use super::choice::Choice;
+use super::magnet;
 use super::on_this_thread;
-use super::peer::{Ended, Joining, RealPeer, Stay, check};
+use super::peer::{Ended, HeadStart, Joining, RealPeer, Stay, check};
 use super::signals::Signals;
 use super::watch::bytes_of;
 use crate::args::{GetArgs, HowToPreallocate};
@@ -30,28 +32,89 @@ use crate::torrent::read::{Trackers, read, web_seeds};
 
 /// Runs the command.
 pub fn run(args: &GetArgs) -> Result<Exit, Failure> {
-    let meta = read(&args.torrent)?;
-    let choice = Choice::of(&args.patterns, &meta)?;
-    let named = files_there(&args.dir, &meta);
-    let options = FileOptions {
-        preallocate: match args.preallocate {
-            HowToPreallocate::None => Preallocate::None,
-            HowToPreallocate::Full => Preallocate::Full,
-        },
-        resume: remembered(args.recheck),
-        skipped: choice.skipped(),
-        ..FileOptions::default()
-    };
-    let disk = FileStorage::open(&args.dir, &meta, OpenMode::Download, &options);
-    let disk = disk.map_err(|error| match &error {
-        OpenError::Io { path, source } if is_full(source) => {
-            let why = format!("{}: {source}", path.display());
-            let wanted = bytes_of(meta.geometry, &choice.wanted(&meta));
-            full(&args.dir, wanted, &plain(&why))
+    let Some(link) = magnet::link(&args.torrent)? else {
+        if args.save_torrent.is_some() {
+            return Err(Failure::new(
+                Exit::Wrong,
+                "--save-torrent is for magnet links: this is a metainfo file already",
+            ));
         }
-        _ => not_openable(&error),
-    })?;
-    on_this_thread(get(args, &meta, choice, disk, &named))
+        let meta = read(Path::new(&args.torrent))?;
+        let begun = Begun::plain(&meta, args)?;
+        return on_this_thread(get(args, &meta, begun));
+    };
+    on_this_thread(async {
+        let (meta, head_start) = match magnet::kept(&args.dir, &link) {
+            Some(meta) => (meta, None),
+            None => {
+                if !args.dir.is_dir() {
+                    return Err(not_openable(&OpenError::NoDirectory(args.dir.clone())));
+                }
+                let mut signals = Signals::new()?;
+                let config = args.config();
+                let fetch =
+                    magnet::fetch(&link, &args.dir, args.listen, &config, &mut signals).await;
+                let (meta, head_start) = fetch?;
+                (meta, Some(head_start))
+            }
+        };
+        if let Some(path) = &args.save_torrent {
+            magnet::save(path, &link, &meta)?;
+        }
+        let choice = Choice::of(&args.patterns, &meta)?.among(&link.files, &meta)?;
+        let begun = Begun {
+            peers: magnet::addresses(&link).await,
+            head_start,
+            ..Begun::of(choice, &meta, args)?
+        };
+        get(args, &meta, begun).await
+    })
+}
+
+/// What stands before the content is looked at.
+struct Begun {
+    choice: Choice,
+    disk: FileStorage,
+    /// Which files are there under their final names.
+    named: Vec<bool>,
+    /// Peers that a link names.
+    peers: Vec<PeerAddr>,
+    head_start: Option<HeadStart>,
+}
+
+impl Begun {
+    fn plain(meta: &Metainfo, args: &GetArgs) -> Result<Begun, Failure> {
+        Begun::of(Choice::of(&args.patterns, meta)?, meta, args)
+    }
+
+    fn of(choice: Choice, meta: &Metainfo, args: &GetArgs) -> Result<Begun, Failure> {
+        let named = files_there(&args.dir, meta);
+        let options = FileOptions {
+            preallocate: match args.preallocate {
+                HowToPreallocate::None => Preallocate::None,
+                HowToPreallocate::Full => Preallocate::Full,
+            },
+            resume: remembered(args.recheck),
+            skipped: choice.skipped(),
+            ..FileOptions::default()
+        };
+        let disk = FileStorage::open(&args.dir, meta, OpenMode::Download, &options);
+        let disk = disk.map_err(|error| match &error {
+            OpenError::Io { path, source } if is_full(source) => {
+                let why = format!("{}: {source}", path.display());
+                let wanted = bytes_of(meta.geometry, &choice.wanted(meta));
+                full(&args.dir, wanted, &plain(&why))
+            }
+            _ => not_openable(&error),
+        })?;
+        Ok(Begun {
+            choice,
+            disk,
+            named,
+            peers: Vec::new(),
+            head_start: None,
+        })
+    }
 }
 
 /// What is done with what was verified earlier.
@@ -76,16 +139,17 @@ fn full(dir: &Path, left: u64, why: &str) -> Failure {
     )
 }
 
-async fn get(
-    args: &GetArgs,
-    meta: &Metainfo,
-    choice: Choice,
-    mut disk: FileStorage,
-    named: &[bool],
-) -> Result<Exit, Failure> {
+async fn get(args: &GetArgs, meta: &Metainfo, begun: Begun) -> Result<Exit, Failure> {
+    let Begun {
+        choice,
+        mut disk,
+        named,
+        peers,
+        head_start,
+    } = begun;
     let mut signals = Signals::new()?;
     let have = check(&mut disk, meta.geometry, &mut signals).await?;
-    if let Some(file) = different(meta, &have, named) {
+    if let Some(file) = different(meta, &have, &named) {
         return Err(Failure::with_help(
             Exit::Failed,
             format!(
@@ -113,15 +177,11 @@ async fn get(
         true => Vec::new(),
         false => web_seeds(meta),
     };
-    if trackers.is_empty() && web_seeds.is_empty() {
+    if trackers.is_empty() && web_seeds.is_empty() && peers.is_empty() {
         return Err(Failure::new(
             Exit::Failed,
             "the torrent names no tracker that Skep can ask (http:// or udp://) and no web seed (http://)",
         ));
-    }
-    let mut config = args.limits.config();
-    if let Some(limit) = args.download_limit {
-        config.download_limit = limit;
     }
     let peer = RealPeer::new(Joining {
         meta,
@@ -132,7 +192,9 @@ async fn get(
         wanted: wanted.clone(),
         priorities: choice.pieces,
         listen: args.listen,
-        config,
+        config: args.config(),
+        peers,
+        head_start,
     })?;
     tell(&format!(
         "{begins}, {} of it here already, listening at {}\n",

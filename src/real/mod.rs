@@ -9,6 +9,7 @@ mod disk;
 pub mod fetch;
 pub mod get;
 pub mod limits;
+mod magnet;
 pub mod peer;
 pub mod progress;
 pub mod scrape;

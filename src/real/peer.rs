@@ -20,6 +20,8 @@ use skep_engine::node::web_seeds::WebSeedsSetup;
 use skep_engine::picker::Params;
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
 use skep_engine::storage::file::FileStorage;
+use skep_engine::tracker::announce::PeerAddr;
+use skep_engine::tracker::target::TrackerTarget;
 use skep_engine::{EngineConfig, PeerId, choker, picker};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout};
@@ -56,6 +58,57 @@ pub struct Joining<'a> {
     pub listen: SocketAddr,
     /// The engine's numbers.
     pub config: EngineConfig,
+    /// Peers that the user names.
+    pub peers: Vec<PeerAddr>,
+    /// What is there already, if the metainfo came from other peers; it listens.
+    pub head_start: Option<HeadStart>,
+}
+
+/// What getting the metainfo from other peers leaves to go on with.
+pub struct HeadStart {
+    /// The network, which listens.
+    pub net: RealNetwork,
+    /// Where it listens.
+    pub at: SocketAddr,
+    /// The moment that its talk with the trackers calls 0.
+    pub epoch: Instant,
+    /// Our id, which trackers and peers know.
+    pub peer_id: PeerId,
+    /// The talk with the trackers of the link.
+    pub announcer: Announcer,
+    /// Peers that were told or met.
+    pub peers: Vec<PeerAddr>,
+    /// Peers that lied.
+    pub banned: Vec<(SocketAddr, PeerId)>,
+}
+
+impl HeadStart {
+    /// A new peer: it listens from now on, and knows nobody.
+    fn none(
+        listen: SocketAddr,
+        targets: Vec<TrackerTarget>,
+        config: &EngineConfig,
+    ) -> Result<HeadStart, Failure> {
+        let mut net = RealNetwork::new(config);
+        let at = net
+            .listen(listen)
+            .map_err(|error| cannot_listen(listen, &error))?;
+        let epoch = Instant::now();
+        let setup = AnnouncerSetup {
+            trackers: targets,
+            epoch,
+            rng: os_rng()?,
+        };
+        Ok(HeadStart {
+            net,
+            at,
+            epoch,
+            peer_id: PeerId::random(&mut os_rng()?),
+            announcer: Announcer::new(setup, config),
+            peers: Vec::new(),
+            banned: Vec::new(),
+        })
+    }
 }
 
 /// A peer that listens and has not begun.
@@ -128,20 +181,25 @@ impl RealPeer {
             priorities,
             listen,
             config,
+            peers: named,
+            head_start,
         } = joining;
-        let mut net = RealNetwork::new(&config);
-        let at = net
-            .listen(listen)
-            .map_err(|error| cannot_listen(listen, &error))?;
+        let start = match head_start {
+            Some(start) => start,
+            None => HeadStart::none(listen, trackers.targets, &config)?,
+        };
+        let HeadStart {
+            net,
+            at,
+            epoch,
+            peer_id,
+            announcer,
+            mut peers,
+            banned,
+        } = start;
+        peers.extend(named);
         let watch = Rc::new(Watch::new(meta.geometry, trackers.names, &have, &wanted));
         let total = bytes_of(meta.geometry, &wanted);
-        let epoch = Instant::now();
-        let announcer = AnnouncerSetup {
-            trackers: trackers.targets,
-            epoch,
-            rng: os_rng()?,
-        };
-        let announcer = Announcer::new(announcer, &config);
         let web_seeds = WebSeedsSetup::of(meta, &web_seeds);
         let none = Params::new();
         let torrent = Torrent::new(TorrentSetup {
@@ -152,7 +210,9 @@ impl RealPeer {
             priorities,
             padding: meta.padding(),
             private: meta.private,
-            peer_id: PeerId::random(&mut os_rng()?),
+            info_bytes: meta.info_bytes.clone(),
+            banned,
+            peer_id,
             port: at.port(),
             tiers: trackers.tiers,
             web_seeds: web_seeds.urls.clone(),
@@ -170,6 +230,7 @@ impl RealPeer {
             net,
             storage: Told::new(disk, Rc::clone(&watch)),
             torrent,
+            peers,
             geometry: meta.geometry,
             announcer,
             web_seeds,

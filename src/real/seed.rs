@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use skep_engine::EngineConfig;
 use skep_engine::bits::BitSet;
 use skep_engine::metainfo::Metainfo;
 use skep_engine::storage::file::{FileOptions, FileStorage, OpenError, OpenMode};
@@ -55,7 +56,12 @@ async fn seed(args: &SeedArgs, meta: &Metainfo, mut disk: FileStorage) -> Result
         have,
         priorities: None,
         listen: args.listen,
-        config: args.limits.config(),
+        config: EngineConfig {
+            super_seeding: args.super_seed,
+            ..args.limits.config()
+        },
+        peers: Vec::new(),
+        head_start: None,
     })?;
     let begins = format!(
         "seeding {} ({}) at {}\n",

@@ -58,8 +58,13 @@ pub struct Trackers {
 impl Trackers {
     /// All trackers that a metainfo file names.
     pub fn of(meta: &Metainfo) -> Trackers {
+        Trackers::of_tiers(&meta.announce)
+    }
+
+    /// All trackers of these tiers.
+    pub fn of_tiers(tiers: &[Vec<String>]) -> Trackers {
         let mut trackers = Trackers::default();
-        for tier in &meta.announce {
+        for tier in tiers {
             let before = trackers.targets.len();
             for url in tier {
                 match tracker_target(url) {

@@ -44,9 +44,12 @@ pub fn rows() -> Vec<Row> {
 /// `curl --continue-at -`.
 fn curl(at: &Place, url: &str, rate: Option<&str>) -> Command {
     let mut command = at.command("curl");
+    command.args(["--disable", "--noproxy", "*"]);
     command.args(["--silent", "--show-error", "--fail", "--continue-at", "-"]);
     command.args(["--output", "a side.flac", url]);
-    command.args(rate.map(|rate| format!("--limit-rate={rate}")));
+    if let Some(rate) = rate {
+        command.args(["--limit-rate", rate]);
+    }
     command
 }
 
@@ -105,8 +108,8 @@ fn theirs(client: fn(&Place, &str, Option<&str>) -> Command) -> Shown {
     }
 }
 
-/// nginx that serves the album, with a configuration of its own.
-fn nginx(scene: &Scene, at: &Place, rate: &str) -> (Process, String) {
+/// nginx that serves a directory, with a configuration of its own; the URL of the directory. A rate of 0: no limit.
+pub fn nginx(scene: &Scene, at: &Place, root: &Path, rate: &str) -> (Process, String) {
     let port = free_port();
     let home: PathBuf = scene.home("nginx");
     let config = format!(
@@ -117,7 +120,7 @@ fn nginx(scene: &Scene, at: &Place, rate: &str) -> (Process, String) {
          server {{ listen {1}:{port}; root \"{2}\"; limit_rate {rate}; }}\n}}\n",
         home.display(),
         at.ip,
-        scene.path("album").display(),
+        root.display(),
     );
     fs::write(home.join("nginx.conf"), config).expect("written");
     let mut command = at.command("nginx");
@@ -131,7 +134,7 @@ fn nginx(scene: &Scene, at: &Place, rate: &str) -> (Process, String) {
     until("nginx listens", || {
         TcpStream::connect((at.ip, port)).ok().map(drop)
     });
-    (process, format!("http://{}:{port}/{NAME}", at.ip))
+    (process, format!("http://{}:{port}/", at.ip))
 }
 
 /// Our client, interrupted when something is there; then again, to its end. What that reports.
@@ -152,8 +155,8 @@ fn twice(scene: &Scene, at: &Place, url: &str, between: impl FnOnce()) -> Value 
 
 fn from_nginx() -> Shown {
     let (scene, at) = (Scene::new(), Place::loopback());
-    let (_nginx, url) = nginx(&scene, &at, "4m");
-    let report = twice(&scene, &at, &url, || {});
+    let (_nginx, root) = nginx(&scene, &at, &scene.path("album"), "4m");
+    let report = twice(&scene, &at, &format!("{root}{NAME}"), || {});
     let from = report["resumed_from"].as_u64().expect("it was resumed");
     assert_eq!(report["received"], FILE.1 - from, "{report}");
     Shown {
@@ -164,9 +167,9 @@ fn from_nginx() -> Shown {
 
 fn changed_at_nginx() -> Shown {
     let (scene, at) = (Scene::new(), Place::loopback());
-    let (_nginx, url) = nginx(&scene, &at, "4m");
+    let (_nginx, root) = nginx(&scene, &at, &scene.path("album"), "4m");
     let file = scene.path(FILE.0);
-    let report = twice(&scene, &at, &url, || {
+    let report = twice(&scene, &at, &format!("{root}{NAME}"), || {
         let mut bytes = fs::read(&file).expect("it is there");
         bytes.rotate_left(1);
         bytes.pop();

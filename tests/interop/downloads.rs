@@ -31,7 +31,7 @@ pub fn rows() -> Vec<Row> {
             rows.push(Row {
                 name: format!("{} from our seed, tracker over {over}", client.name()),
                 needs: needs.clone(),
-                run: Box::new(move || they_get(client, via)),
+                run: Box::new(move || they_get(client, via, &[])),
             });
             rows.push(Row {
                 name: format!("we from {}, tracker over {over}", client.name()),
@@ -39,6 +39,14 @@ pub fn rows() -> Vec<Row> {
                 run: Box::new(move || we_get(client, via)),
             });
         }
+    }
+    // They have to believe a peer that says it has nothing and then names a piece at a time.
+    for client in [Client::Aria2, Client::Libtorrent] {
+        rows.push(Row {
+            name: format!("{} from our super-seed", client.name()),
+            needs: vec![Need::client(client)],
+            run: Box::new(move || they_get(client, Via::Http, &["--super-seed"])),
+        });
     }
     rows
 }
@@ -57,11 +65,11 @@ fn url(http: &str, via: Via) -> String {
     }
 }
 
-fn they_get(client: Client, via: Via) -> Shown {
+fn they_get(client: Client, via: Via, how: &[&str]) -> Shown {
     let (scene, at) = (Scene::new(), place(client));
     let (tracker, http) = scene.tracker(&at);
     let torrent = scene.torrent(&url(&http, via));
-    let seed = scene.seed(&at, &[]);
+    let seed = scene.seed(&at, how);
     let home = scene.home("theirs");
     let peer = client.start(&Joining {
         at: &at,

@@ -22,6 +22,7 @@ mod scene;
 #[path = "../support/mod.rs"]
 mod support;
 mod torrent_files;
+mod web_seeds;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         opentracker::rows(),
         torrent_files::rows(),
         direct::rows(),
+        web_seeds::rows(),
     ];
     let trials = rows.into_iter().flatten();
     let trials = trials.map(|row| table.trial(row)).collect();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub use process::{Ended, Process};
 
 /// The longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -84,7 +84,7 @@ pub enum DecodeError {
 /// # Errors
 /// The first rule that is broken, and where.
 pub fn check(bytes: &[u8]) -> Result<(), ScanError> {
-    scan(bytes, None).map(drop)
+    scan(bytes, None, true).map(drop)
 }
 
 /// Checks `bytes` and finds the value of `key` in the outermost dictionary: its range in `bytes`.
@@ -93,7 +93,15 @@ pub fn check(bytes: &[u8]) -> Result<(), ScanError> {
 /// # Errors
 /// As [`check`].
 pub fn top_level_span(bytes: &[u8], key: &[u8]) -> Result<Option<Range<usize>>, ScanError> {
-    scan(bytes, Some(key))
+    scan(bytes, Some(key), true).map(|(span, _)| span)
+}
+
+/// Checks the value that `bytes` begin with and returns where it ends; what follows is not looked at.
+///
+/// # Errors
+/// As [`check`], but for bytes after the value.
+pub fn first_value_len(bytes: &[u8]) -> Result<usize, ScanError> {
+    scan(bytes, None, false).map(|(_, end)| end)
 }
 
 /// Checks `bytes` and decodes them. Keys that `T` does not know are skipped.
@@ -209,8 +217,13 @@ fn key_at(bytes: &[u8], at: usize) -> &[u8] {
     scanner.string().expect("it was scanned before")
 }
 
-/// Walks the whole input once; remembers where the value of `wanted` in the outermost dictionary is.
-fn scan(bytes: &[u8], wanted: Option<&[u8]>) -> Result<Option<Range<usize>>, ScanError> {
+/// Walks one value, with `alone` the whole input, once; remembers where the value of `wanted` in the
+/// outermost dictionary is, and returns where the walk ended.
+fn scan(
+    bytes: &[u8],
+    wanted: Option<&[u8]>,
+    alone: bool,
+) -> Result<(Option<Range<usize>>, usize), ScanError> {
     if bytes.len() > INPUT_BYTES_MAX {
         return Scanner::fail(INPUT_BYTES_MAX, ScanProblem::TooLong);
     }
@@ -286,10 +299,10 @@ fn scan(bytes: &[u8], wanted: Option<&[u8]>) -> Result<Option<Range<usize>>, Sca
         match open.last_mut() {
             Some(Open::Dict { value_next, .. }) => *value_next = false,
             Some(Open::List) => {}
-            None if scanner.at < bytes.len() => {
+            None if alone && scanner.at < bytes.len() => {
                 return Scanner::fail(scanner.at, ScanProblem::Trailing);
             }
-            None => return Ok(found),
+            None => return Ok((found, scanner.at)),
         }
     }
 }
@@ -321,6 +334,23 @@ mod tests {
         ] {
             assert_eq!(check(good.as_bytes()), Ok(()), "{good}");
         }
+    }
+
+    #[test]
+    fn the_first_of_several_values_is_cut_off() {
+        for (bytes, end) in [
+            (&b"i1ei2e"[..], Ok(3)),
+            (b"d1:ai1ee\xff\xff", Ok(8)),
+            (b"le", Ok(2)),
+            (b"0:", Ok(2)),
+        ] {
+            assert_eq!(first_value_len(bytes), end);
+        }
+        let early = ScanError {
+            at: 4,
+            what: ScanProblem::EndsEarly,
+        };
+        assert_eq!(first_value_len(b"d1:a"), Err(early));
     }
 
     #[test]

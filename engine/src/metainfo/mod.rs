@@ -7,7 +7,7 @@ mod entry;
 mod error;
 mod found;
 pub mod geometry;
-mod link;
+pub mod magnet;
 pub mod parse;
 mod paths;
 mod priority;

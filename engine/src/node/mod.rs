@@ -4,6 +4,7 @@ pub mod announcer;
 pub mod fetcher;
 pub mod file_server;
 mod http_server;
+pub mod magnet_host;
 pub mod network;
 pub mod peer_host;
 pub mod real;

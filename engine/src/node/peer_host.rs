@@ -21,7 +21,7 @@ use crate::session::event::Event;
 use crate::session::torrent::{Input, Output, StorageFailure, Torrent};
 use crate::storage::{Storage, StorageEvent};
 use crate::time::Now;
-use crate::tracker::announce::{Answer, Question};
+use crate::tracker::announce::{Answer, PeerAddr, Question};
 
 use super::announcer::{Announcer, Told};
 use super::network::{NetEvent, Network};
@@ -59,6 +59,8 @@ pub struct PeerHostSetup<N, S> {
     pub storage: S,
     /// The session, not started.
     pub torrent: Torrent,
+    /// Peers that are known already.
+    pub peers: Vec<PeerAddr>,
     /// The sizes of its torrent.
     pub geometry: Geometry,
     /// Its talk with the trackers, which it numbers as the session does.
@@ -82,6 +84,7 @@ pub struct PeerHost<N, S> {
     net: N,
     storage: S,
     torrent: Torrent,
+    peers: Vec<PeerAddr>,
     wires: Wires,
     announcer: Announcer,
     web_seeds: WebSeeds,
@@ -154,6 +157,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             net: setup.net,
             storage: setup.storage,
             torrent: setup.torrent,
+            peers: setup.peers,
             wires: Wires::new(
                 setup.geometry.bitfield_bytes(),
                 setup.config.extended_bytes_max,
@@ -181,6 +185,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             self.plan_departure();
         }
         self.feed(Input::Start);
+        let peers = std::mem::take(&mut self.peers);
+        if !peers.is_empty() {
+            self.feed(Input::Peers(peers));
+        }
         poll_fn(|cx| self.poll(cx)).await;
         self.torrent
     }

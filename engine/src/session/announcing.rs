@@ -5,9 +5,7 @@
 
 use crate::ids::ConnId;
 use crate::time::Now;
-use crate::tracker::announce::{
-    AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest, Retry,
-};
+use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest};
 use crate::tracker::schedule::Schedule;
 
 use super::dial::Neighbours;
@@ -146,13 +144,7 @@ impl Torrent {
                 self.dial.learn(&reply.peers, self.peer_id, &self.config);
             }
             Err(failure) => {
-                let for_good = matches!(
-                    failure,
-                    AnnounceFailure::Refused {
-                        retry: Retry::Never,
-                        ..
-                    }
-                );
+                let for_good = failure.is_final();
                 let what = schedule.on_failure(&failure, now, &mut self.rngs.contacts);
                 self.emit(Event::AnnounceFailed {
                     what,

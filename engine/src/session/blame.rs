@@ -96,6 +96,17 @@ pub(super) struct Blame {
 }
 
 impl Blame {
+    /// Books in which these are banned already.
+    pub(super) fn with_banned(banned: &[(SocketAddr, PeerId)]) -> Blame {
+        let mut blame = Blame::default();
+        for (addr, id) in banned {
+            if let Some(sender) = blame.sender(*addr, *id, u32::MAX, |_| true) {
+                blame.ban(sender);
+            }
+        }
+        blame
+    }
+
     /// The sender behind a handshake. An address is one sender, whatever ids it uses; on loopback,
     /// where many clients share an address, the id tells them apart.
     /// `None`: there are `max` already, and none that `keep` lets go was of no consequence.
@@ -274,7 +285,7 @@ impl Blame {
     }
 
     /// Bans; false when it was banned before.
-    fn ban(&mut self, sender: SenderId) -> bool {
+    pub(super) fn ban(&mut self, sender: SenderId) -> bool {
         self.get_mut(sender)
             .is_some_and(|s| !std::mem::replace(&mut s.banned, true))
     }

@@ -21,6 +21,23 @@ use super::event::{CloseReason, Event};
 use super::peer::Peer;
 use super::torrent::{Output, Phase, Torrent};
 
+/// Of two connections to one peer id, the one to close. Both ends compute the same: the one
+/// opened by the lower id stays; of two opened by the same end, the older.
+pub(super) fn duplicate_of(
+    peers: &[Option<Box<Peer>>],
+    slot: usize,
+    id: PeerId,
+    me: PeerId,
+) -> Option<ConnId> {
+    let new = peers[slot].as_ref()?;
+    let old = peers.iter().flatten().find(|p| p.id == Some(id))?;
+    let opened_by_them_stays = id < me;
+    if new.inbound != old.inbound && new.inbound == opened_by_them_stays {
+        return Some(old.conn);
+    }
+    Some(new.conn)
+}
+
 impl Torrent {
     pub(super) fn on_connected(&mut self, conn: ConnId, addr: SocketAddr, inbound: bool, now: Now) {
         if !inbound {
@@ -136,7 +153,7 @@ impl Torrent {
         if inbound {
             self.push_handshake(conn);
         }
-        if let Some(loser) = self.duplicate_of(slot, id) {
+        if let Some(loser) = duplicate_of(&self.peers, slot, id, self.peer_id) {
             self.close(loser, CloseReason::Duplicate, now);
             if loser == conn {
                 return;
@@ -156,6 +173,9 @@ impl Torrent {
             peer: addr,
             inbound,
         });
+        if self.super_seeding {
+            self.hide_pieces(slot, now);
+        }
         self.send_pieces(slot, now);
         if extended {
             self.send_extended_handshake(slot, now);
@@ -168,25 +188,14 @@ impl Torrent {
     /// is said of nothing.
     fn send_pieces(&mut self, slot: usize, now: Now) {
         let have = &self.pieces.have;
+        let nothing = have.is_empty() || self.super_seeding;
         let message = match self.peers[slot].as_ref().is_some_and(|p| p.fast) {
+            true if nothing => Message::HaveNone,
+            false if nothing => return,
             true if have.is_full() => Message::HaveAll,
-            true if have.is_empty() => Message::HaveNone,
-            false if have.is_empty() => return,
             _ => Message::Bitfield(Bytes::from(have.to_wire())),
         };
         self.send(slot, message, now);
-    }
-
-    /// Of two connections to one peer id, the one to close. Both ends compute the same: the one
-    /// opened by the lower id stays; of two opened by the same end, the older.
-    fn duplicate_of(&self, slot: usize, id: PeerId) -> Option<ConnId> {
-        let new = self.peers[slot].as_ref()?;
-        let old = self.peers.iter().flatten().find(|p| p.id == Some(id))?;
-        let opened_by_them_stays = id < self.peer_id;
-        if new.inbound != old.inbound && new.inbound == opened_by_them_stays {
-            return Some(old.conn);
-        }
-        Some(new.conn)
     }
 
     /// Closes a connection for a reason of ours.

@@ -1,7 +1,8 @@
 //! Owns the addresses that may be dialled, and when.
 //!
 //! Invariant: an address is dialled at most once at a time, never while a peer known to live there
-//! is connected, and less and less often while it does not answer. Bounded.
+//! is connected, and less and less often while it does not answer. Bounded; what peers tell never
+//! takes the place of what trackers told, and no peer fills the book alone.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,7 @@ use crate::ids::PeerId;
 use crate::time::Now;
 use crate::tracker::announce::PeerAddr;
 
+use super::blame::SenderId;
 use super::peer::Peer;
 
 /// What is known of one address.
@@ -28,8 +30,10 @@ struct Contact {
     id: Option<PeerId>,
     /// Told by the tracker: a handshake with another id is refused.
     id_told: bool,
-    /// Seen to have everything.
+    /// Seen to have everything, or told so by who told the address.
     seed: bool,
+    /// The peer that told it; `None`: a tracker or the user, whose word counts for more.
+    teller: Option<SenderId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +45,21 @@ enum State {
     Connected,
     /// Ourselves, or banned.
     Never,
+}
+
+impl Contact {
+    /// A contact that may be dialled at once.
+    fn new(teller: Option<SenderId>) -> Contact {
+        Contact {
+            state: State::Idle,
+            failures: 0,
+            next: Now::START,
+            id: None,
+            id_told: false,
+            seed: false,
+            teller,
+        }
+    }
 }
 
 /// The connections that there are, for what speaks against one more.
@@ -76,22 +95,70 @@ impl DialBook {
                 continue;
             }
             let full = self.contacts.len() >= config.addresses_max as usize;
-            if full && !self.contacts.contains_key(&peer.addr) && !self.forget_worst() {
+            let known = self.contacts.contains_key(&peer.addr);
+            if full && !known && !self.forget_worst(false) && !self.forget_hearsay() {
                 continue;
             }
-            let contact = self.contacts.entry(peer.addr).or_insert(Contact {
-                state: State::Idle,
-                failures: 0,
-                next: Now::START,
-                id: None,
-                id_told: false,
-                seed: false,
-            });
+            let contact = self.contacts.entry(peer.addr).or_insert(Contact::new(None));
+            contact.teller = None;
             if let Some(id) = peer.id {
                 contact.id = Some(id);
                 contact.id_told = true;
             }
         }
+    }
+
+    /// Takes addresses that a peer told, with whether they are seeds, up to `pex_contacts_max` of one
+    /// teller; how many were new. They take no place from what trackers told.
+    pub(super) fn learn_from_peer(
+        &mut self,
+        told: impl Iterator<Item = (SocketAddr, bool)>,
+        teller: SenderId,
+        config: &EngineConfig,
+    ) -> u32 {
+        let its = |c: &&Contact| c.teller == Some(teller);
+        let its = self.contacts.values().filter(its).count();
+        let mut room = (config.pex_contacts_max as usize).saturating_sub(its);
+        let mut learned = 0;
+        for (addr, seed) in told {
+            if room == 0 {
+                break;
+            }
+            if addr.port() == 0 || self.contacts.contains_key(&addr) {
+                continue;
+            }
+            let full = self.contacts.len() >= config.addresses_max as usize;
+            if full && !self.forget_worst(true) {
+                break;
+            }
+            let mut contact = Contact::new(Some(teller));
+            contact.seed = seed;
+            self.contacts.insert(addr, contact);
+            room -= 1;
+            learned += 1;
+        }
+        learned
+    }
+
+    /// Addresses that are being dialled.
+    pub(super) fn dialled(&self) -> Vec<SocketAddr> {
+        let dialled = self.contacts.iter();
+        let dialled = dialled.filter(|(_, c)| matches!(c.state, State::Dialling { .. }));
+        dialled.map(|(addr, _)| *addr).collect()
+    }
+
+    /// The addresses that are worth passing on: told by trackers or the user, or connected.
+    pub(super) fn worth(&self) -> Vec<PeerAddr> {
+        let worth = self.contacts.iter().filter(|(_, c)| match c.state {
+            State::Never => false,
+            State::Connected => true,
+            State::Idle | State::Dialling { .. } => c.teller.is_none(),
+        });
+        let worth = worth.map(|(addr, c)| PeerAddr {
+            addr: *addr,
+            id: c.id.filter(|_| c.id_told),
+        });
+        worth.collect()
     }
 
     /// Forgets every address that is not being dialled; bans and ourselves are remembered.
@@ -100,13 +167,23 @@ impl DialBook {
         self.contacts.retain(|_, c| keep(c));
     }
 
-    /// Forgets the idle address that failed most often, if one failed at all.
-    fn forget_worst(&mut self) -> bool {
+    /// Forgets the idle address that failed most often, if one failed at all; with `hearsay` only
+    /// among those that peers told.
+    fn forget_worst(&mut self, hearsay: bool) -> bool {
         let idle = self.contacts.iter();
         let failing = idle.filter(|(_, c)| c.state == State::Idle && c.failures > 0);
+        let failing = failing.filter(|(_, c)| !hearsay || c.teller.is_some());
         let worst = failing.max_by_key(|(_, c)| c.failures);
         let worst = worst.map(|(addr, _)| *addr);
         worst.is_some_and(|addr| self.contacts.remove(&addr).is_some())
+    }
+
+    /// Forgets an idle address that a peer told: a tracker has a better one.
+    fn forget_hearsay(&mut self) -> bool {
+        let mut idle = self.contacts.iter();
+        let found = idle.find(|(_, c)| c.state == State::Idle && c.teller.is_some());
+        let found = found.map(|(addr, _)| *addr);
+        found.is_some_and(|addr| self.contacts.remove(&addr).is_some())
     }
 
     /// Dials to one address, whatever the port.
@@ -117,7 +194,8 @@ impl DialBook {
         u32::try_from(taken.count()).expect("at most addresses_max")
     }
 
-    /// Addresses to dial now, at most `room`, chosen at random among those that are due.
+    /// Addresses to dial now, at most `room`, chosen at random among those that are due; what trackers
+    /// told comes first.
     pub(super) fn choose(
         &mut self,
         now: Now,
@@ -132,12 +210,22 @@ impl DialBook {
             return Vec::new();
         }
         let due = self.due(now, neighbours);
-        let mut due: Vec<SocketAddr> = due
-            .filter(|(_, c)| !(c.seed && seeding && config.close_seed_to_seed))
-            .map(|(addr, _)| *addr)
-            .collect();
+        let candidates = due.filter(|(_, c)| !(c.seed && seeding && config.close_seed_to_seed));
+        let (mut due, mut hearsay) = (Vec::new(), Vec::new());
+        for (addr, contact) in candidates {
+            match contact.teller {
+                None => due.push(*addr),
+                Some(_) => hearsay.push(*addr),
+            }
+        }
         let mut chosen = Vec::new();
-        while chosen.len() < room && !due.is_empty() {
+        while chosen.len() < room {
+            if due.is_empty() {
+                due = std::mem::take(&mut hearsay);
+            }
+            if due.is_empty() {
+                break;
+            }
             let addr = due.swap_remove(rng.random_range(0..due.len()));
             let ip = addr.ip();
             let taken = neighbours.at(ip) + self.dialling_at(ip);
@@ -386,6 +474,67 @@ mod tests {
         book.failed(dialled, Now::START, &config);
         book.learn(&new, PeerId([0; 20]), &config);
         assert!(book.contacts.contains_key(&addr(9)) && !book.contacts.contains_key(&dialled));
+    }
+
+    fn hear(book: &mut DialBook, ports: std::ops::Range<u16>, n: u32, c: &EngineConfig) -> u32 {
+        let told = ports.map(|port| (SocketAddr::from(([10, 9, 9, 9], port)), false));
+        book.learn_from_peer(told, SenderId(n), c)
+    }
+
+    #[test]
+    fn one_peer_does_not_fill_the_book() {
+        let (mut book, mut config) = book(1);
+        config.pex_contacts_max = 10;
+        assert_eq!(hear(&mut book, 0..8, 1, &config), 7, "port 0 is nobody");
+        assert_eq!(hear(&mut book, 0..8, 1, &config), 0, "nothing new");
+        assert_eq!(hear(&mut book, 100..200, 1, &config), 3);
+        assert_eq!(hear(&mut book, 200..300, 2, &config), 10, "another peer");
+        assert_eq!(book.contacts.len(), 21);
+    }
+
+    #[test]
+    fn what_peers_told_makes_room_for_what_trackers_tell_and_never_the_other_way() {
+        let (mut book, mut config) = book(2);
+        config.addresses_max = 4;
+        assert_eq!(hear(&mut book, 1..9, 1, &config), 2);
+        let told = |n| PeerAddr {
+            addr: addr(n),
+            id: None,
+        };
+        book.learn(&[told(3), told(4), told(5)], PeerId([0; 20]), &config);
+        let known: Vec<_> = book.contacts.keys().copied().collect();
+        assert_eq!(known, [1, 2, 3, 4].map(addr));
+        for _ in 0..4 {
+            choose(&mut book, Now::START, 1, &config);
+        }
+        for n in 1..=4 {
+            book.failed(addr(n), Now::START, &config);
+        }
+        assert_eq!(
+            hear(&mut book, 1..9, 1, &config),
+            0,
+            "failing ones stay too"
+        );
+    }
+
+    #[test]
+    fn what_trackers_told_is_dialled_first_also_when_a_peer_told_it_before() {
+        let (mut book, config) = book(0);
+        hear(&mut book, 1..9, 1, &config);
+        let told = [1, 2, 3].map(|n| PeerAddr {
+            addr: addr(n),
+            id: None,
+        });
+        let again = PeerAddr {
+            addr: SocketAddr::from(([10, 9, 9, 9], 5)),
+            id: None,
+        };
+        book.learn(&told, PeerId([0; 20]), &config);
+        book.learn(&[again], PeerId([0; 20]), &config);
+        let mut first = choose(&mut book, Now::START, 4, &config);
+        first.sort_unstable();
+        assert_eq!(first, [addr(1), addr(2), addr(3), again.addr]);
+        assert_eq!(choose(&mut book, Now::START, 9, &config).len(), 7);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum CloseReason {
     Wire(WireError),
     /// A message that is illegal now; which.
     Protocol(&'static str),
+    /// It speaks no extensions, so it cannot send the metainfo that we lack.
+    NoMetadata,
     /// Another torrent.
     WrongTorrent,
     /// Not the peer that the tracker named.
@@ -63,6 +65,7 @@ impl CloseReason {
             CloseReason::Silence => "silent for too long".into(),
             CloseReason::Wire(error) => error.to_string(),
             CloseReason::Protocol(what) => what.into(),
+            CloseReason::NoMetadata => "cannot send the metainfo".into(),
             CloseReason::WrongTorrent => "another torrent".into(),
             CloseReason::WrongPeer => "another peer than the tracker named".into(),
             CloseReason::SelfConnect => "ourselves".into(),
@@ -119,6 +122,52 @@ pub enum Event {
         peer: SocketAddr,
         /// The name, made printable.
         client: String,
+    },
+    /// A peer told contacts of its own (BEP 11).
+    PexReceived {
+        /// The peer.
+        peer: SocketAddr,
+        /// Contacts that it is connected to.
+        added: u32,
+        /// Contacts that it is connected to no more.
+        dropped: u32,
+        /// Of the added ones, those that nobody told before.
+        learned: u32,
+    },
+    /// Contacts of a peer were not heeded: it tells them too often.
+    PexIgnored {
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// A peer was told contacts of ours (BEP 11).
+    PexSent {
+        /// The peer.
+        peer: SocketAddr,
+        /// Contacts that we are connected to.
+        added: u32,
+        /// Contacts that we are connected to no more.
+        dropped: u32,
+    },
+    /// A block of the metainfo file's `info` value came (BEP 9).
+    MetadataReceived {
+        /// From whom.
+        peer: SocketAddr,
+        /// Which block.
+        block: u32,
+        /// Bytes of all of them, as it says.
+        total: u32,
+    },
+    /// A copy of the `info` value is not the one that the info-hash means.
+    MetadataFailed {
+        /// Its bytes.
+        total: u32,
+        /// Peers that sent parts of it.
+        senders: u32,
+    },
+    /// The `info` value is here, and its hash is the info-hash.
+    MetadataComplete {
+        /// Its bytes.
+        total: u32,
     },
     /// A connection is gone.
     PeerGone {
@@ -196,6 +245,15 @@ pub enum Event {
         /// Why.
         why: Waste,
     },
+    /// A super-seed showed a peer a piece that it hides from others (BEP 16).
+    PieceShown {
+        /// To whom.
+        peer: SocketAddr,
+        /// The piece.
+        piece: PieceIndex,
+    },
+    /// Another seed was seen: nothing is hidden any more.
+    SuperSeedingEnded,
     /// A block was handed to the network.
     BlockSent {
         /// To whom.

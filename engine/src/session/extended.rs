@@ -13,23 +13,29 @@ use crate::ids::PieceIndex;
 use crate::time::Now;
 use crate::wire::Message;
 use crate::wire::extension::{self, DONT_HAVE_ID, ExtendedHandshake, HANDSHAKE_ID, read_dont_have};
+use crate::wire::metadata::METADATA_ID;
+use crate::wire::pex::PEX_ID;
 
 use super::event::Event;
 use super::torrent::Torrent;
 
 /// What we call ourselves.
-const CLIENT: &str = concat!("Skep/", env!("CARGO_PKG_VERSION"));
+pub(super) const CLIENT: &str = concat!("Skep/", env!("CARGO_PKG_VERSION"));
 
 impl Torrent {
     /// Introduces us to a peer.
     pub(super) fn send_extended_handshake(&mut self, slot: usize, now: Now) {
         let handshake = ExtendedHandshake {
             dont_have: Some(DONT_HAVE_ID),
+            pex: self.exchanges_peers().then_some(PEX_ID),
+            metadata: self.serves_metadata().map(|_| METADATA_ID),
+            metadata_size: self.serves_metadata(),
             port: Some(self.port),
             client: Some(CLIENT.to_owned()),
             reqq: Some(self.config.request_queue_told),
             your_ip: Some(self.peer(slot).addr.ip()),
-            upload_only: self.pieces.finished().then_some(true),
+            // Who hides what it has must not say that it wants nothing.
+            upload_only: (self.pieces.finished() && !self.super_seeding).then_some(true),
         };
         self.send(slot, handshake.message(), now);
     }
@@ -64,6 +70,8 @@ impl Torrent {
                 Some(piece) => self.on_dont_have(slot, piece, now),
                 None => Err("a message of lost pieces that is not four bytes"),
             },
+            PEX_ID if self.exchanges_peers() => self.on_pex(slot, payload, now),
+            METADATA_ID if self.serves_metadata().is_some() => self.on_metadata(slot, payload, now),
             // Of an extension that we did not offer.
             _ => Ok(()),
         }
@@ -82,9 +90,13 @@ impl Torrent {
         if let Some(id) = said.dont_have {
             peer.said.dont_have = id;
         }
+        if let Some(id) = said.metadata {
+            peer.said.metadata = id;
+        }
         if let Some(reqq) = said.reqq {
             peer.down.queue_max = reqq;
         }
+        peer.said.port = said.port.or(peer.said.port);
         if let Some(upload_only) = said.upload_only {
             peer.said.upload_only = upload_only;
         }
@@ -102,6 +114,9 @@ impl Torrent {
                 sender.client.clone_from(&client);
             }
             self.emit(Event::ClientNamed { peer: addr, client });
+        }
+        if let Some(id) = said.pex {
+            self.on_pex_offered(slot, id, now);
         }
         // It may queue more than it said before.
         self.fill_requests(slot, now);

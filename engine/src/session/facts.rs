@@ -302,6 +302,10 @@ pub struct TorrentSetup {
     pub padding: Vec<Range<u64>>,
     /// Peers may come from the trackers only, from one tracker at a time (BEP 27).
     pub private: bool,
+    /// The metainfo file's `info` value, served to peers who have only its hash (BEP 9).
+    pub info_bytes: Bytes,
+    /// Who lied when the `info` value was fetched, and is not spoken to again.
+    pub banned: Vec<(SocketAddr, PeerId)>,
     /// Our id.
     pub peer_id: PeerId,
     /// Where we listen for peers.

@@ -62,7 +62,7 @@ impl Torrent {
             return;
         };
         let has = &self.bitfields[slot];
-        let told = |p: &Peer| !p.fast || !p.up.allowed.is_empty();
+        let told = |p: &Peer| !p.fast || !p.up.allowed.is_empty() || p.up.hidden.is_some();
         if self.peers[slot].as_deref().is_none_or(told) || has.count() >= count {
             return;
         }
@@ -122,7 +122,8 @@ impl Torrent {
             let Some(peer) = &mut self.peers[slot] else {
                 continue;
             };
-            let served = peer.fast && peer.interested && peer.unchoked && slot != reader;
+            let hidden = peer.up.hidden.as_ref().is_some_and(|h| !h.shows(piece));
+            let served = peer.fast && peer.interested && peer.unchoked && slot != reader && !hidden;
             let known = peer.up.suggested.contains(&piece);
             if !served || known || self.bitfields[slot].contains(piece) {
                 continue;

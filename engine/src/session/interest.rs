@@ -33,6 +33,7 @@ impl Torrent {
             self.update_interest(slot, now);
             self.fill_requests(slot, now);
         }
+        self.pieces_seen(slot, &[piece], now);
         self.part_from_seed(slot, now);
         Ok(())
     }
@@ -53,17 +54,20 @@ impl Torrent {
     /// A peer said which pieces it has: at the beginning, and some say it later again in place of
     /// many `have`s (aria2). What it said before stays true.
     pub(super) fn on_pieces(&mut self, slot: usize, bits: &BitSet, now: Now) {
+        let mut new = Vec::new();
         for piece in bits.iter() {
             if self.bitfields[slot].insert(piece) {
                 let copies = self.pieces.add_copy(piece);
                 self.picker.on_availability(piece, copies);
                 self.touch(piece);
+                new.push(piece);
             }
         }
         self.peer(slot).useful = self.pieces.useful(&self.bitfields[slot]);
         self.update_interest(slot, now);
         self.offer_allowed_fast(slot, now);
         self.fill_requests(slot, now);
+        self.pieces_seen(slot, &new, now);
         self.part_from_seed(slot, now);
     }
 
@@ -140,7 +144,9 @@ impl Torrent {
                 continue;
             };
             let content = now.since(peer.content_from) >= self.config.keepalive_interval;
-            if content && !peer.interested && !peer.web {
+            // Who does not know what we have cannot want it.
+            let wants_none = !peer.interested && peer.up.hidden.is_none();
+            if content && wants_none && !peer.web {
                 let (conn, addr) = (peer.conn, peer.addr);
                 self.dial.seen_seed(addr);
                 self.close(conn, CloseReason::SeedToSeed, now);

@@ -13,6 +13,8 @@ use crate::ids::{BLOCK_BYTES, BlockRange, ConnId, PeerId, PieceIndex};
 use crate::time::Now;
 
 use super::blame::SenderId;
+use super::pex::PexTalk;
+use super::super_seeding::Hidden;
 
 /// A request of ours that is open at a peer.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,10 @@ pub(super) struct Request {
 pub(super) struct Said {
     /// Its id for `lt_donthave`; 0: it takes none.
     pub(super) dont_have: u8,
+    /// Its id for `ut_metadata`; 0: it takes none.
+    pub(super) metadata: u8,
+    /// Where it listens.
+    pub(super) port: Option<u16>,
     /// It wants nothing any more (BEP 21).
     pub(super) upload_only: bool,
     /// It has said what our address is.
@@ -51,6 +57,7 @@ pub(super) struct Peer {
     /// Both ends speak the extension protocol.
     pub(super) extended: bool,
     pub(super) said: Said,
+    pub(super) pex: PexTalk,
     /// A message other than the extended handshake has arrived: no bitfield any more.
     pub(super) greeted: bool,
     pub(super) since: Now,
@@ -129,8 +136,12 @@ pub(super) struct Upload {
     pub(super) allowed: Vec<PieceIndex>,
     /// The last pieces that we suggested.
     pub(super) suggested: VecDeque<PieceIndex>,
+    /// It does not know all that we have (BEP 16).
+    pub(super) hidden: Option<Box<Hidden>>,
     /// Requests refused since the last block was sent, or it was unchoked.
     pub(super) refused: u32,
+    /// Blocks of metadata sent.
+    pub(super) metadata_given: u32,
 }
 
 impl Peer {
@@ -151,6 +162,7 @@ impl Peer {
             fast: false,
             extended: false,
             said: Said::default(),
+            pex: PexTalk::default(),
             greeted: false,
             since: now,
             last_received: now,

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use rand::Rng;
 
 use crate::bits::BitSet;
@@ -45,6 +46,10 @@ pub struct Torrent {
     pub(super) connections: u32,
     pub(super) dial: DialBook,
     pub(super) private: bool,
+    /// What we have is hidden, and shown piece by piece (BEP 16).
+    pub(super) super_seeding: bool,
+    /// The metainfo file's `info` value.
+    pub(super) info_bytes: Bytes,
     /// The tracker that answered last.
     pub(super) told_by: Option<u32>,
     /// Our address as most peers see it, and by how many votes.
@@ -128,10 +133,12 @@ impl Torrent {
             connections: 0,
             dial: DialBook::default(),
             private: setup.private,
+            super_seeding: complete && config.super_seeding,
+            info_bytes: setup.info_bytes,
             told_by: None,
             our_ip: None,
             schedule,
-            blame: Blame::default(),
+            blame: Blame::with_banned(&setup.banned),
             choking: Choking::new(setup.choker, &config, &mut rngs.choker),
             writing: VecDeque::new(),
             unwritten: 0,
@@ -342,18 +349,20 @@ impl Torrent {
         if matches!(self.phase, Phase::Idle | Phase::Left) {
             return;
         }
+        // First, so that a connection that ends below does not arm the timer for them again.
+        for addr in self.dial.overdue(now, &self.config) {
+            self.push(Output::Abandon { addr });
+            self.emit(Event::DialFailed { peer: addr });
+        }
         for slot in self.slots() {
             if self.peers[slot].is_some() {
                 self.peer_timers(slot, now);
             }
         }
-        for addr in self.dial.overdue(now, &self.config) {
-            self.push(Output::Abandon { addr });
-            self.emit(Event::DialFailed { peer: addr });
-        }
         if self.phase == Phase::Running {
             if self.choking.next_round() <= now {
                 self.choke_round(now);
+                self.super_seeding_round(now);
             }
             self.arm(self.choking.next_round());
             self.serve_again(now);
@@ -397,6 +406,7 @@ impl Torrent {
             self.send(slot, Message::KeepAlive, now);
         }
         self.arm(silence.min(keepalive));
+        self.pex_timer(slot, now);
         self.request_timers(slot, now);
     }
 

@@ -31,6 +31,7 @@ impl Torrent {
         let servable = self.phase == Phase::Running && self.pieces.have.contains(range.piece);
         let peer = self.peer(slot);
         let up = &mut peer.up;
+        let servable = servable && up.hidden.as_ref().is_none_or(|h| h.shows(range.piece));
         // Who wants nothing takes no slot, and may not use one.
         let allowed = peer.unchoked && peer.interested || up.allowed.contains(&range.piece);
         if servable && allowed && up.queue.len() < queue_max {

@@ -119,6 +119,15 @@ pub enum AnnounceFailure {
     Garbage(&'static str),
 }
 
+impl AnnounceFailure {
+    /// The tracker wants to hear no more of us (BEP 31).
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        let retry = Retry::Never;
+        matches!(self, AnnounceFailure::Refused { retry: said, .. } if *said == retry)
+    }
+}
+
 /// What a refusal says about trying again (BEP 31).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Retry {

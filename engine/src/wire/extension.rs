@@ -23,12 +23,20 @@ pub const DONT_HAVE_ID: u8 = 7;
 pub const CLIENT_CHARS_MAX: usize = 64;
 
 const DONT_HAVE: &str = "lt_donthave";
+const METADATA: &str = "ut_metadata";
+const PEX: &str = "ut_pex";
 
 /// What one end says in an extended handshake. Later ones add to earlier ones: absent is "as before".
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ExtendedHandshake {
     /// The sender's id for `lt_donthave`; `Some(0)`: it takes them no more.
     pub dont_have: Option<u8>,
+    /// The sender's id for `ut_pex` (BEP 11), likewise.
+    pub pex: Option<u8>,
+    /// The sender's id for `ut_metadata` (BEP 9), likewise.
+    pub metadata: Option<u8>,
+    /// Bytes of the metainfo file's `info` value, of which the sender serves parts (BEP 9).
+    pub metadata_size: Option<u32>,
     /// Where the sender listens.
     pub port: Option<u16>,
     /// The client and its version, made printable.
@@ -45,6 +53,8 @@ pub struct ExtendedHandshake {
 struct Written<'a> {
     m: Names,
     #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_size: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     p: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reqq: Option<u32>,
@@ -60,6 +70,10 @@ struct Written<'a> {
 struct Names {
     #[serde(skip_serializing_if = "Option::is_none")]
     lt_donthave: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ut_metadata: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ut_pex: Option<u8>,
 }
 
 impl ExtendedHandshake {
@@ -73,7 +87,10 @@ impl ExtendedHandshake {
         let written = Written {
             m: Names {
                 lt_donthave: self.dont_have,
+                ut_metadata: self.metadata,
+                ut_pex: self.pex,
             },
+            metadata_size: self.metadata_size,
             p: self.port,
             reqq: self.reqq,
             upload_only: self.upload_only.map(u8::from),
@@ -93,9 +110,13 @@ impl ExtendedHandshake {
     /// When it is not one well-formed bencoded value.
     pub fn read(payload: &[u8]) -> Result<ExtendedHandshake, ScanError> {
         let names = top_level_span(payload, b"m")?.map_or(&[][..], |span| &payload[span]);
+        let id = |name: &str| integer(names, name.as_bytes()).and_then(|n| u8::try_from(n).ok());
         let port = integer(payload, b"p").and_then(|p| u16::try_from(p).ok());
         Ok(ExtendedHandshake {
-            dont_have: integer(names, DONT_HAVE.as_bytes()).and_then(|n| u8::try_from(n).ok()),
+            dont_have: id(DONT_HAVE),
+            pex: id(PEX),
+            metadata: id(METADATA),
+            metadata_size: integer(payload, b"metadata_size").and_then(|n| u32::try_from(n).ok()),
             port: port.filter(|p| *p != 0),
             client: string(payload, b"v").map(printable),
             reqq: integer(payload, b"reqq").map(|n| u32::try_from(n.max(0)).unwrap_or(u32::MAX)),
@@ -106,14 +127,14 @@ impl ExtendedHandshake {
 }
 
 /// The value of a key of the outermost dictionary, if it is an integer.
-fn integer(dict: &[u8], key: &[u8]) -> Option<i64> {
+pub(super) fn integer(dict: &[u8], key: &[u8]) -> Option<i64> {
     let value = &dict[top_level_span(dict, key).ok()??];
     let digits = value.strip_prefix(b"i")?.strip_suffix(b"e")?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// The value of a key of the outermost dictionary, if it is a byte string.
-fn string<'a>(dict: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+pub(super) fn string<'a>(dict: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let value = &dict[top_level_span(dict, key).ok()??];
     let colon = value.iter().position(|b| *b == b':')?;
     value[0].is_ascii_digit().then(|| &value[colon + 1..])
@@ -159,23 +180,33 @@ mod tests {
             any::<[u8; 16]>().prop_map(IpAddr::from)
         ];
         (
-            any::<Option<u8>>(),
+            any::<([Option<u8>; 3], Option<u32>)>(),
             prop::option::of(1..=u16::MAX),
             prop::option::of("[a-zA-Z0-9 ./é]{0,64}"),
             any::<Option<u32>>(),
             prop::option::of(ip),
             any::<Option<bool>>(),
         )
-            .prop_map(|(dont_have, port, client, reqq, your_ip, upload_only)| {
-                ExtendedHandshake {
-                    dont_have,
+            .prop_map(
+                |(
+                    ([dont_have, pex, metadata], metadata_size),
                     port,
                     client,
                     reqq,
                     your_ip,
                     upload_only,
-                }
-            })
+                )| ExtendedHandshake {
+                    dont_have,
+                    pex,
+                    metadata,
+                    metadata_size,
+                    port,
+                    client,
+                    reqq,
+                    your_ip,
+                    upload_only,
+                },
+            )
     }
 
     fn payload(message: &Message) -> &[u8] {
@@ -208,6 +239,9 @@ mod tests {
         let read = ExtendedHandshake::read(bytes).expect("well-formed");
         let wanted = ExtendedHandshake {
             dont_have: Some(7),
+            pex: Some(1),
+            metadata: None,
+            metadata_size: None,
             port: None,
             client: Some("libtorrent/2.0.9".into()),
             reqq: Some(2000),

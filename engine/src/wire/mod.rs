@@ -4,6 +4,8 @@ pub mod codec;
 pub mod extension;
 pub mod handshake;
 pub mod message;
+pub mod metadata;
+pub mod pex;
 
 pub use codec::{Decoder, WireError};
 pub use handshake::Handshake;

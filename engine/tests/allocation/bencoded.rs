@@ -4,8 +4,10 @@
 //! Invariant: each cap says in a comment what it pays for.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 use skep_engine::bits::BitSet;
@@ -19,6 +21,8 @@ use skep_engine::tracker::http::{
 };
 use skep_engine::wire::Message;
 use skep_engine::wire::extension::{self, ExtendedHandshake};
+use skep_engine::wire::metadata::MetadataMessage;
+use skep_engine::wire::pex::{Pex, SEED};
 
 use super::inputs::{dict, list_of, many_keys, name, string, values};
 use super::measure::{Cap, Parser};
@@ -85,6 +89,55 @@ pub fn parsers() -> Vec<Parser> {
             },
         },
         Parser {
+            name: "peer exchange",
+            read: |input| drop(Pex::read(&input.bytes, 200, 50)),
+            // 250 contacts of 34 bytes at most, in trees that may be half empty, and the scanner's.
+            cap: Cap {
+                fixed: 3 * KIB,
+                steep: 140,
+                knee: 2 * KIB,
+                flat: 30,
+            },
+            valid: exchanges,
+            hostile: || {
+                let mut all = values();
+                for key in ["added", "added.f", "added6", "dropped", "dropped6"] {
+                    let lists = [6, 18, 600, 6_000, 18_000].map(|len| string(&vec![7; len]));
+                    let values = values().into_iter().chain(lists);
+                    all.extend(values.map(|value| dict(&[(key, value)])));
+                }
+                all.push(exchange(5_000));
+                all
+            },
+        },
+        Parser {
+            name: "metadata message",
+            read: |input| drop(MetadataMessage::read(&Bytes::copy_from_slice(&input.bytes))),
+            // The scanner's, and the copy that is read here; a block is a slice of it.
+            cap: Cap::linear(2 * KIB, 50),
+            valid: || {
+                let block = Bytes::from(vec![7; 16 * 1024]);
+                let data = MetadataMessage::Data {
+                    block: 3,
+                    total: 99_999,
+                    data: block,
+                };
+                let all = [
+                    MetadataMessage::Request { block: 0 },
+                    data,
+                    MetadataMessage::Reject { block: 9 },
+                ];
+                all.map(|message| payload(message.message(1))).into()
+            },
+            hostile: || {
+                let mut all = values();
+                for key in ["msg_type", "piece", "total_size"] {
+                    all.extend(values().into_iter().map(|value| dict(&[(key, value)])));
+                }
+                all
+            },
+        },
+        Parser {
             name: "HTTP announce reply",
             read: |input| drop(parse_reply(&input.bytes)),
             // 2,000 peers of 56 bytes from 6 or 24 bytes each, in a buffer that doubles, and the
@@ -144,6 +197,9 @@ struct Typed {
 fn extended() -> Vec<Vec<u8>> {
     let said = ExtendedHandshake {
         dont_have: Some(7),
+        pex: Some(1),
+        metadata: Some(2),
+        metadata_size: Some(30_000),
         port: Some(6881),
         client: Some("Skep 0.1".to_owned()),
         reqq: Some(250),
@@ -151,11 +207,31 @@ fn extended() -> Vec<Vec<u8>> {
         upload_only: Some(false),
     };
     let messages = [said.message(), extension::dont_have(3, PieceIndex(9))];
-    let payload = |message| match message {
+    messages.into_iter().map(payload).collect()
+}
+
+/// So many contacts added and as many dropped, half of them over IPv6.
+fn exchange(contacts: u16) -> Vec<u8> {
+    let addr = |n: u16, port| match n % 2 {
+        0 => SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], port)),
+        _ => SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], port)),
+    };
+    let pex = Pex {
+        added: (0..contacts).map(|n| (addr(n, 1), SEED)).collect(),
+        dropped: (0..contacts).map(|n| addr(n, 2)).collect(),
+    };
+    payload(pex.message(1))
+}
+
+fn payload(message: Message) -> Vec<u8> {
+    match message {
         Message::Extended { payload, .. } => payload.to_vec(),
         other => panic!("{other:?}"),
-    };
-    messages.into_iter().map(payload).collect()
+    }
+}
+
+fn exchanges() -> Vec<Vec<u8>> {
+    [0, 1, 9, 50, 200].map(exchange).into()
 }
 
 fn replies() -> Vec<Vec<u8>> {

@@ -6,6 +6,7 @@
 
 mod attack_corrupt;
 mod attack_free_rider;
+mod attack_metadata_liar;
 mod attack_never_deliver;
 mod attack_range_errors;
 mod attack_wrong_bytes;
@@ -41,6 +42,7 @@ pub fn attacker(
         )),
         "never-deliver" => Box::new(attack_never_deliver::NeverDeliver::new(&content)),
         "free-rider" => Box::new(attack_free_rider::FreeRider::new(content, rng)),
+        "metadata-liar" => Box::new(attack_metadata_liar::MetadataLiar::new(content, rng)),
         _ => return None,
     })
 }

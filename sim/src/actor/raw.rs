@@ -30,6 +30,10 @@ use crate::trace::Attack;
 pub trait Attacker {
     /// Whether it tells the tracker that nothing is missing.
     fn claims_complete(&self) -> bool;
+    /// The capability bits of its handshakes (BEP 4).
+    fn capabilities(&self) -> [u8; 8] {
+        [0; 8]
+    }
     /// A connection shook hands.
     fn on_open(&mut self, io: &mut RawIo, conn: ConnId);
     /// A message came.
@@ -201,17 +205,17 @@ impl RawPeer {
                 until: setup.plan.until,
                 observer: setup.observer,
             },
+            handshake: Handshake {
+                reserved: setup.attacker.capabilities(),
+                info_hash: setup.info_hash,
+                peer_id: setup.peer_id,
+            },
             attacker: setup.attacker,
             announcer: setup.announcer,
             tracker: 0,
             announced: false,
             next_announce: Now::START,
             contacts: BTreeMap::new(),
-            handshake: Handshake {
-                reserved: [0; 8],
-                info_hash: setup.info_hash,
-                peer_id: setup.peer_id,
-            },
             port: setup.listen.port(),
             total: setup.total,
             bitfield_bytes: setup.bitfield_bytes,

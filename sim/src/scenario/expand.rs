@@ -141,6 +141,7 @@ fn host(
             .on_complete
             .as_ref()
             .map_or(OnComplete::Stay, |o| *o.get_ref()),
+        magnet: group.magnet.as_ref().is_some_and(|m| *m.get_ref()),
         engine,
         picker: strategy(group.picker.as_ref().map(|s| s.get_ref()), &PICKERS),
         choker: strategy(group.choker.as_ref().map(|s| s.get_ref()), &CHOKERS),

@@ -24,6 +24,8 @@ const ROLES: &[(&str, Role)] = &[
     ("attacker", Role::Attacker),
 ];
 
+const METAINFO: &[(&str, bool)] = &[("file", false), ("magnet", true)];
+
 /// Reads all groups. One that has no readable name or role is left out.
 pub(super) fn groups(value: &Value<'_>, log: &mut Log) -> Vec<Group> {
     let members = read::list(value, "[[group]]", log);
@@ -75,6 +77,7 @@ fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
         churn: fields.get("churn").and_then(|v| churn(v, log)),
         on_complete: fields.get("on_complete").and_then(|v| on_complete(v, log)),
         web_seed: fields.switch("web_seed", log),
+        magnet: fields.word("metainfo", METAINFO, &[], log),
         attack,
         with,
         from: fields.quantity("from", "a duration", units::duration, log),

@@ -328,6 +328,11 @@ pub const GROUP: Keys = Keys {
             Form::Switch,
             "Whether leechers know of a server as a web seed (BEP 19). Default: true.",
         ),
+        may(
+            "metainfo",
+            Form::Words(&["file", "magnet"], &[]),
+            "What a leecher has at its start: the metainfo file, or a magnet link. Default: file.",
+        ),
         may("attack", Form::Name(&ATTACKS), "What attackers do."),
         may("with", Form::Params(&ATTACKS), "Parameters of the attack."),
         may("from", Form::Duration, "The attack begins. Default: 0 s."),

@@ -115,6 +115,14 @@ pub const METRICS: &[Metric] = &[
         doc: "payload sent by the peers that joined as seeds; `x torrent`: over the size of the content",
     },
     Metric {
+        name: "seed.until_second",
+        stats: &[],
+        per_group: false,
+        unit: Unit::Bytes,
+        max: None,
+        doc: "the part of `seed.uploaded` that was sent before the first leecher had everything",
+    },
+    Metric {
         name: "server.uploaded",
         stats: &[],
         per_group: false,
@@ -213,6 +221,18 @@ pub const SOMETIMES: &[Sometimes] = &[
         doc: "a tracker failed and another one answered",
     },
     Sometimes {
+        word: "pex-learned",
+        doc: "a peer told another of an address that nobody had told it",
+    },
+    Sometimes {
+        word: "metadata-complete",
+        doc: "a peer with a magnet link got the metainfo from others",
+    },
+    Sometimes {
+        word: "metadata-failed",
+        doc: "metainfo that peers sent was not the one that the info-hash means",
+    },
+    Sometimes {
         word: "udp-resent",
         doc: "a UDP tracker did not answer in time and was asked again",
     },
@@ -227,6 +247,14 @@ pub const SOMETIMES: &[Sometimes] = &[
     Sometimes {
         word: "hash-failed",
         doc: "a piece failed its hash",
+    },
+    Sometimes {
+        word: "piece-shown",
+        doc: "a super-seed showed a peer a piece",
+    },
+    Sometimes {
+        word: "super-seeding-ended",
+        doc: "a super-seed saw another seed and hid nothing any more",
     },
     Sometimes {
         word: "resumed",

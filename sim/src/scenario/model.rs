@@ -171,6 +171,8 @@ pub struct Group {
     pub on_complete: Option<Spanned<OnComplete>>,
     /// Whether leechers know of a server as a web seed.
     pub web_seed: Option<Spanned<bool>>,
+    /// Whether its leechers have only a magnet link.
+    pub magnet: Option<Spanned<bool>>,
     /// What attackers do.
     pub attack: Option<Spanned<String>>,
     /// Parameters of the attack.

@@ -187,6 +187,8 @@ pub struct HostPlan {
     pub churn: bool,
     /// What its user does when the content is complete.
     pub on_complete: OnComplete,
+    /// It has only a magnet link when it joins first.
+    pub magnet: bool,
     /// Its engine's numbers and switches.
     pub engine: EngineConfig,
     /// Its piece-selection strategy.

@@ -162,6 +162,11 @@ pub const ATTACKS: Family = Family {
             params: &[],
         },
         Named {
+            name: "metadata-liar",
+            doc: "serves wrong metainfo to who has a magnet link, to some of a wrong size",
+            params: &[],
+        },
+        Named {
             name: "free-rider",
             doc: "downloads like everybody, never unchokes",
             params: &[],

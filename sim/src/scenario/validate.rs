@@ -201,6 +201,12 @@ fn role(group: &Group, log: &mut Log) {
         _ => "only a leecher completes and then may stay",
     };
     refuse(span, "on_complete", &[Role::Leecher], why);
+    let span = group.magnet.as_ref().map(Spanned::span);
+    let why = match role {
+        Role::Server | Role::Client => "in direct download there is no metainfo",
+        _ => "a seed has the metainfo file that it made, an attacker knows everything",
+    };
+    refuse(span, "metainfo", &[Role::Leecher], why);
     let span = group.churn.as_ref().map(Spanned::span);
     let why = "churn is for those who wait for content; a [[fault.crash]] ends anybody";
     refuse(span, "churn", &takers, why);

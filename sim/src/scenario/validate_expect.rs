@@ -168,7 +168,15 @@ fn sometimes(model: &Model, expectation: &Expectation, word: &str) -> Result<(),
     let fetched = of_role(model, Role::Client).next().is_some();
     let served = attacked || of_role(model, Role::Server).next().is_some();
     let resets = model.link.reset.is_some() || model.groups.iter().any(|g| g.link.reset.is_some());
+    let magnets = model
+        .groups
+        .iter()
+        .any(|g| g.magnet.as_ref().is_some_and(|m| *m.get_ref()));
     match word {
+        "metadata-complete" | "metadata-failed" if !magnets => Err(impossible(
+            expectation,
+            r#"everybody has the metainfo file: no group has `metainfo = "magnet"`"#,
+        )),
         "peer-banned" if !attacked => Err(impossible(expectation, "there are no attackers to ban")),
         "fetch-retried" | "fetch-started-over" | "server-fail-over" if !fetched => {
             Err(impossible(expectation, "there are no clients"))

@@ -142,6 +142,7 @@ pub(super) fn outcome(
         checks,
         copies_min: recorder.copies_min.unwrap_or(0),
         copies_end: recorder.rarest(),
+        seed_until_second: recorder.seed_until_second,
         utilisation: utilisation(recorder),
         sometimes,
         random: random(recorder, resets),

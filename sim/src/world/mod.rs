@@ -8,7 +8,7 @@ mod judge;
 mod recorder;
 mod trackers;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -163,6 +163,7 @@ impl World {
             fabric: self.fabric.clone(),
             content: Arc::clone(&self.content),
             disk: Rc::clone(&self.recorder.borrow().disks[host]),
+            has_metainfo: Rc::new(Cell::new(false)),
             contacts: Rc::clone(contacts),
             web_seeds: direct::web_seeds(&self.plan),
             epoch: self.epoch,

@@ -73,6 +73,8 @@ pub(super) struct Recorder {
     pub(super) tallies: Vec<Tally>,
     pub(super) sometimes: BTreeMap<&'static str, u64>,
     pub(super) blocks: u64,
+    /// Payload sent by seeds before the first completion.
+    pub(super) seed_until_second: Option<u64>,
     /// Copies of each piece among the honest peers online.
     copies: Vec<u32>,
     pub(super) copies_min: Option<u32>,
@@ -118,6 +120,7 @@ impl Recorder {
             checks,
             sometimes: BTreeMap::new(),
             blocks: 0,
+            seed_until_second: None,
             copies_min: None,
             sent: 0,
             capacity: 0.0,
@@ -241,6 +244,7 @@ impl Recorder {
             Event::Completed => {
                 tally.completed.get_or_insert(at);
                 tally.whole = true;
+                self.note_second_seed();
                 self.sample(at);
                 self.wake();
             }
@@ -250,6 +254,8 @@ impl Recorder {
                 }
                 self.happened("peer-banned");
             }
+            Event::PieceShown { .. } => self.happened("piece-shown"),
+            Event::SuperSeedingEnded => self.happened("super-seeding-ended"),
             Event::WebSeedLeft { .. } => self.happened("web-seed-failed"),
             Event::EndgameEntered => self.happened("endgame-entered"),
             Event::AnnounceFailed { tracker, .. } => {
@@ -262,6 +268,9 @@ impl Recorder {
                     self.happened("tracker-fail-over");
                 }
             }
+            Event::MetadataComplete { .. } => self.happened("metadata-complete"),
+            Event::MetadataFailed { .. } => self.happened("metadata-failed"),
+            Event::PexReceived { learned: 1.., .. } => self.happened("pex-learned"),
             Event::AnnounceResent { .. } => self.happened("udp-resent"),
             Event::Snubbed { .. } => self.happened("peer-snubbed"),
             Event::RequestTimedOut { .. } => self.happened("request-timed-out"),
@@ -372,6 +381,15 @@ impl Recorder {
     pub(super) fn note_copies(&mut self) {
         let rarest = self.rarest();
         self.copies_min = Some(self.copies_min.map_or(rarest, |low| low.min(rarest)));
+    }
+
+    /// A leecher is complete; if it is the first one, what the seeds have sent so far is what a second
+    /// seed cost.
+    fn note_second_seed(&mut self) {
+        let hosts = self.plan.hosts.iter().zip(&self.tallies);
+        let seeds = hosts.filter(|(h, _)| h.role == Role::Seed);
+        let sent = seeds.map(|(_, t)| t.uploaded).sum();
+        self.seed_until_second.get_or_insert(sent);
     }
 
     fn integrate(&mut self, at: Now) {

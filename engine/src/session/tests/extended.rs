@@ -5,6 +5,7 @@ use super::*;
 use crate::config::Endgame;
 use crate::wire::extension::{self, DONT_HAVE_ID, ExtendedHandshake};
 use crate::wire::handshake::{EXTENSIONS, FAST};
+use crate::wire::metadata::{METADATA_ID, MetadataMessage};
 
 fn said(messages: &[Message]) -> Vec<ExtendedHandshake> {
     let said = messages.iter().filter_map(|message| match message {
@@ -333,4 +334,118 @@ fn an_introduction_does_not_replace_the_id_that_the_tracker_told() {
     };
     rig.say(conn, claims.message());
     assert_eq!(rig.torrent.dial.told_id(honest), Some(PeerId([1; 20])));
+}
+
+/// What a peer that takes metadata under 5 was answered.
+fn served(rig: &mut Rig, conn: ConnId) -> Vec<MetadataMessage> {
+    let heard = rig.heard(conn).into_iter();
+    let heard = heard.filter_map(|message| match message {
+        Message::Extended { id: 5, payload } => MetadataMessage::read(&payload).expect("ours"),
+        _ => None,
+    });
+    heard.collect()
+}
+
+fn seed_with_info(private: bool) -> Rig {
+    let plan = Plan::new(2, 1).seed();
+    let setup = TorrentSetup {
+        info_bytes: Bytes::from(vec![3; 16 * 1024 + 9]),
+        private,
+        ..plan.setup()
+    };
+    plan.start_with(setup)
+}
+
+fn ask(rig: &mut Rig, conn: ConnId, block: u32) {
+    let request = MetadataMessage::Request { block };
+    rig.say(conn, request.message(METADATA_ID));
+}
+
+#[test]
+fn metadata_is_offered_and_served_so_many_times() {
+    let mut rig = seed_with_info(false);
+    let peer = rig.join_as(1, &[EXTENSIONS]);
+    let ours = said(&rig.heard(peer)).remove(0);
+    assert_eq!(ours.metadata, Some(METADATA_ID));
+    assert_eq!(ours.metadata_size, Some(16 * 1024 + 9));
+    ask(&mut rig, peer, 0);
+    assert_eq!(served(&mut rig, peer), [], "it takes no answer yet");
+    let takes = ExtendedHandshake {
+        metadata: Some(5),
+        ..ExtendedHandshake::default()
+    };
+    rig.introduce(peer, &takes);
+    for block in [1, 2, u32::MAX] {
+        ask(&mut rig, peer, block);
+    }
+    let last = MetadataMessage::Data {
+        block: 1,
+        total: 16 * 1024 + 9,
+        data: Bytes::from(vec![3; 9]),
+    };
+    let refused = |block| MetadataMessage::Reject { block };
+    assert_eq!(
+        served(&mut rig, peer),
+        [last, refused(2), refused(u32::MAX)]
+    );
+    // Two blocks, three times; one was served.
+    for _ in 0..6 {
+        ask(&mut rig, peer, 0);
+    }
+    let answers = served(&mut rig, peer);
+    let data = |m: &&MetadataMessage| matches!(m, MetadataMessage::Data { block: 0, .. });
+    assert_eq!(answers.iter().filter(data).count(), 5);
+    assert_eq!(answers[5], refused(0));
+}
+
+#[test]
+fn who_does_not_read_is_refused_metadata() {
+    let mut rig = seed_with_info(false);
+    rig.torrent.config.send_backlog_max = 40 * 1024;
+    let peer = rig.join_as(1, &[EXTENSIONS]);
+    let takes = ExtendedHandshake {
+        metadata: Some(5),
+        ..ExtendedHandshake::default()
+    };
+    rig.introduce(peer, &takes);
+    ask(&mut rig, peer, 0);
+    ask(&mut rig, peer, 0);
+    let answers = served(&mut rig, peer);
+    assert!(matches!(answers[0], MetadataMessage::Data { .. }));
+    assert_eq!(answers[1], MetadataMessage::Reject { block: 0 });
+    rig.feed(Input::SendRoom {
+        conn: peer,
+        queued: 0,
+    });
+    ask(&mut rig, peer, 0);
+    assert_eq!(served(&mut rig, peer).len(), 1);
+    assert!(rig.closed.is_empty());
+}
+
+#[test]
+fn metadata_of_private_torrents_is_not_offered_or_served() {
+    let mut rig = seed_with_info(true);
+    let peer = rig.join_as(1, &[EXTENSIONS]);
+    let ours = said(&rig.heard(peer)).remove(0);
+    assert_eq!((ours.metadata, ours.metadata_size), (None, None));
+    let takes = ExtendedHandshake {
+        metadata: Some(5),
+        ..ExtendedHandshake::default()
+    };
+    rig.introduce(peer, &takes);
+    ask(&mut rig, peer, 0);
+    assert_eq!(served(&mut rig, peer), []);
+    assert!(rig.closed.is_empty());
+}
+
+#[test]
+fn who_lied_about_the_metadata_is_not_spoken_to() {
+    let plan = Plan::new(2, 1);
+    let setup = TorrentSetup {
+        banned: vec![(addr(3), PeerId([3; 20]))],
+        ..plan.setup()
+    };
+    let mut rig = plan.start_with(setup);
+    let conn = rig.connect(3, true);
+    assert_eq!(rig.closed, [conn]);
 }

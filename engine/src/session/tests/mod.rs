@@ -14,9 +14,11 @@ mod gifts;
 mod limits;
 mod pair;
 mod peers;
+mod pex;
 mod priorities;
 mod random;
 mod speakers;
+mod super_seeding;
 mod swarm;
 mod trackers;
 mod upload;
@@ -152,6 +154,8 @@ impl Plan {
             priorities: None,
             padding: Vec::new(),
             private: false,
+            info_bytes: Bytes::new(),
+            banned: Vec::new(),
             peer_id: ME,
             port: 6881,
             tiers: vec![1; usize::from(self.tracked)],

@@ -11,6 +11,7 @@ use crate::metainfo::Priority;
 use crate::tracker::announce::AnnounceFailure;
 use crate::wire::extension::{DONT_HAVE_ID, ExtendedHandshake, dont_have};
 use crate::wire::handshake::{Capability, EXTENSIONS, FAST};
+use crate::wire::pex::{PEX_ID, Pex, SEED};
 
 /// One step of a random history. Numbers are folded onto what exists.
 #[derive(Clone, Debug)]
@@ -104,12 +105,27 @@ fn range() -> impl Strategy<Value = BlockRange> {
 
 fn introduction() -> impl Strategy<Value = ExtendedHandshake> {
     let reqq = prop_oneof![Just(None), (0_u32..9).prop_map(Some), Just(Some(u32::MAX))];
-    let id = prop::option::of(0_u8..40);
-    (reqq, any::<Option<bool>>(), id).prop_map(|(reqq, upload_only, dont_have)| ExtendedHandshake {
-        reqq,
-        upload_only,
-        dont_have,
-        ..ExtendedHandshake::default()
+    let id = || prop::option::of(0_u8..40);
+    let port = prop::option::of(1_u16..9);
+    let ids = (id(), id());
+    (reqq, any::<Option<bool>>(), ids, port).prop_map(
+        |(reqq, upload_only, (dont_have, pex), port)| ExtendedHandshake {
+            reqq,
+            upload_only,
+            dont_have,
+            pex,
+            port,
+            ..ExtendedHandshake::default()
+        },
+    )
+}
+
+fn exchange() -> impl Strategy<Value = Pex> {
+    let contacts = || prop::collection::vec((0_u8..9, 0_u16..9), 0..4);
+    let addr = |(n, port): (u8, u16)| SocketAddr::from(([10, 0, 0, n], port));
+    (contacts(), contacts()).prop_map(move |(added, dropped)| Pex {
+        added: added.into_iter().map(|c| (addr(c), SEED)).collect(),
+        dropped: dropped.into_iter().map(addr).collect(),
     })
 }
 
@@ -138,7 +154,8 @@ fn message() -> impl Strategy<Value = Message> {
         1 => range().prop_map(Message::Reject),
         3 => (0_u32..5).prop_map(|p| dont_have(DONT_HAVE_ID, PieceIndex(p))),
         2 => introduction().prop_map(|said| said.message()),
-        1 => bytes(4).prop_map(|payload| Message::Extended { id: 0, payload }),
+        2 => exchange().prop_map(|pex| pex.message(PEX_ID)),
+        1 => (0_u8..2, bytes(4)).prop_map(|(id, payload)| Message::Extended { id, payload }),
         1 => any::<u8>().prop_map(Message::Unknown),
     ]
 }

@@ -100,6 +100,8 @@ impl Recipe {
             let told = self.trouble == Trouble::SeedLosesPiece;
             c.extensions = told || self.extended >> n & 1 == 1;
             c.allowed_fast = self.allowed_fast;
+            // Nobody dials here.
+            c.pex = false;
             // Nobody dials here, so who parted would be missed afterwards.
             c.close_seed_to_seed = self.trouble == Trouble::Nothing;
             c.upload_limit = RateLimit(self.upload_limit);

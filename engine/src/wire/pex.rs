@@ -1,0 +1,276 @@
+//! Owns the payload of `ut_pex` (BEP 11): contacts that its sender is connected to since the last
+//! message, and those that it is connected to no more.
+//!
+//! Invariants: what was read holds at most as many contacts as the reader allows, none twice and none
+//! both added and dropped; a list that is cut in the middle of a contact is refused, not guessed at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_bytes::ByteBuf;
+
+use super::extension::string;
+use super::message::Message;
+use crate::metainfo::bencode::top_level_span;
+
+/// The id under which we take `ut_pex`.
+pub const PEX_ID: u8 = 1;
+/// Flag of a contact: it has everything, or wants nothing any more (BEP 11).
+pub const SEED: u8 = 0x02;
+/// Flag of a contact: the sender dialled it, so it can be reached (BEP 11).
+pub const REACHABLE: u8 = 0x10;
+
+/// Bytes of a contact over IPv4 and over IPv6.
+const V4_BYTES: usize = 6;
+const V6_BYTES: usize = 18;
+
+/// One message of peer exchange.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Pex {
+    /// Contacts that the sender is connected to, with their flags.
+    pub added: BTreeMap<SocketAddr, u8>,
+    /// Contacts that it was connected to and is no more.
+    pub dropped: BTreeSet<SocketAddr>,
+}
+
+/// Why a payload is no message of peer exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PexError {
+    /// Not one well-formed bencoded dictionary.
+    #[error("a peer exchange that is not bencode")]
+    NotBencode,
+    /// A list of contacts whose length is no multiple of a contact's.
+    #[error("a peer exchange with part of a contact")]
+    PartOfContact,
+}
+
+#[derive(Serialize)]
+struct Written {
+    added: ByteBuf,
+    #[serde(rename = "added.f")]
+    added_flags: ByteBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    added6: Option<ByteBuf>,
+    #[serde(rename = "added6.f", skip_serializing_if = "Option::is_none")]
+    added6_flags: Option<ByteBuf>,
+    dropped: ByteBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped6: Option<ByteBuf>,
+}
+
+/// Contacts of one address family, as they are written.
+#[derive(Default)]
+struct Compact {
+    contacts: Vec<u8>,
+    flags: Vec<u8>,
+}
+
+impl Compact {
+    fn push(&mut self, addr: SocketAddr, flags: u8) {
+        match addr {
+            SocketAddr::V4(addr) => self.contacts.extend(addr.ip().octets()),
+            SocketAddr::V6(addr) => self.contacts.extend(addr.ip().octets()),
+        }
+        self.contacts.extend(addr.port().to_be_bytes());
+        self.flags.push(flags);
+    }
+
+    fn of(contacts: impl Iterator<Item = (SocketAddr, u8)>) -> [Compact; 2] {
+        let mut families = [Compact::default(), Compact::default()];
+        for (addr, flags) in contacts {
+            families[usize::from(addr.is_ipv6())].push(addr, flags);
+        }
+        families
+    }
+}
+
+impl Pex {
+    /// The message for a receiver that takes it under `id`.
+    #[must_use]
+    pub fn message(&self, id: u8) -> Message {
+        let [added, added6] = Compact::of(self.added.iter().map(|(addr, flags)| (*addr, *flags)));
+        let [dropped, dropped6] = Compact::of(self.dropped.iter().map(|addr| (*addr, 0)));
+        let some = |bytes: Vec<u8>| (!bytes.is_empty()).then(|| ByteBuf::from(bytes));
+        let written = Written {
+            added: ByteBuf::from(added.contacts),
+            added_flags: ByteBuf::from(added.flags),
+            added6: some(added6.contacts),
+            added6_flags: some(added6.flags),
+            dropped: ByteBuf::from(dropped.contacts),
+            dropped6: some(dropped6.contacts),
+        };
+        let payload = serde_bencode::to_bytes(&written).expect("strings only");
+        Message::Extended {
+            id,
+            payload: Bytes::from(payload),
+        }
+    }
+
+    /// Reads a payload; of more contacts than `added_max` and `dropped_max` the rest is left out.
+    /// Flags that are missing count as none; a contact with port 0 is nobody.
+    ///
+    /// # Errors
+    /// When it is not a bencoded dictionary, or a list ends inside a contact.
+    pub fn read(payload: &[u8], added_max: usize, dropped_max: usize) -> Result<Pex, PexError> {
+        if payload.first() != Some(&b'd') || top_level_span(payload, b"added").is_err() {
+            return Err(PexError::NotBencode);
+        }
+        let mut pex = Pex::default();
+        for (key, flags_key, bytes) in [
+            (&b"added"[..], &b"added.f"[..], V4_BYTES),
+            (b"added6", b"added6.f", V6_BYTES),
+        ] {
+            let flags = string(payload, flags_key).unwrap_or_default();
+            for (at, addr) in contacts(payload, key, bytes)?.enumerate() {
+                if pex.added.len() >= added_max {
+                    break;
+                }
+                if addr.port() != 0 {
+                    pex.added
+                        .insert(addr, flags.get(at).copied().unwrap_or_default());
+                }
+            }
+        }
+        for (key, bytes) in [(&b"dropped"[..], V4_BYTES), (b"dropped6", V6_BYTES)] {
+            for addr in contacts(payload, key, bytes)? {
+                if pex.dropped.len() >= dropped_max {
+                    break;
+                }
+                if !pex.added.contains_key(&addr) {
+                    pex.dropped.insert(addr);
+                }
+            }
+        }
+        Ok(pex)
+    }
+}
+
+/// The contacts under a key; none when there is no such key.
+fn contacts<'a>(
+    payload: &'a [u8],
+    key: &[u8],
+    bytes: usize,
+) -> Result<impl Iterator<Item = SocketAddr> + use<'a>, PexError> {
+    let list = string(payload, key).unwrap_or_default();
+    if !list.len().is_multiple_of(bytes) {
+        return Err(PexError::PartOfContact);
+    }
+    Ok(list.chunks_exact(bytes).map(|contact| {
+        let (ip, port) = contact.split_at(contact.len() - 2);
+        let port = u16::from_be_bytes([port[0], port[1]]);
+        match <[u8; 4]>::try_from(ip) {
+            Ok(v4) => SocketAddr::from((Ipv4Addr::from(v4), port)),
+            Err(_) => {
+                let v6 = <[u8; 16]>::try_from(ip).expect("18 bytes without the port");
+                SocketAddr::from((Ipv6Addr::from(v6), port))
+            }
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn payload(message: &Message) -> &[u8] {
+        match message {
+            Message::Extended { payload, .. } => payload,
+            _ => panic!("an extension message"),
+        }
+    }
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn any_addr() -> impl Strategy<Value = SocketAddr> {
+        prop_oneof![
+            (any::<[u8; 4]>(), 1..=u16::MAX).prop_map(SocketAddr::from),
+            (any::<[u8; 16]>(), 1..=u16::MAX).prop_map(SocketAddr::from),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn an_exchange_reads_back(
+            added in prop::collection::btree_map(any_addr(), any::<u8>(), 0..20),
+            dropped in prop::collection::btree_set(any_addr(), 0..20),
+        ) {
+            let dropped = dropped.into_iter().filter(|addr| !added.contains_key(addr)).collect();
+            let pex = Pex { added, dropped };
+            prop_assert_eq!(Pex::read(payload(&pex.message(3)), 40, 40), Ok(pex));
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Pex::read(&bytes, 50, 50);
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_protocol() {
+        let pex = Pex {
+            added: BTreeMap::from([(addr("1.2.3.4:258"), SEED | REACHABLE)]),
+            dropped: BTreeSet::from([addr("5.6.7.8:1")]),
+        };
+        let wanted = b"d5:added6:\x01\x02\x03\x04\x01\x027:added.f1:\x127:dropped6:\x05\x06\x07\x08\x00\x01e";
+        assert_eq!(payload(&pex.message(1)), wanted);
+    }
+
+    #[test]
+    fn what_is_not_an_exchange_is_refused() {
+        for (bytes, why) in [
+            (&b""[..], PexError::NotBencode),
+            (b"le", PexError::NotBencode),
+            (b"d5:added6:123", PexError::NotBencode),
+            (b"de1", PexError::NotBencode),
+            (b"d5:added5:12345e", PexError::PartOfContact),
+            (b"d6:added66:123456e", PexError::PartOfContact),
+            (b"d7:dropped1:1e", PexError::PartOfContact),
+        ] {
+            assert_eq!(Pex::read(bytes, 9, 9), Err(why), "{bytes:?}");
+        }
+        for nothing in [&b"de"[..], b"d5:addedi1e7:droppedlee", b"d5:added0:e"] {
+            assert_eq!(Pex::read(nothing, 9, 9), Ok(Pex::default()));
+        }
+    }
+
+    #[test]
+    fn too_many_repeated_and_impossible_contacts_are_left_out() {
+        let list = |contacts: &[(u8, u8)]| {
+            let bytes = contacts
+                .iter()
+                .flat_map(|(n, port)| [10, 0, 0, *n, 0, *port]);
+            bytes.collect::<Vec<u8>>()
+        };
+        let dict = |added: &[(u8, u8)], dropped: &[(u8, u8)]| {
+            let (added, dropped) = (list(added), list(dropped));
+            let mut bytes = format!("d5:added{}:", added.len()).into_bytes();
+            bytes.extend(&added);
+            bytes.extend(format!("7:dropped{}:", dropped.len()).bytes());
+            bytes.extend(&dropped);
+            bytes.push(b'e');
+            bytes
+        };
+        let read = |bytes: &[u8]| {
+            let pex = Pex::read(bytes, 2, 2).expect("well-formed");
+            let last = |addr: &SocketAddr| addr.to_string()["10.0.0.".len()..].to_owned();
+            let added: Vec<_> = pex.added.keys().map(last).collect();
+            (
+                added.join(" "),
+                pex.dropped.iter().map(last).collect::<Vec<_>>().join(" "),
+            )
+        };
+        let told = |a: &str, d: &str| (a.to_owned(), d.to_owned());
+        let many = dict(&[(1, 1), (2, 1), (3, 1)], &[(4, 1), (5, 1), (6, 1)]);
+        assert_eq!(read(&many), told("1:1 2:1", "4:1 5:1"));
+        let twice = dict(&[(1, 1), (1, 1), (1, 0), (2, 1)], &[(1, 1), (4, 1), (4, 1)]);
+        assert_eq!(read(&twice), told("1:1 2:1", "4:1"));
+    }
+}
