@@ -122,7 +122,7 @@ fn summary(scenario: &Scenario) -> String {
     let total = plan.torrent.total();
     let pieces = total.div_ceil(u64::from(plan.torrent.piece_bytes));
     let mut parts = vec![
-        humane::count(plan.hosts.len() as u64, "peer"),
+        humane::count(plan.hosts.len() as u64, "host"),
         seeds,
         format!(
             "plan: {} in {}",

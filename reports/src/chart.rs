@@ -60,7 +60,7 @@ impl LogAxis {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         // One value alone has some room, too.
-        let factor = (high / low).powf(air).max(1.05);
+        let factor = libm::pow(high / low, air).max(1.05);
         LogAxis {
             ends: low / factor..high * factor,
             marks: Vec::new(),
@@ -73,7 +73,8 @@ impl Ranged for LogAxis {
     type ValueType = f64;
 
     fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
-        let share = (value / self.ends.start).ln() / (self.ends.end / self.ends.start).ln();
+        let way = libm::log(self.ends.end / self.ends.start);
+        let share = libm::log(value / self.ends.start) / way;
         from + (f64::from(to - from) * share).round() as i32
     }
 
@@ -210,9 +211,9 @@ fn numbers(sweep: &Sweep) -> LogAxis {
 /// Seconds, with marks at 1, 2 and 5 times the powers of ten.
 fn times_axis(seconds: &[f64]) -> LogAxis {
     let axis = LogAxis::around(seconds, 0.07);
-    let decade = |end: f64| end.log10().floor() as i32;
+    let decade = |end: f64| libm::log10(end).floor() as i32;
     let decades = decade(axis.ends.start)..=decade(axis.ends.end);
-    let marks = decades.flat_map(|d| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(d)));
+    let marks = decades.flat_map(|d| [1.0, 2.0, 5.0].map(|m| m * libm::pow(10.0, f64::from(d))));
     LogAxis {
         marks: marks.filter(|m| axis.ends.contains(m)).collect(),
         ..axis
@@ -361,7 +362,7 @@ mod tests {
         for (way, seen) in sweep.ways.iter().zip(seen) {
             let times = sweep.numbers.iter().zip(&way.points);
             let times: Vec<(f64, f64)> = times
-                .filter_map(|(n, p)| Some(((n.n as f64).ln(), p.last_s?.ln())))
+                .filter_map(|(n, p)| Some((libm::log(n.n as f64), libm::log(p.last_s?))))
                 .collect();
             assert_eq!(seen.len(), times.len(), "{}", way.name);
             all.extend(times.into_iter().zip(seen));

@@ -156,7 +156,7 @@ fn groups(out: &mut String, outcome: &Outcome) {
             times(last.filter(|_| bound > 0.0).map(|last| last / bound)),
             bytes(up),
             bytes(down),
-            if down > 0 {
+            if down > 0 && peers.iter().any(|p| p.role != Role::Client) {
                 format!("{:.2}", up as f64 / down as f64)
             } else {
                 "-".to_owned()

@@ -7,11 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use skep_engine::node::file_server::ServerEvent;
 use skep_engine::session::event::Event;
 use skep_engine::{Now, PieceIndex};
+use skep_sim::actor::client::ClientEvent;
 use skep_sim::check::{self, Log, Scene, Seen};
 use skep_sim::content::Content;
 use skep_sim::disk::Disk;
+use skep_sim::file_disk::origin;
 use skep_sim::scenario::{Plan, Scenario};
 use skep_sim::trace::WorldEvent;
 
@@ -49,7 +52,24 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let plan = Scenario::parse("tiny.toml", SWARM)
+        World::of(SWARM)
+    }
+
+    /// The same two hosts as the ends of direct download; the client's disk holds so many bytes.
+    fn direct(held: u64) -> World {
+        let text = SWARM
+            .replace("\"seed\"", "\"server\"")
+            .replace("leecher", "client");
+        let mut world = World::of(&text);
+        let of = Arc::clone(&world.content);
+        let origin = move |file| origin(&of, file, "http://server/".to_owned());
+        let disk = Disk::of_client(Arc::clone(&world.content), held, origin);
+        world.disks[HOME] = Rc::new(RefCell::new(disk));
+        world
+    }
+
+    fn of(text: &str) -> World {
+        let plan = Scenario::parse("tiny.toml", text)
             .expect("a good file")
             .expand(1);
         let content = Content::generate(&plan.torrent, 1, "http://10.0.0.1:6969/announce");
@@ -237,4 +257,71 @@ fn time_that_goes_back_is_found() {
     let mut history = world.honest();
     history.push((7000, SEED, WorldEvent::Peer(Event::EndgameEntered)));
     assert_eq!(world.found(&history), ["time-advances"]);
+}
+
+/// A fetch in which everything is right: four blocks, one every two seconds.
+fn honest_fetch(world: &World) -> History {
+    let client = |event| WorldEvent::Client(event);
+    let mut history = vec![
+        (0, SEED, WorldEvent::Joined),
+        (0, HOME, WorldEvent::Joined),
+        (0, HOME, client(ClientEvent::Started { kept: 0 })),
+    ];
+    let (to, from, bytes) = (world.addr(HOME), world.addr(SEED), 16_384);
+    for block in 0..4u64 {
+        let ms = (block + 1) * 2000;
+        let sent = ServerEvent::Sent {
+            to,
+            request: 1,
+            bytes,
+        };
+        history.push((ms - 1500, SEED, WorldEvent::Server(sent)));
+        history.push((ms, HOME, client(ClientEvent::Received { from, bytes })));
+    }
+    history.push((8000, HOME, client(ClientEvent::Fetched { file: 0 })));
+    history.push((8000, HOME, client(ClientEvent::Completed)));
+    history
+}
+
+#[test]
+fn an_honest_fetch_breaks_nothing() {
+    let world = World::direct(65_536);
+    assert_eq!(world.found(&honest_fetch(&world)), [""; 0]);
+}
+
+#[test]
+fn a_file_with_its_name_that_is_not_on_disk_is_found() {
+    let world = World::direct(60_000);
+    let found = world.found(&honest_fetch(&world));
+    assert_eq!(found, ["no-wrong-byte", "bytes-conserved"]);
+}
+
+#[test]
+fn bytes_that_no_server_sent_or_no_client_received_are_found() {
+    let world = World::direct(65_536);
+    for at in [3, 4] {
+        let mut history = honest_fetch(&world);
+        history.remove(at);
+        assert_eq!(world.found(&history), ["bytes-conserved"], "{at}");
+    }
+}
+
+#[test]
+fn a_client_that_drops_what_it_never_had_is_found() {
+    let world = World::direct(65_536);
+    let mut history = honest_fetch(&world);
+    let (file, dropped, why) = (0, 1, "made up".to_owned());
+    let event = ClientEvent::StartedOver { file, dropped, why };
+    history.insert(3, (0, HOME, WorldEvent::Client(event)));
+    assert_eq!(world.found(&history), ["bytes-conserved"]);
+}
+
+#[test]
+fn a_fetch_before_the_physical_limit_is_found() {
+    let world = World::direct(65_536);
+    let mut history = honest_fetch(&world);
+    for (ms, ..) in &mut history {
+        *ms /= 4;
+    }
+    assert_eq!(world.found(&history), ["bound-respected"]);
 }

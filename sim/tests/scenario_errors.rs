@@ -210,9 +210,9 @@ fn what_does_not_belong_together_is_refused() {
         (
             r#"name = "poison""#,
             r#"name = "home-3""#,
-            "two peers would be called `home-3`",
+            "two hosts would be called `home-3`",
         ),
-        ("count = 4", "count = 99999", "100001 peers; at most 20000"),
+        ("count = 4", "count = 99999", "100001 hosts; at most 20000"),
         (
             "attack = \"corrupt-blocks\"\n",
             "",
@@ -291,7 +291,7 @@ fn what_does_not_belong_together_is_refused() {
         (
             "[link]",
             "[[fault.crash]]\nat = \"1 s\"\nwho = \"home[4]\"\n[link]",
-            "`home` has 4 peers, counted from 0",
+            "`home` has 4 hosts, counted from 0",
         ),
         (
             "[link]",

@@ -8,8 +8,8 @@ use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 use skep_sim::explore::{
-    Arrival, AttackDraft, AttackKind, Churn, CrashDraft, Group, HoldersDraft, LeecherDraft,
-    LinkDraft, Setting, SwarmDraft, Target,
+    Arrival, AttackDraft, AttackKind, Churn, CrashDraft, DirectDraft, Group, HoldersDraft,
+    LeecherDraft, LinkDraft, Setting, SwarmDraft, Target,
 };
 
 const KIB: u64 = 1024;
@@ -32,11 +32,11 @@ pub fn swarm() -> impl Strategy<Value = SwarmDraft> {
         (60, 4),
         (20, 4),
     ]);
-    let rest = (30..240u64, tracker, any::<bool>());
+    let rest = (30..240u64, tracker, any::<bool>(), weighted(0.25, direct()));
     (0..1000u64, content, link(), peers, rest, engine()).prop_map(
         |(seed, (files, piece), link, peers, rest, engine)| {
             let (seeds, leechers, attackers, crashes) = peers;
-            let (churn_s, (announce_s, answer_peers), udp) = rest;
+            let (churn_s, (announce_s, answer_peers), udp, direct) = rest;
             let draft = SwarmDraft {
                 seed,
                 files,
@@ -45,6 +45,7 @@ pub fn swarm() -> impl Strategy<Value = SwarmDraft> {
                 seeds,
                 leechers,
                 attackers,
+                direct,
                 crashes,
                 churn_s,
                 announce_s,
@@ -86,10 +87,12 @@ fn in_time(mut draft: SwarmDraft) -> SwarmDraft {
             Arrival::Spread(time) => Arrival::Spread(seconds(time)),
             Arrival::Poisson(gap) => Arrival::Poisson(seconds(gap)),
         };
-        if let Some(churn) = &mut leechers.churn {
-            churn.session_s = seconds(churn.session_s);
-            churn.away_s = seconds(churn.away_s) + 1;
-        }
+    }
+    let of_leechers = draft.leechers.iter_mut().map(|l| &mut l.churn);
+    let of_clients = draft.direct.iter_mut().map(|d| &mut d.churn);
+    for churn in of_leechers.chain(of_clients).flatten() {
+        churn.session_s = seconds(churn.session_s);
+        churn.away_s = seconds(churn.away_s) + 1;
     }
     draft
 }
@@ -172,12 +175,6 @@ fn leechers() -> impl Strategy<Value = LeecherDraft> {
         1 => (1..1000u64).prop_map(Arrival::Spread),
         1 => (1..200u64).prop_map(Arrival::Poisson),
     ];
-    let churn =
-        (50..2000u64, 0..=100u64, 10..1000u64).prop_map(|(session_s, rejoin, away_s)| Churn {
-            session_s,
-            rejoin,
-            away_s,
-        });
     let seed_for = weighted(0.3, select(vec![60u64, 5, 0]));
     (
         group(5),
@@ -185,7 +182,7 @@ fn leechers() -> impl Strategy<Value = LeecherDraft> {
         picker,
         choker(),
         arrive,
-        weighted(0.3, churn),
+        weighted(0.3, churn()),
         seed_for,
     )
         .prop_map(
@@ -199,6 +196,30 @@ fn leechers() -> impl Strategy<Value = LeecherDraft> {
                 seed_for_s,
             },
         )
+}
+
+fn churn() -> impl Strategy<Value = Churn> {
+    (50..2000u64, 0..=100u64, 10..1000u64).prop_map(|(session_s, rejoin, away_s)| Churn {
+        session_s,
+        rejoin,
+        away_s,
+    })
+}
+
+fn direct() -> impl Strategy<Value = DirectDraft> {
+    let have = prop_oneof![3 => Just(0u64), 1 => 1..100u64];
+    let switches = (any::<bool>(), weighted(0.3, Just(())));
+    let churn = weighted(0.3, churn());
+    (group(2), group(3), have, switches, churn).prop_map(
+        |(servers, clients, have, (web_seed, liar), churn)| DirectDraft {
+            servers,
+            clients,
+            have,
+            web_seed,
+            range_errors: liar.is_some(),
+            churn,
+        },
+    )
 }
 
 fn attackers() -> impl Strategy<Value = AttackDraft> {
@@ -217,6 +238,7 @@ fn crash() -> impl Strategy<Value = CrashDraft> {
         3 => (0..8u32).prop_map(Target::Leecher),
         1 => Just(Target::HalfOfHonest),
         1 => (0..2u32).prop_map(Target::Seed),
+        1 => (0..2u32).prop_map(Target::Server),
     ];
     (at, who, weighted(0.8, 0..1500u64)).prop_map(|(at_ms, who, down_s)| CrashDraft {
         at_ms,
@@ -246,6 +268,10 @@ fn engine() -> impl Strategy<Value = Vec<Setting>> {
         ("strikes_max", &["1"]),
         ("snub_after", &["\"5 s\""]),
         ("request_timeout_max", &["\"10 s\""]),
+        ("fetch_sync_bytes", &["\"64 KiB\""]),
+        ("fetch_unread_max", &["\"32 KiB\""]),
+        ("fetch_retries", &["0", "1"]),
+        ("serve_block_bytes", &["\"16 KiB\""]),
     ];
     let fields: Vec<_> = FIELDS
         .iter()

@@ -5,7 +5,8 @@
 
 use std::fmt::Write;
 
-/// Peers that a draft has at most; what is above it is left out, from the last group on.
+/// Peers that a draft has at most; what is above it is left out, from the last group on. Servers and clients
+/// are not counted.
 pub const PEERS_MAX: u32 = 8;
 /// Time to settle beside what the links need, in seconds: the longest pause between dials and
 /// announces, and a snub.
@@ -31,6 +32,8 @@ pub struct SwarmDraft {
     pub leechers: Vec<LeecherDraft>,
     /// Groups of attackers.
     pub attackers: Vec<AttackDraft>,
+    /// Direct download beside the swarm.
+    pub direct: Option<DirectDraft>,
     /// Crashes.
     pub crashes: Vec<CrashDraft>,
     /// Nobody is churned after this many seconds.
@@ -154,6 +157,23 @@ pub enum AttackKind {
     CorruptBlocks(u64),
 }
 
+/// Servers, and clients that fetch from them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DirectDraft {
+    /// How many servers, on what links.
+    pub servers: Group,
+    /// How many clients, on what links.
+    pub clients: Group,
+    /// Percent of the content that clients kept of an earlier fetch; below 100.
+    pub have: u64,
+    /// Leechers know of the servers.
+    pub web_seed: bool,
+    /// There is a file server that answers wrongly.
+    pub range_errors: bool,
+    /// Clients leave and come back.
+    pub churn: Option<Churn>,
+}
+
 /// A process dies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CrashDraft {
@@ -174,6 +194,8 @@ pub enum Target {
     HalfOfHonest,
     /// A seed, modulo their number.
     Seed(u32),
+    /// A server, modulo their number; a seed when there is none.
+    Server(u32),
 }
 
 /// A field of the engine and its value as it stands in the file.
@@ -220,6 +242,9 @@ impl SwarmDraft {
             if let Some(&count) = sizes.attackers.get(at).filter(|n| **n > 0) {
                 write_attackers(file, at, attackers, count)?;
             }
+        }
+        if let Some(direct) = &self.direct {
+            write_direct(file, direct, &sizes)?;
         }
         writeln!(
             file,
@@ -294,7 +319,8 @@ impl SwarmDraft {
     ) -> std::fmt::Result {
         let who = match crash.who {
             Target::HalfOfHonest => "50% of honest".to_owned(),
-            Target::Seed(n) => format!("seed[{}]", n % sizes.seeds),
+            Target::Server(n) if sizes.servers > 0 => format!("server[{}]", n % sizes.servers),
+            Target::Seed(n) | Target::Server(n) => format!("seed[{}]", n % sizes.seeds),
             Target::Leecher(n) => {
                 let mut left = n % sizes.leechers.iter().sum::<u32>();
                 let group = sizes.leechers.iter().position(|size| {
@@ -341,7 +367,8 @@ impl SwarmDraft {
             .iter()
             .map(|c| c.at_ms.div_ceil(1000) + c.down_s.unwrap_or(0))
             .max();
-        let churned = self.leechers.iter().any(|l| l.churn.is_some());
+        let churned = self.leechers.iter().any(|l| l.churn.is_some())
+            || self.direct.is_some_and(|d| d.churn.is_some());
         let disturbed = [arrived, crashed, churned.then_some(self.churn_s), Some(1)];
         let settle = SETTLE_S + 6 * self.slowest_s();
         (
@@ -354,6 +381,8 @@ impl SwarmDraft {
     fn slowest_s(&self) -> u64 {
         let groups = std::iter::once(&self.seeds.group);
         let groups = groups.chain(self.leechers.iter().map(|l| &l.group));
+        let direct = self.direct.iter().flat_map(|d| [&d.servers, &d.clients]);
+        let groups = groups.chain(direct);
         let rate = groups.clone().map(|g| g.up.min(g.down) * 1000).min();
         let latency = groups.filter_map(|g| g.latency_ms).max().unwrap_or(0);
         let rtt_s = (2 * latency.max(self.link.latency_ms)).max(1) as f64 / 1000.0;
@@ -372,7 +401,14 @@ impl SwarmDraft {
             left -= taken;
             taken
         };
+        // Direct download has places of its own.
+        let direct = |of: fn(&DirectDraft) -> &Group| {
+            let group = self.direct.as_ref().map(of);
+            group.map_or(0, |group| group.count.clamp(1, PEERS_MAX / 2))
+        };
         Sizes {
+            servers: direct(|d| &d.servers),
+            clients: direct(|d| &d.clients),
             // At least one leecher finds room.
             seeds: take(self.seeds.group.count, 1),
             leechers: self
@@ -390,6 +426,8 @@ impl SwarmDraft {
 }
 
 struct Sizes {
+    servers: u32,
+    clients: u32,
     seeds: u32,
     leechers: Vec<u32>,
     attackers: Vec<u32>,
@@ -446,13 +484,7 @@ fn write_leechers(
         }
     }
     if let Some(churn) = leechers.churn {
-        let session = seconds(churn.session_s);
-        let away = seconds(churn.away_s);
-        writeln!(
-            file,
-            "churn = {{ session = {{ exponential = \"{session}\" }}, rejoin = \"{}%\", away = \"1 s .. {away}\" }}",
-            churn.rejoin
-        )?;
+        write_churn(file, churn)?;
     }
     match leechers.seed_for_s {
         None => Ok(()),
@@ -478,6 +510,35 @@ fn write_attackers(
     probability.map_or(Ok(()), |percent| {
         writeln!(file, "with = {{ probability = \"{percent}%\" }}")
     })
+}
+
+fn write_direct(file: &mut String, direct: &DirectDraft, sizes: &Sizes) -> std::fmt::Result {
+    if direct.range_errors {
+        // Before the servers: the first client begins there.
+        write_group(file, "liar", "attacker", &direct.servers, 1)?;
+        writeln!(file, "attack = \"range-errors\"")?;
+    }
+    write_group(file, "server", "server", &direct.servers, sizes.servers)?;
+    if !direct.web_seed {
+        writeln!(file, "web_seed = false")?;
+    }
+    write_group(file, "client", "client", &direct.clients, sizes.clients)?;
+    if direct.have > 0 {
+        writeln!(file, "have = \"{}%\"", direct.have)?;
+    }
+    direct
+        .churn
+        .map_or(Ok(()), |churn| write_churn(file, churn))
+}
+
+fn write_churn(file: &mut String, churn: Churn) -> std::fmt::Result {
+    let session = seconds(churn.session_s);
+    let away = seconds(churn.away_s);
+    writeln!(
+        file,
+        "churn = {{ session = {{ exponential = \"{session}\" }}, rejoin = \"{}%\", away = \"1 s .. {away}\" }}",
+        churn.rejoin
+    )
 }
 
 /// A size as a person would write it.

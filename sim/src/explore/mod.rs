@@ -12,8 +12,8 @@ mod generate;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use generate::{
-    Arrival, AttackDraft, AttackKind, Churn, CrashDraft, Group, HoldersDraft, LeecherDraft,
-    LinkDraft, PEERS_MAX, Setting, SwarmDraft, Target,
+    Arrival, AttackDraft, AttackKind, Churn, CrashDraft, DirectDraft, Group, HoldersDraft,
+    LeecherDraft, LinkDraft, PEERS_MAX, Setting, SwarmDraft, Target,
 };
 
 use crate::outcome::{Outcome, Verdict};

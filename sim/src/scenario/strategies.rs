@@ -178,7 +178,8 @@ pub const ATTACKS: Family = Family {
         },
         Named {
             name: "wrong-bytes",
-            doc: "a file server, and so a web seed, that serves wrong bytes",
+            doc: "a file server, and so a web seed, that serves wrong bytes; clients of the scenario then know the \
+                  SHA-256 of each file",
             params: &[Param {
                 name: "probability",
                 form: ParamForm::Percent,

@@ -15,7 +15,7 @@ use super::selector::{Base, RESERVED, Selector, is_group_name};
 use super::units::show_duration;
 use super::{expand, trackers, validate_engine, validate_expect};
 
-/// Peers that one scenario may have.
+/// Hosts that one scenario may have.
 pub const HOSTS_MAX: u64 = 20_000;
 /// Bytes of content that one scenario may have: it is held in memory once.
 pub const CONTENT_MAX: u64 = 16 << 30;
@@ -127,7 +127,7 @@ fn group_names(model: &Model, log: &mut Log) {
         }
         for other in &model.groups[..i] {
             if let Some(shared) = shared_name(group, other) {
-                let message = format!("two peers would be called `{shared}`");
+                let message = format!("two hosts would be called `{shared}`");
                 let found = Found::at(group.name.span(), message).label("this group");
                 log.push(found.and(other.name.span(), "and this one"));
             }
@@ -140,7 +140,7 @@ fn group_names(model: &Model, log: &mut Log) {
             .filter_map(|g| g.count.as_ref())
             .max_by_key(|c| *c.get_ref());
         let span = largest.map_or(0..0, Spanned::span);
-        let found = Found::at(span, format!("{peers} peers; at most {HOSTS_MAX}"));
+        let found = Found::at(span, format!("{peers} hosts; at most {HOSTS_MAX}"));
         log.push(found);
     }
 }
@@ -372,7 +372,7 @@ pub(super) fn base(base: &Base, span: Range<usize>, model: &Model) -> Result<u64
         let size = group.size();
         let (low, high) = members.unwrap_or((0, size));
         if high > size {
-            let found = Found::at(span, format!("`{name}` has {size} peers, counted from 0"));
+            let found = Found::at(span, format!("`{name}` has {size} hosts, counted from 0"));
             return Err(found.label("out of range"));
         }
         return if low < high {

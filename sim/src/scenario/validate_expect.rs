@@ -128,10 +128,7 @@ fn measured_of(metric: &str, role: Role) -> bool {
     match role {
         Role::Attacker => metric == "banned",
         Role::Server => matches!(metric, "utilisation" | "control"),
-        Role::Client => matches!(
-            metric,
-            "completion" | "first_block" | "wasted" | "duplicates"
-        ),
+        Role::Client => matches!(metric, "completion" | "first_block" | "wasted"),
         Role::Seed | Role::Leecher => metric != "banned",
     }
 }
