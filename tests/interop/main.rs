@@ -13,6 +13,7 @@
 
 mod clients;
 mod downloads;
+mod magnets;
 mod mixed;
 mod opentracker;
 mod place;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let rows = [
         mixed::rows(),
         downloads::rows(),
+        magnets::rows(),
         opentracker::rows(),
         torrent_files::rows(),
     ];
