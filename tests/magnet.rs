@@ -99,6 +99,10 @@ fn a_link_leads_to_the_content_and_the_second_run_asks_nobody() {
     scene.same("a.bin", "one");
     scene.same("b.bin", "one");
     let at = scene.dir.path();
+    let scrape = Skep::run(at, "scrape", &["scrape", &scene.link, "--json"]);
+    assert_eq!(scrape.code, Some(0), "{scrape:?}");
+    let hash = &scene.link["magnet:?xt=urn:btih:".len()..][..40];
+    assert!(scrape.out.contains(hash), "{scrape:?}");
     let show = Skep::run(
         at,
         "again",
