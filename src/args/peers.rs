@@ -54,8 +54,8 @@ Examples:
   skep scrape udp://tracker.example:6969 --json \\
       --info-hash 2aa4f5a7e209e54b32803d43670971c4c8caaa05")]
 pub struct ScrapeArgs {
-    /// A metainfo file, all of whose trackers are asked, or the announce URL of one tracker.
-    #[arg(value_name = "FILE.torrent|URL")]
+    /// A metainfo file or a magnet link, all of whose trackers are asked, or the announce URL of one tracker.
+    #[arg(value_name = "FILE.torrent|MAGNET|URL")]
     pub what: String,
     /// The torrent, if a URL is given: 40 hexadecimal digits. May be given more than once.
     #[arg(long, value_name = "HEX", value_parser = info_hash)]

@@ -21,7 +21,7 @@ use skep_engine::tracker::target::scrape_target;
 use skep_engine::{EngineConfig, InfoHash};
 use tokio::time::Instant;
 
-use super::{on_this_thread, os_rng};
+use super::{magnet, on_this_thread, os_rng};
 use crate::args::ScrapeArgs;
 use crate::failure::{Exit, Failure, print};
 use crate::humane::plain;
@@ -32,7 +32,9 @@ const SHORT: usize = 8;
 
 /// Runs the command.
 pub fn run(args: &ScrapeArgs) -> Result<Exit, Failure> {
-    let (urls, torrents) = if args.what.contains("://") {
+    let (urls, torrents) = if let Some(link) = magnet::link(&args.what)? {
+        (link.trackers, vec![link.info_hash])
+    } else if args.what.contains("://") {
         (vec![args.what.clone()], args.info_hash.clone())
     } else {
         let meta = read(Path::new(&args.what))?;

@@ -42,6 +42,9 @@ async fn track(args: &TrackArgs) -> Result<Exit, Failure> {
         interval: args.interval,
         interval_min: defaults.interval_min.min(args.interval),
         allowed: args.allow.as_deref().map(allowed).transpose()?,
+        // Who has only a magnet link does not know what is missing. aria2 then says that nothing is,
+        // and would never hear of the seeds.
+        leechers_only_to_seeds: false,
         ..defaults
     };
     let protocols = Protocols {

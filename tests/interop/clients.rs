@@ -1,8 +1,8 @@
 //! Owns the clients nobody here wrote: how each is started, how it says that it is complete, how it is asked
 //! to end.
 //!
-//! Invariant: DHT, local discovery, PEX, uTP and port mapping are off: they find each other through the
-//! tracker alone. Encryption is as each has it by default.
+//! Invariant: DHT, local discovery, PEX, uTP and port mapping are off, but where a row asks for one: they
+//! find each other through the tracker alone. Encryption is as each has it by default.
 
 use std::env;
 use std::fs;
@@ -76,11 +76,17 @@ impl Client {
 
     /// Starts it; it stays in the swarm until it is asked to end.
     pub fn start(self, joining: &Joining<'_>) -> Peer {
-        let command = match self {
+        self.start_with(joining, &[])
+    }
+
+    /// Starts it with more arguments of its own.
+    pub fn start_with(self, joining: &Joining<'_>, more: &[&str]) -> Peer {
+        let mut command = match self {
             Client::Aria2 => aria2(joining),
             Client::Transmission => transmission(joining),
             Client::Libtorrent => libtorrent(joining),
         };
+        command.args(more);
         let home = joining.home;
         let name = home.file_name().and_then(|name| name.to_str());
         let dir = home.parent().expect("a directory in the scene's");
@@ -102,6 +108,16 @@ impl Peer {
         until(&format!("{} says {words:?}", self.client.name()), || {
             self.process.said().contains(words).then_some(())
         });
+    }
+
+    /// Waits until it says this, and returns the number that follows.
+    pub fn value(&self, words: &str) -> u64 {
+        until(&format!("{} says {words:?}", self.client.name()), || {
+            let said = self.process.said();
+            let (_, rest) = said.split_once(words)?;
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().ok()
+        })
     }
 
     /// Asks it to end and waits for that: only then all is surely on its disk.

@@ -1,10 +1,11 @@
 """A libtorrent peer that is told what to do in lines of JSON on stdin and answers in the same way on stdout.
 
-    lt_peer.py TORRENT DIR LISTEN [--no-trackers] [--up BYTES_PER_S]
+    lt_peer.py TORRENT|MAGNET DIR LISTEN [--no-trackers] [--pex] [--up BYTES_PER_S]
 
 Says {"event": "ready"} when it has checked what is in DIR, and {"event": "complete"} once when every piece
-is verified. Understands {"do": "connect", "to": "ADDR:PORT"}, {"do": "limit", "up": BYTES_PER_S} and
-{"do": "stats"}; ends with the end of its input. DHT, LSD, PEX, uTP and port mapping are off.
+is verified, and {"event": "met", "id": HEX} once for each peer. Understands {"do": "connect", "to": "ADDR:PORT"}, {"do": "limit", "up": BYTES_PER_S} and
+{"do": "stats"}; ends with the end of its input. DHT, LSD, uTP and port mapping are off, PEX unless it
+is asked for.
 """
 
 import argparse
@@ -43,11 +44,16 @@ def session(listen):
 
 
 def add(ses, args):
-    params = lt.add_torrent_params()
-    params.ti = lt.torrent_info(args.torrent)
+    if args.torrent.startswith("magnet:"):
+        params = lt.parse_magnet_uri(args.torrent)
+    else:
+        params = lt.add_torrent_params()
+        params.ti = lt.torrent_info(args.torrent)
     params.save_path = args.dir
     params.flags &= ~(lt.torrent_flags.paused | lt.torrent_flags.auto_managed)
-    params.flags |= lt.torrent_flags.disable_pex | lt.torrent_flags.disable_dht | lt.torrent_flags.disable_lsd
+    params.flags |= lt.torrent_flags.disable_dht | lt.torrent_flags.disable_lsd
+    if not args.pex:
+        params.flags |= lt.torrent_flags.disable_pex
     torrent = ses.add_torrent(params)
     if args.no_trackers:
         torrent.replace_trackers([])
@@ -64,6 +70,8 @@ class Books:
     def look(self, torrent):
         for peer in torrent.get_peer_info():
             key = bytes(peer.pid.to_bytes()).hex() if not peer.pid.is_all_zeros() else "?"
+            if key not in self.peers:
+                say(event="met", id=key)
             sent, received = self.peers.get(key, (0, 0))
             self.peers[key] = (max(sent, peer.total_upload), max(received, peer.total_download))
 
@@ -85,6 +93,7 @@ def main():
     parser.add_argument("dir")
     parser.add_argument("listen")
     parser.add_argument("--no-trackers", action="store_true")
+    parser.add_argument("--pex", action="store_true")
     parser.add_argument("--up", type=int, default=0)
     args = parser.parse_args()
 

@@ -14,6 +14,7 @@
 mod clients;
 mod direct;
 mod downloads;
+mod magnets;
 mod mixed;
 mod opentracker;
 mod place;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     let rows = [
         mixed::rows(),
         downloads::rows(),
+        magnets::rows(),
         opentracker::rows(),
         torrent_files::rows(),
         direct::rows(),

@@ -156,6 +156,13 @@ impl Report {
         Report(report)
     }
 
+    /// Whether it met a client whose id begins so.
+    pub fn met(&self, prefix: &str) -> bool {
+        let prefix: String = prefix.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let mut peers = self.0["peers"].as_array().expect("peers").iter();
+        peers.any(|peer| peer["id"].as_str().expect("an id").starts_with(&prefix))
+    }
+
     /// Bytes that came from clients whose id begins so, and bytes that went to them.
     pub fn with(&self, prefix: &str) -> (u64, u64) {
         let prefix: String = prefix.bytes().map(|byte| format!("{byte:02x}")).collect();

@@ -13,6 +13,7 @@ use serde_bytes::ByteBuf;
 use skep_engine::bits::BitSet;
 use skep_engine::ids::{InfoHash, PeerId, PieceIndex};
 use skep_engine::metainfo::create::{CreateOptions, Layout, encode};
+use skep_engine::metainfo::magnet::MagnetLink;
 use skep_engine::metainfo::{Metainfo, bencode};
 use skep_engine::storage::resume::{FileStamp, ResumeData};
 use skep_engine::tracker::announce::{AnnounceReply, PeerAddr, Retry, ScrapeCounts};
@@ -107,6 +108,42 @@ pub fn parsers() -> Vec<Parser> {
                     all.extend(values.map(|value| dict(&[(key, value)])));
                 }
                 all.push(exchange(5_000));
+                all
+            },
+        },
+        Parser {
+            name: "magnet link",
+            read: |input| {
+                if let Ok(text) = std::str::from_utf8(&input.bytes) {
+                    let _ = text.parse::<MagnetLink>();
+                }
+            },
+            // 200 entries of each of four lists, from parameters of a few bytes: 36 bytes in buffers that double;
+            // one parameter with its name, decoded, in two buffers.
+            cap: Cap {
+                fixed: 2 * KIB,
+                steep: 300,
+                knee: 16 * KIB,
+                flat: 50,
+            },
+            valid: links,
+            hostile: || {
+                let head = format!("magnet:?xt=urn:btih:{}", "0".repeat(40));
+                let many = |part: &str| (head.clone() + &part.repeat(9_000)).into_bytes();
+                let parts = [
+                    "&",
+                    "&tr=x",
+                    "&ws=%20y",
+                    "&x.pe=a:1",
+                    "&so=1,2",
+                    "&dn=%41",
+                    "&xt=urn:x:1",
+                ];
+                let numbered = (0..3_000).map(|n| format!("&tr={n}&ws={n}&x.pe=a:{}", n + 1));
+                let mut all: Vec<_> = parts.map(many).into();
+                all.push((head.clone() + &numbered.collect::<String>()).into_bytes());
+                all.push((head.clone() + "&dn=" + &"+".repeat(60_000)).into_bytes());
+                all.push((head + "&so=" + &"1,".repeat(30_000)).into_bytes());
                 all
             },
         },
@@ -228,6 +265,20 @@ fn payload(message: Message) -> Vec<u8> {
         Message::Extended { payload, .. } => payload.to_vec(),
         other => panic!("{other:?}"),
     }
+}
+
+fn links() -> Vec<Vec<u8>> {
+    let full = MagnetLink {
+        name: Some("a film".to_owned()),
+        trackers: (0..20).map(|n| format!("http://t{n}/announce")).collect(),
+        web_seeds: vec!["http://w/".to_owned()],
+        files: vec![0..=2],
+        ..MagnetLink::new(InfoHash([7; 20]))
+    };
+    let bare = MagnetLink::new(InfoHash([7; 20]));
+    [bare, full]
+        .map(|link| link.to_string().into_bytes())
+        .into()
 }
 
 fn exchanges() -> Vec<Vec<u8>> {

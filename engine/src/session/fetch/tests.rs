@@ -13,6 +13,7 @@ use sha1::{Digest, Sha1};
 use super::*;
 use crate::tracker::announce::AnnounceReply;
 use crate::wire::handshake::FAST;
+use crate::wire::metadata::{MetadataMessage, metadata_block};
 use crate::wire::pex::Pex;
 
 const SIZE: usize = 16 * 1024 * 4 + 77;
