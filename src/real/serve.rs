@@ -3,7 +3,7 @@
 //! Invariant: it runs until it is asked to end, whatever anybody sends to it; and it only reads.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -32,8 +32,13 @@ pub fn run(args: &ServeArgs) -> Result<Exit, Failure> {
 async fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let dir = ServedFolder::open(&args.dir).map_err(|error| {
+        let help = match error.kind() {
+            ErrorKind::NotADirectory => "serve the directory that it is in",
+            ErrorKind::NotFound => "name a directory that is there",
+            _ => "name a directory that you may read",
+        };
         let text = format!("{} cannot be served: {error}", args.dir.display());
-        Failure::new(Exit::Wrong, text)
+        Failure::with_help(Exit::Wrong, text, help)
     })?;
     let defaults = EngineConfig::default();
     let config = EngineConfig {
