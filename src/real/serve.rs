@@ -108,7 +108,12 @@ impl Log {
                     self.under_way.insert(request, (at, line));
                     return None;
                 }
-                (line, String::new())
+                let why = match status {
+                    500 => ": the disk failed",
+                    503 => ": too many files are open; allow more (ulimit -n)",
+                    _ => "",
+                };
+                (line, why.to_owned())
             }
             ServerEvent::Sent { .. } => return None,
             ServerEvent::Ended {
@@ -174,6 +179,7 @@ mod tests {
             (3, ended(1, 1024, BodyEnd::Gone)),
             (4, answered(3, "HEAD /a", 200, 0)),
             (5, ServerEvent::TurnedAway { from: to }),
+            (6, answered(4, "GET /a", 503, 0)),
         ] {
             lines.extend(log.line(Now(seconds * 1_000_000_000), event));
         }
@@ -182,6 +188,7 @@ mod tests {
             "    3.000 s  10.0.0.1:5000  206  GET /a from byte 7: 1 KiB in 2.000 s, given up by the client",
             "    4.000 s  10.0.0.1:5000  200  HEAD /a",
             "    5.000 s  10.0.0.1:5000  turned away: too many connections",
+            "    6.000 s  10.0.0.1:5000  503  GET /a: too many files are open; allow more (ulimit -n)",
         ];
         assert_eq!(lines, wanted);
         assert!(log.under_way.is_empty());

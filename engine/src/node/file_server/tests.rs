@@ -59,6 +59,11 @@ impl ServedDir for MemDir {
     ) -> impl Future<Output = Result<Found<MemFile>, FindError>> + 'static {
         let (dir, path) = (self.clone(), path.join("/"));
         async move {
+            match path.as_str() {
+                "busy" => return Err(FindError::Busy),
+                "broken" => return Err(FindError::Disk(io::ErrorKind::Other.into())),
+                _ => {}
+            }
             if let Some(bytes) = dir.files.get(&path).cloned() {
                 let version = Version {
                     len: bytes.len() as u64,
@@ -362,6 +367,8 @@ async fn every_request_has_its_answer() {
             vec!["href=\"films/\"", "href=\"a.txt\""],
         ),
         ("GET /nothing", String::new(), 404, vec![]),
+        ("GET /busy", String::new(), 503, vec![]),
+        ("GET /broken", String::new(), 500, vec![]),
         ("GET /../a.txt", String::new(), 404, vec![]),
         ("GET /films/%2e%2e/a.txt", String::new(), 404, vec![]),
         (

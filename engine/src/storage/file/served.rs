@@ -105,6 +105,7 @@ fn find_error(error: io::Error) -> FindError {
         || error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error());
     match nothing {
         true => FindError::Nothing,
+        false if raw::is_out_of_handles(&error) => FindError::Busy,
         false => FindError::Disk(error),
     }
 }
@@ -298,6 +299,21 @@ mod tests {
             panic!("the directory itself");
         };
         assert!(cut.cut && cut.entries.len() == 1);
+    }
+
+    #[test]
+    fn what_may_be_found_later_is_told_from_what_is_not_there_and_what_is_broken() {
+        use rustix::io::Errno;
+        for (errno, why) in [
+            (Errno::NOENT, "there is no such file"),
+            (Errno::XDEV, "there is no such file"),
+            (Errno::MFILE, "too many files are open"),
+            (Errno::NFILE, "too many files are open"),
+        ] {
+            assert_eq!(find_error(errno.into()).to_string(), why, "{errno}");
+        }
+        let broken = find_error(Errno::IO.into());
+        assert!(matches!(broken, FindError::Disk(_)), "{broken:?}");
     }
 
     #[tokio::test]
