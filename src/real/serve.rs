@@ -167,7 +167,7 @@ mod tests {
         let mut lines = Vec::new();
         for (seconds, event) in [
             (1, answered(1, "GET /a", 206, 2048)),
-            (1, answered(2, "GET /\u{1b}[31m", 404, 27)),
+            (1, answered(2, "GET /\u{1b}[31m", 404, 0)),
             (
                 2,
                 ServerEvent::Sent {

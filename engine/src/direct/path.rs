@@ -39,13 +39,13 @@ pub fn parse_path(path: &str) -> Option<AskedPath> {
         });
     }
     let parts = rest.split('/').map(|part| {
-        let escapes = part.split('%').skip(1);
+        let mut escapes = part.split('%').skip(1);
         let whole = |escape: &str| {
             let mut digits = escape.bytes().take(2);
             digits.len() == 2 && digits.all(|b| b.is_ascii_hexdigit())
         };
         let name = percent_decode_str(part).decode_utf8().ok()?;
-        (escapes.map(whole).all(|good| good) && is_served(&name)).then(|| name.into_owned())
+        (escapes.all(whole) && is_served(&name)).then(|| name.into_owned())
     });
     Some(AskedPath {
         parts: parts.collect::<Option<_>>()?,

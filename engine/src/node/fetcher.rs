@@ -328,9 +328,10 @@ impl<N: Network> Fetcher<N> {
 
     /// The address of a host, in bounded time.
     async fn resolve(&self, target: &HttpTarget) -> Result<SocketAddr, FetchError> {
-        let mut net = self.lines.net.borrow_mut();
-        let resolving = net.resolve(&target.host, target.port);
-        drop(net);
+        let resolving = {
+            let mut net = self.lines.net.borrow_mut();
+            net.resolve(&target.host, target.port)
+        };
         match tokio::time::timeout(self.config.fetch_head_timeout, resolving).await {
             Ok(Ok(at)) => Ok(at),
             _ => Err(FetchError::Unresolved),
