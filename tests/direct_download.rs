@@ -112,6 +112,11 @@ fn a_file_arrives_byte_identical_and_is_never_replaced() {
     let again = scene.fetch(&url, &[]);
     assert_eq!(again.code, Some(1), "{again:?}");
     assert!(again.err.contains("already there"), "{again:?}");
+    assert_eq!(json(&again)["complete"], false);
+    let other = scene.fetch(&url, &["--sha256", &"00".repeat(32)]);
+    assert_eq!(other.code, Some(1), "{other:?}");
+    assert!(other.err.contains("another SHA-256"), "{other:?}");
+    assert_eq!(json(&other)["complete"], false);
     scene.is_got();
     server.signal("INT");
     let ended = server.ended();
@@ -208,6 +213,21 @@ fn only_the_file_with_the_digest_gets_its_name() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_name_from_the_url_does_not_steer_the_terminal() {
+    let scene = Scene::new();
+    fs::write(scene.path("files/\u{202e}gpj.exe"), "abc").expect("written");
+    let (_server, at) = scene.serve(&[]);
+    let url = format!("http://{at}/%E2%80%AEgpj.exe");
+    for code in [0, 1] {
+        let ended = scene.fetch(&url, &[]);
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert!(ended.err.contains("\\u{202e}gpj.exe"), "{ended:?}");
+        assert!(!ended.err.contains('\u{202e}'), "{ended:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_fetched_is_said_and_leaves_nothing() {
     let scene = Scene::new();
@@ -224,10 +244,16 @@ fn what_cannot_be_fetched_is_said_and_leaves_nothing() {
         let ended = scene.fetch(&url, &[]);
         assert_eq!(ended.code, Some(code), "{ended:?}");
         assert!(ended.err.contains(says), "{ended:?}");
+        // What clap refuses has its own advice.
+        assert!(ended.err.contains("help"), "{ended:?}");
     }
     let refused = scene.fetch("http://127.0.0.1:1/a", &["--retries", "0"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.err.contains("refused"), "{refused:?}");
+    assert!(
+        refused.err.contains("help: check host and port"),
+        "{refused:?}"
+    );
     assert_eq!(
         fs::read_dir(scene.path("got"))
             .expect("a directory")

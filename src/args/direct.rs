@@ -14,7 +14,7 @@ use crate::real::limits::rate;
 Files are sent while they are read, whole or in parts; directories are listed.
 Nothing outside DIR is served: symbolic links are followed as long as they stay
 inside, hidden files (.NAME) and what is no file are not there. A line is printed
-per answer. Ctrl-C ends it.
+per answer. A connection beyond --connections is reset. Ctrl-C ends it.
 
 Examples:
   skep serve films
@@ -29,7 +29,7 @@ pub struct ServeArgs {
     /// Send no more than this, over all connections.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub upload_limit: Option<RateLimit>,
-    /// Serve at most so many connections at once.
+    /// Serve at most so many connections at once; further ones are reset.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: Option<u32>,
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use serde_json::json;
+use skep_engine::direct::client::HttpError;
 use skep_engine::direct::fetch::{FetchError, Fresh};
-use skep_engine::direct::url::{HttpTarget, http_target};
+use skep_engine::direct::url::{HttpTarget, UrlError, http_target};
 use skep_engine::node::fetcher::{FetchEvent, FetchJob, Fetched, Fetcher};
 use skep_engine::node::real::RealNetwork;
 use skep_engine::storage::file::fetched::{PartError, PartFile, sha256_of};
@@ -39,8 +40,8 @@ pub fn run(args: &FetchArgs) -> Result<Exit, Failure> {
         .ok_or_else(|| {
             Failure::with_help(
                 Exit::Wrong,
-                "the URL does not say what to call the file",
-                "say it: --name NAME",
+                "the URL does not end with a name that the file could have here",
+                "choose one: --name NAME",
             )
         })?;
     on_this_thread(fetch(args, target, &name))
@@ -122,7 +123,14 @@ async fn fetch(args: &FetchArgs, target: HttpTarget, name: &str) -> Result<Exit,
     if path.symlink_metadata().is_ok() {
         return there_already(args, &path);
     }
-    let mut disk = PartFile::open(&args.dir, name).map_err(|error| not_openable(&error))?;
+    let mut disk = match PartFile::open(&args.dir, name) {
+        Ok(disk) => disk,
+        Err(error) => {
+            let (result, seen) = (Err(error.to_string()), Seen::default());
+            report(args, &path, &result, &seen, Duration::ZERO)?;
+            return Err(not_openable(&error));
+        }
+    };
     let config = EngineConfig {
         fetch_retries: args.retries,
         ..EngineConfig::default()
@@ -154,13 +162,14 @@ async fn fetch(args: &FetchArgs, target: HttpTarget, name: &str) -> Result<Exit,
     screen.clear();
     let part = disk.part().to_owned();
     drop(disk);
-    report(args, &path, &result, &seen.borrow(), began.elapsed())?;
+    let outcome = result.as_ref().copied().map_err(ToString::to_string);
+    report(args, &path, &outcome, &seen.borrow(), began.elapsed())?;
     match result {
         Ok(Fetched { len, received }) => {
             let took = began.elapsed();
             tell(&format!(
                 "complete: {} ({}), {} received in {} ({})\n",
-                path.display(),
+                shown(&path),
                 size(len),
                 size(received),
                 wait(took),
@@ -172,38 +181,58 @@ async fn fetch(args: &FetchArgs, target: HttpTarget, name: &str) -> Result<Exit,
     }
 }
 
-/// A file of that name is there: all is well if it is known to be the one.
-fn there_already(args: &FetchArgs, path: &Path) -> Result<Exit, Failure> {
-    if let Some(wanted) = args.sha256 {
-        let digest = sha256_of(path).map_err(|error| {
-            let text = format!("{} is there and cannot be read: {error}", path.display());
-            Failure::new(Exit::Failed, text)
-        })?;
-        if digest == wanted {
-            let len = path.metadata().map_or(0, |found| found.len());
-            let fetched = Ok(Fetched { len, received: 0 });
-            report(args, path, &fetched, &Seen::default(), Duration::ZERO)?;
-            tell(&format!("{}: there already, verified\n", path.display()));
-            return Ok(Exit::Ok);
-        }
-    }
-    Err(exists(path))
+/// A path as it may be shown: its name may come from a server.
+fn shown(path: &Path) -> String {
+    plain(&path.display().to_string())
 }
 
+/// A file of that name is there: all is well if it is known to be the one.
+fn there_already(args: &FetchArgs, path: &Path) -> Result<Exit, Failure> {
+    let (seen, none) = (Seen::default(), Duration::ZERO);
+    let mut failed = exists(path);
+    if let Some(wanted) = args.sha256 {
+        match sha256_of(path) {
+            Ok(digest) if digest == wanted => {
+                let len = path.metadata().map_or(0, |found| found.len());
+                report(args, path, &Ok(Fetched { len, received: 0 }), &seen, none)?;
+                tell(&format!("{}: there already, verified\n", shown(path)));
+                return Ok(Exit::Ok);
+            }
+            Ok(_) => {
+                let text = format!(
+                    "{} is already there and has another SHA-256 than the one that was given; \
+                     it was not touched",
+                    shown(path)
+                );
+                failed = Failure::with_help(Exit::Failed, text, ELSEWHERE);
+            }
+            Err(error) => {
+                let text = format!(
+                    "{} is already there and cannot be read: {error}",
+                    shown(path)
+                );
+                failed = Failure::with_help(Exit::Failed, text, ELSEWHERE);
+            }
+        }
+    }
+    let why = FetchError::Exists.to_string();
+    report(args, path, &Err(why), &seen, none)?;
+    Err(failed)
+}
+
+/// What to do when the name is taken.
+const ELSEWHERE: &str = "move it away, or choose another --name or --dir";
+
 fn exists(path: &Path) -> Failure {
-    let text = format!("{} is already there; it was not touched", path.display());
-    Failure::with_help(
-        Exit::Failed,
-        text,
-        "move it away, or choose another --name or --dir",
-    )
+    let text = format!("{} is already there; it was not touched", shown(path));
+    Failure::with_help(Exit::Failed, text, ELSEWHERE)
 }
 
 /// The object of `--json`.
 fn report(
     args: &FetchArgs,
     path: &Path,
-    result: &Result<Fetched, FetchError>,
+    result: &Result<Fetched, String>,
     seen: &Seen,
     took: Duration,
 ) -> Result<(), Failure> {
@@ -220,45 +249,69 @@ fn report(
         "started_over": seen.started_over,
         "retries": seen.retries,
         "seconds": took.as_secs_f64(),
-        "error": result.as_ref().err().map(ToString::to_string),
+        "error": result.as_ref().err(),
     });
     print(&format!("{object}\n"))
 }
 
 /// Why it did not work out, with advice.
 fn failure(error: &FetchError, path: &Path, part: &Path) -> Failure {
-    let (shown, part) = (path.display(), part.display());
     let text = plain(&error.to_string());
-    let again = "what is here stays; the same command goes on from there";
-    match error {
-        FetchError::Exists => exists(path),
-        FetchError::OtherPart => Failure::with_help(
-            Exit::Failed,
+    let begun = part.symlink_metadata().is_ok();
+    let part = shown(part);
+    let again = match begun {
+        true => "what is here stays; the same command goes on from there",
+        false => "nothing came; the same command tries again",
+    };
+    let (text, help) = match error {
+        FetchError::Exists => return exists(path),
+        FetchError::OtherPart => (
             format!("{part} is there and was not fetched from this URL; it was not touched"),
-            "move it away, or choose another --name or --dir",
+            ELSEWHERE.to_owned(),
         ),
-        FetchError::WrongDigest(_) => Failure::with_help(
-            Exit::Failed,
-            format!("{shown}: {text}"),
-            format!("it stays as {part}"),
+        FetchError::WrongDigest(_) => (
+            format!("{}: {text}", shown(path)),
+            format!("it stays as {part}: check what was given, or delete it and fetch anew"),
         ),
-        FetchError::DiskFull(_) => Failure::with_help(
-            Exit::Failed,
+        FetchError::DiskFull(_) | FetchError::Disk(_) => {
+            let how = match error {
+                FetchError::DiskFull(_) => "make room",
+                _ => "see to the disk",
+            };
+            let help = format!("what is here stays; {how} and run the same command again");
+            (text, help)
+        }
+        FetchError::Stopped => ("ended before it was complete".to_owned(), again.to_owned()),
+        FetchError::Unresolved | FetchError::Http(HttpError::Refused | HttpError::Unreachable)
+            if !begun =>
+        {
+            let help = "check host and port of the URL, and that its server runs".to_owned();
+            (text, help)
+        }
+        FetchError::Http(HttpError::Garbage) if !begun => {
+            let help = "check the port of the URL: something else answers there".to_owned();
+            (text, help)
+        }
+        FetchError::Location(UrlError::Https) => (
+            "the server redirects to https://, which is not supported: only http:// is".to_owned(),
+            "find an address of it that begins with http://".to_owned(),
+        ),
+        FetchError::Status(404 | 410) => (
+            format!("{text}: there is no such file"),
+            "check the URL: upper and lower case differ".to_owned(),
+        ),
+        FetchError::Status(401 | 403) => (
+            format!("{text}: not everybody may have it"),
+            "ask who runs the server; passwords are not supported".to_owned(),
+        ),
+        FetchError::Status(_) | FetchError::Redirected | FetchError::Location(_) => (
             text,
-            "what is here stays; make room and run the same command again",
+            "open the URL in a browser: it may say more".to_owned(),
         ),
-        FetchError::Stopped => {
-            Failure::with_help(Exit::Failed, "ended before it was complete", again)
-        }
-        FetchError::Location(skep_engine::direct::url::UrlError::Https) => Failure::new(
-            Exit::Failed,
-            "the server redirects to https://, which is not supported: only http:// is",
-        ),
-        FetchError::Http(_) | FetchError::Unresolved | FetchError::Nonsense => {
-            Failure::with_help(Exit::Failed, text, again)
-        }
-        _ => Failure::new(Exit::Failed, text),
-    }
+        FetchError::Encoded => (text, "find another address of it".to_owned()),
+        _ => (text, again.to_owned()),
+    };
+    Failure::with_help(Exit::Failed, text, help)
 }
 
 /// Why the part cannot be opened, with advice.
@@ -271,11 +324,11 @@ fn not_openable(error: &PartError) -> Failure {
         PartError::InUse(_) => {
             Failure::with_help(Exit::Failed, message, "wait until it has ended, or end it")
         }
-        PartError::NotAFile(_) => Failure::with_help(
+        PartError::NotAFile(_) => Failure::with_help(Exit::Failed, message, ELSEWHERE),
+        _ => Failure::with_help(
             Exit::Failed,
             message,
-            "move it away, or choose another --name or --dir",
+            "see to the directory, or choose another --dir",
         ),
-        _ => Failure::new(Exit::Failed, message),
     }
 }

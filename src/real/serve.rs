@@ -3,7 +3,7 @@
 //! Invariant: it runs until it is asked to end, whatever anybody sends to it; and it only reads.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -32,8 +32,13 @@ pub fn run(args: &ServeArgs) -> Result<Exit, Failure> {
 async fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let dir = ServedFolder::open(&args.dir).map_err(|error| {
+        let help = match error.kind() {
+            ErrorKind::NotADirectory => "serve the directory that it is in",
+            ErrorKind::NotFound => "name a directory that is there",
+            _ => "name a directory that you may read",
+        };
         let text = format!("{} cannot be served: {error}", args.dir.display());
-        Failure::new(Exit::Wrong, text)
+        Failure::with_help(Exit::Wrong, text, help)
     })?;
     let defaults = EngineConfig::default();
     let config = EngineConfig {
@@ -103,7 +108,12 @@ impl Log {
                     self.under_way.insert(request, (at, line));
                     return None;
                 }
-                (line, String::new())
+                let why = match status {
+                    500 => ": the disk failed",
+                    503 => ": too many files are open; allow more (ulimit -n)",
+                    _ => "",
+                };
+                (line, why.to_owned())
             }
             ServerEvent::Sent { .. } => return None,
             ServerEvent::Ended {
@@ -169,6 +179,7 @@ mod tests {
             (3, ended(1, 1024, BodyEnd::Gone)),
             (4, answered(3, "HEAD /a", 200, 0)),
             (5, ServerEvent::TurnedAway { from: to }),
+            (6, answered(4, "GET /a", 503, 0)),
         ] {
             lines.extend(log.line(Now(seconds * 1_000_000_000), event));
         }
@@ -177,6 +188,7 @@ mod tests {
             "    3.000 s  10.0.0.1:5000  206  GET /a from byte 7: 1 KiB in 2.000 s, given up by the client",
             "    4.000 s  10.0.0.1:5000  200  HEAD /a",
             "    5.000 s  10.0.0.1:5000  turned away: too many connections",
+            "    6.000 s  10.0.0.1:5000  503  GET /a: too many files are open; allow more (ulimit -n)",
         ];
         assert_eq!(lines, wanted);
         assert!(log.under_way.is_empty());

@@ -41,13 +41,16 @@ pub struct Entry {
     pub modified: Option<HttpDate>,
 }
 
-/// Why a path leads nowhere. A client is told 404 of the first and 500 of the second.
+/// Why a path leads nowhere. A client is told 404 of the first, 503 of the second and 500 of the third.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FindError {
     /// There is nothing, or nothing that may be served: outside the directory, hidden, no file.
     #[error("there is no such file")]
     Nothing,
+    /// No more files can be opened for now; later they can.
+    #[error("too many files are open")]
+    Busy,
     /// The disk failed.
     #[error("the disk failed: {0}")]
     Disk(#[from] io::Error),

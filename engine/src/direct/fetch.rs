@@ -140,6 +140,9 @@ pub struct Fetch {
     ends_at: Option<u64>,
     /// The server sends wrong parts.
     no_ranges: bool,
+    /// The most bytes that were ever there: only more of them are progress. A server that begins anew each
+    /// time and never comes to the end would else be asked for ever.
+    furthest: u64,
     redirects: u32,
     failures: u32,
     redirects_max: u32,
@@ -178,6 +181,7 @@ impl Fetch {
             asked_part: false,
             ends_at: None,
             no_ranges: false,
+            furthest: have,
             redirects: 0,
             failures: 0,
             redirects_max: config.fetch_redirects_max,
@@ -327,7 +331,10 @@ impl Fetch {
             self.no_ranges = true;
             return Err(FetchError::Nonsense);
         }
-        self.failures = 0;
+        if self.have > self.furthest {
+            self.furthest = self.have;
+            self.failures = 0;
+        }
         Ok(())
     }
 

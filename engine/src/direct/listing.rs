@@ -23,7 +23,9 @@ pub fn page(parts: &[String], listing: &Listing) -> String {
          <meta name=\"viewport\" content=\"width=device-width\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
          <style>body {{ font-family: sans-serif; margin: 2em }} \
-         td {{ padding: .1em 1.5em .1em 0 }} td.n {{ text-align: right }}</style>\n\
+         td {{ padding: .1em 1.5em .1em 0; white-space: nowrap }} \
+         td:first-child {{ white-space: normal; overflow-wrap: anywhere }} \
+         td.n {{ text-align: right }}</style>\n\
          </head>\n<body>\n<h1>{title}</h1>\n<table>\n"
     );
     if !parts.is_empty() {

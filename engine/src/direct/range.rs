@@ -39,10 +39,13 @@ pub fn parse_range(field: &str, len: u64) -> Asked {
             continue;
         }
         asked += 1;
+        if asked > RANGES_MAX {
+            return Asked::Whole;
+        }
         match parse_spec(spec, len) {
             None => return Asked::Whole,
             Some(None) => {}
-            Some(Some(_)) if found.is_some() || asked > RANGES_MAX => return Asked::Whole,
+            Some(Some(_)) if found.is_some() => return Asked::Whole,
             Some(part) => found = part,
         }
     }
@@ -196,7 +199,9 @@ mod tests {
     #[test]
     fn a_range_of_a_file_of_a_hundred_bytes() {
         use Asked::{Part, Unsatisfiable, Whole};
-        let many = format!("bytes={}0-1", "200-,".repeat(RANGES_MAX + 1));
+        let many = format!("bytes={}0-1", "200-,".repeat(RANGES_MAX));
+        let behind = format!("bytes=0-1{}", ",200-".repeat(RANGES_MAX));
+        let outside = format!("bytes=200-{}", ",200-".repeat(RANGES_MAX));
         for (field, asked) in [
             ("bytes=0-9", Part(0..10)),
             ("BYTES = 5-5 ", Part(5..6)),
@@ -225,6 +230,9 @@ mod tests {
             ("lines=0-9", Whole),
             ("", Whole),
             (&many, Whole),
+            (&behind, Whole),
+            (&outside, Whole),
+            (&behind[..behind.len() - 5], Part(0..2)),
         ] {
             assert_eq!(parse_range(field, 100), asked, "{field}");
         }

@@ -44,9 +44,12 @@ pub enum UrlError {
     /// Longer than [`URL_BYTES_MAX`].
     #[error("the URL is too long")]
     TooLong,
-    /// No host, or none that can be looked up; user names are not accepted either.
+    /// No host, or none that can be looked up.
     #[error("the URL has no usable host")]
     Host,
+    /// A user name before the host: nobody would be told it.
+    #[error("a URL with a user name (USER@HOST) is not supported")]
+    User,
     /// Not a number from 1 to 65535.
     #[error("the URL has no usable port")]
     Port,
@@ -180,6 +183,9 @@ pub(crate) fn host_and_port(rest: &str) -> Result<(&str, Option<u16>, String), U
     let rest = rest.split('#').next().unwrap_or_default();
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
+    if authority.contains('@') {
+        return Err(UrlError::User);
+    }
     let (host, port) = match authority.strip_prefix('[') {
         Some(v6) => {
             let (host, port) = v6.split_once(']').ok_or(UrlError::Host)?;
@@ -280,7 +286,8 @@ mod tests {
             ("t.example/announce", UrlError::NotHttp),
             ("", UrlError::NotHttp),
             ("http:///announce", UrlError::Host),
-            ("http://user@t.example/", UrlError::Host),
+            ("http://user@t.example/", UrlError::User),
+            ("http://user:word@t.example/", UrlError::User),
             ("http://t\r\nx/", UrlError::Host),
             ("http://[::1/", UrlError::Host),
             ("http://[nonsense]/", UrlError::Host),

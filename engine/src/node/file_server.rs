@@ -334,6 +334,9 @@ impl<D: ServedDir> Desk<D> {
                 page.of_type("text/html; charset=utf-8")
             }
             Err(FindError::Nothing) => nothing(),
+            Err(FindError::Busy) => {
+                Page::words(StatusCode::SERVICE_UNAVAILABLE, "too many files are open")
+            }
             Err(FindError::Disk(_)) => {
                 Page::words(StatusCode::INTERNAL_SERVER_ERROR, "the disk failed")
             }

@@ -8,6 +8,7 @@
 //! The table: `cargo test -p skep-engine --test allocation -- --nocapture caps`.
 
 mod bencoded;
+mod direct;
 mod inputs;
 mod measure;
 mod packets;
@@ -19,7 +20,8 @@ use measure::{Cap, Input, Parser, headline};
 fn caps_hold_for_every_parser() {
     println!("{}", headline());
     let mut failures = Vec::new();
-    for parser in bencoded::parsers().iter().chain(&packets::parsers()) {
+    let parsers = [bencoded::parsers(), packets::parsers(), direct::parsers()];
+    for parser in parsers.iter().flatten() {
         match parser.try_all(1000) {
             Ok(row) => println!("{row}"),
             Err(why) => failures.push(why),

@@ -387,3 +387,32 @@ fn pauses_double_with_jitter_heed_the_server_and_begin_anew_with_progress() {
         fetch.received(1).unwrap();
     }
 }
+
+#[test]
+fn what_was_there_already_is_no_progress() {
+    let lost = || FetchError::Http(HttpError::Lost);
+    let mut fetch = fetch(None, None).unwrap();
+    // A server without tags sends 60 bytes of 100 each time, and then the connection ends.
+    for tries in 0..=EngineConfig::default().fetch_retries {
+        let _ = fetch.request();
+        let answer = Head {
+            length: Some(100),
+            ..head(200)
+        };
+        assert!(matches!(fetch.judge(&answer), Worth::FromStart(_)));
+        fetch.received(60).unwrap();
+        assert_eq!(fetch.ended(), Err(lost()));
+        let after = fetch.failed(lost(), None);
+        let ends = tries == EngineConfig::default().fetch_retries;
+        assert_eq!(after == After::GiveUp(lost()), ends, "{tries}");
+    }
+    // One byte more than ever is.
+    let _ = fetch.request();
+    let answer = Head {
+        length: Some(100),
+        ..head(200)
+    };
+    fetch.judge(&answer);
+    fetch.received(61).unwrap();
+    assert!(matches!(fetch.failed(lost(), None), After::Pause(_)));
+}

@@ -59,6 +59,11 @@ impl ServedDir for MemDir {
     ) -> impl Future<Output = Result<Found<MemFile>, FindError>> + 'static {
         let (dir, path) = (self.clone(), path.join("/"));
         async move {
+            match path.as_str() {
+                "busy" => return Err(FindError::Busy),
+                "broken" => return Err(FindError::Disk(io::ErrorKind::Other.into())),
+                _ => {}
+            }
             if let Some(bytes) = dir.files.get(&path).cloned() {
                 let version = Version {
                     len: bytes.len() as u64,
@@ -217,6 +222,15 @@ async fn files_and_their_parts_arrive_whole_over_one_connection() {
             let head = connection.send(&part).await.unwrap();
             assert_eq!((head.status.as_u16(), head.length), (200, Some(1_000_000)));
             assert_eq!(body(&mut connection).await.unwrap(), big);
+            // The time of change names the state as well, and no other time does.
+            for (at, status) in [(1_000_000, 206), (1_000_001, 200), (999_999, 200)] {
+                part.if_range = Some(HttpDate::at(at).to_string());
+                let head = connection.send(&part).await.unwrap();
+                let from = if status == 206 { 1 } else { 0 };
+                assert_eq!(head.status.as_u16(), status, "{at}");
+                assert_eq!(head.range.is_some(), status == 206, "{at}");
+                assert_eq!(body(&mut connection).await.unwrap(), big[from..]);
+            }
             part.if_range = None;
             part.range = Some(ByteRange::from(1_000_000));
             let head = connection.send(&part).await.unwrap();
@@ -240,7 +254,7 @@ async fn files_and_their_parts_arrive_whole_over_one_connection() {
             }
         )
     });
-    assert_eq!(whole.count(), 2);
+    assert_eq!(whole.count(), 4);
     let sent: u64 = heard
         .iter()
         .map(|event| match event {
@@ -248,7 +262,7 @@ async fn files_and_their_parts_arrive_whole_over_one_connection() {
             _ => 0,
         })
         .sum();
-    assert_eq!(sent, 2_000_000 + 1 + 2 + 530_865 + 1);
+    assert_eq!(sent, 4_000_000 + 999_999 + 1 + 2 + 530_865 + 1);
 }
 
 /// What raw bytes are answered with, until the connection ends or nothing comes any more.
@@ -353,6 +367,8 @@ async fn every_request_has_its_answer() {
             vec!["href=\"films/\"", "href=\"a.txt\""],
         ),
         ("GET /nothing", String::new(), 404, vec![]),
+        ("GET /busy", String::new(), 503, vec![]),
+        ("GET /broken", String::new(), 500, vec![]),
         ("GET /../a.txt", String::new(), 404, vec![]),
         ("GET /films/%2e%2e/a.txt", String::new(), 404, vec![]),
         (

@@ -105,6 +105,7 @@ fn find_error(error: io::Error) -> FindError {
         || error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error());
     match nothing {
         true => FindError::Nothing,
+        false if raw::is_out_of_handles(&error) => FindError::Busy,
         false => FindError::Disk(error),
     }
 }
@@ -145,14 +146,15 @@ fn look(dir: &Dir, path: &Path, entries_max: usize) -> io::Result<Found<OpenFile
 }
 
 fn version(found: &fs::Metadata) -> Version {
-    let modified = found.modified().ok();
-    let settled = modified.and_then(|at| SystemTime::now().duration_since(at).ok());
+    let (now, modified) = (SystemTime::now(), found.modified().ok());
+    let settled = modified.and_then(|at| now.duration_since(at).ok());
     let weak = settled.is_none_or(|since| since < SETTLED_AFTER);
     let ns = u128::try_from(raw::modified_ns(found)).unwrap_or(0);
     Version {
         len: found.len(),
         tag: EntityTag::of_file(found.len(), ns, raw::number(found), weak),
-        modified: modified.map(|at| HttpDate::at(seconds(at))),
+        // No answer tells of a change that is yet to come (RFC 9110, 8.8.2.1).
+        modified: modified.map(|at| HttpDate::at(seconds(at.min(now)))),
     }
 }
 
@@ -297,6 +299,35 @@ mod tests {
             panic!("the directory itself");
         };
         assert!(cut.cut && cut.entries.len() == 1);
+    }
+
+    #[test]
+    fn what_may_be_found_later_is_told_from_what_is_not_there_and_what_is_broken() {
+        use rustix::io::Errno;
+        for (errno, why) in [
+            (Errno::NOENT, "there is no such file"),
+            (Errno::XDEV, "there is no such file"),
+            (Errno::MFILE, "too many files are open"),
+            (Errno::NFILE, "too many files are open"),
+        ] {
+            assert_eq!(find_error(errno.into()).to_string(), why, "{errno}");
+        }
+        let broken = find_error(Errno::IO.into());
+        assert!(matches!(broken, FindError::Disk(_)), "{broken:?}");
+    }
+
+    #[tokio::test]
+    async fn a_change_that_is_yet_to_come_is_told_as_of_now_and_names_no_state() {
+        let place = tempfile::tempdir().unwrap();
+        let file = File::create(place.path().join("file")).unwrap();
+        let hour = Duration::from_secs(3600);
+        file.set_modified(SystemTime::now() + hour).unwrap();
+        let dir = ServedFolder::open(place.path()).unwrap();
+        let Ok(Found::File(file)) = found(&dir, "file").await else {
+            panic!("it is there");
+        };
+        assert!(file.version().modified.unwrap() <= date());
+        assert!(file.version().tag.is_weak());
     }
 
     #[tokio::test]
