@@ -30,12 +30,26 @@ use crate::failure::{Exit, Failure};
 
 /// Runs a future on one thread with sockets and time, where the engine's tasks may be spawned.
 pub fn on_this_thread<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    allow_open_files();
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         let text = format!("the system gives no means to wait for sockets: {error}");
         Failure::new(Exit::Failed, text)
     })?;
     LocalSet::new().block_on(&runtime, future)
+}
+
+/// Lifts the limit on open files as far as the user's session allows: it is set low for the sake of
+/// programs that wait with `select`, and a thousand connections with a file each are more than that.
+fn allow_open_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        // Where it is not granted, what is open at once stays less; that is told when it is felt.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
 }
 
 /// A generator seeded by the system: real peers must differ, unlike simulated ones.
