@@ -2,7 +2,8 @@
 //! the next one when the last was seen at somebody else, so that it sends every piece about once.
 //!
 //! Invariants: what was not shown to a peer is not served to it; at most `super_seed_pieces` shown
-//! pieces of a peer wait to be seen elsewhere, and what somebody else has or gets is not shown again.
+//! pieces of a peer wait to be seen elsewhere, twice as many each time that one waited in vain, until one
+//! is seen; and what somebody else has or gets is not shown again.
 //! Nobody starves whose neighbours give nothing, or are not ours: a piece waits no longer than
 //! `super_seed_wait` after the peer said to have it, was sent all of it or wanted it no more, and who has
 //! heard of nothing new for as long is told all.
@@ -20,6 +21,9 @@ use super::torrent::Torrent;
 /// Pieces told of to one peer in one choke round once nothing is hidden any more: some millions of
 /// `have`s at once would look like a peer that does not read.
 const TOLD_PER_ROUND: usize = 1024;
+/// Pieces that may wait at a peer, at most; with more it is told all. Six times in a row nobody was seen
+/// to get from it what it was shown.
+const PLACES_MAX: usize = 64;
 
 /// What a peer does not know that we have.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Hidden {
     shown: BitSet,
     /// Those of them that it has not been seen to pass on.
     waiting: Vec<Waiting>,
+    /// How many may be there.
+    places: usize,
     /// The last moment at which it was shown a piece, or had a new one.
     news: Now,
     /// Nothing is hidden from it any more: it is being told.
@@ -56,9 +62,11 @@ impl Torrent {
     /// A newcomer while we hide what we have.
     pub(super) fn hide_pieces(&mut self, slot: usize, now: Now) {
         let pieces = self.pieces.geometry.pieces;
+        let places = self.config.super_seed_pieces as usize;
         self.peer(slot).up.hidden = Some(Box::new(Hidden {
             shown: BitSet::empty(pieces),
             waiting: Vec::new(),
+            places,
             news: now,
             open: false,
         }));
@@ -104,10 +112,15 @@ impl Torrent {
                     w.has = None;
                 }
             }
-            hidden.waiting.retain(|w| match w.has {
-                Some(has) => has.after(wait) > now && lacked(bitfields, slot, w.piece),
-                None => true,
-            });
+            let over = |w: &Waiting| w.has.is_some_and(|has| has.after(wait) <= now);
+            if hidden.waiting.iter().any(over) {
+                // Waiting did not help: its neighbours take nothing, or we do not know them.
+                hidden.places = hidden.places.saturating_mul(2);
+                hidden.open |= hidden.places > PLACES_MAX;
+            }
+            hidden
+                .waiting
+                .retain(|w| !over(w) && (w.has.is_none() || lacked(bitfields, slot, w.piece)));
             self.show_more(slot, now);
             let hidden = self.peer(slot).up.hidden.as_mut().expect("still the same");
             hidden.open |= hidden.waiting.is_empty() && hidden.news.after(wait) <= now;
@@ -130,6 +143,9 @@ impl Torrent {
             };
             if slot != at || !lacked {
                 hidden.waiting.remove(found);
+                if slot != at {
+                    hidden.places = self.config.super_seed_pieces as usize;
+                }
                 free.push(slot);
             } else {
                 hidden.waiting[found].has.get_or_insert(now);
@@ -162,11 +178,10 @@ impl Torrent {
 
     /// Shows a peer pieces that nobody else has or gets, as many as may wait at once.
     fn show_more(&mut self, slot: usize, now: Now) {
-        let max = self.config.super_seed_pieces as usize;
         while self.is_active(slot)
             && let Some(hidden) = &self.peer(slot).up.hidden
             && !hidden.open
-            && hidden.waiting.len() < max
+            && hidden.waiting.len() < hidden.places
             && let Some(piece) = self.unseen(slot)
         {
             self.show(slot, piece, now);

@@ -107,11 +107,11 @@ fn nobody_waits_for_others_that_lack_nothing_or_are_never_seen() {
     rig.wait(secs(20));
     assert_eq!(
         shown(&mut rig, alone).len(),
-        1,
+        2,
         "they may not know each other"
     );
     rig.wait(secs(200));
-    assert_eq!(shown(&mut rig, alone), [], "this one it has not even got");
+    assert_eq!(shown(&mut rig, alone), [], "these it has not even got");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn what_was_sent_and_is_never_seen_elsewhere_waits_for_a_minute() {
     rig.wait(secs(50));
     assert_eq!(shown(&mut rig, peer), []);
     rig.wait(secs(20));
-    assert_eq!(shown(&mut rig, peer).len(), 1);
+    assert_eq!(shown(&mut rig, peer).len(), 2);
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn a_piece_that_a_peer_got_from_somebody_else_does_not_keep_its_place() {
     shown(&mut rig, other);
     rig.say(peer, Message::NotInterested);
     rig.wait(secs(80));
-    assert_eq!(shown(&mut rig, peer).len(), 1);
+    assert_eq!(shown(&mut rig, peer).len(), 2);
 }
 
 #[test]
@@ -290,4 +290,40 @@ fn what_is_lost_and_found_again_is_not_told_to_who_was_not_shown_it() {
     assert!(rig.torrent.complete());
     assert_eq!(shown(&mut rig, peer), []);
     assert_eq!(rig.parted(1), []);
+}
+
+#[test]
+fn waiting_in_vain_doubles_what_is_shown_until_a_piece_is_passed_on() {
+    let mut rig = super_seed(1000).config(|c| c.super_seed_pieces = 1).start();
+    let (peer, other) = (rig.fast_taker(1), rig.fast_taker(2));
+    let mut its = shown(&mut rig, peer);
+    for wanted in [2, 4, 8] {
+        for piece in std::mem::take(&mut its) {
+            rig.have(peer, piece);
+        }
+        rig.wait(secs(70));
+        its = shown(&mut rig, peer);
+        assert_eq!(its.len(), wanted);
+    }
+    for piece in &its {
+        rig.have(peer, *piece);
+        rig.have(other, *piece);
+    }
+    assert_eq!(shown(&mut rig, peer).len(), 1, "from the beginning");
+}
+
+#[test]
+fn beside_a_peer_that_passes_nothing_on_nobody_waits_for_ever() {
+    let mut rig = super_seed(5000).start();
+    let (peer, _rider) = (rig.fast_taker(1), rig.fast_taker(2));
+    let mut known = 0;
+    for _ in 0..10 {
+        let its = shown(&mut rig, peer);
+        known += its.len();
+        for piece in its {
+            rig.have(peer, piece);
+        }
+        rig.wait(secs(70));
+    }
+    assert_eq!(known, 5000);
 }
