@@ -223,10 +223,12 @@ config! {
     seed_quota_time: Duration = secs(60);
     /// A seed shows what it has piece by piece, until another seed is seen (BEP 16).
     super_seeding: bool = false;
-    /// Pieces shown to one peer that nobody else was seen to have, at most (libtorrent: 2; BEP 16: 1).
+    /// Pieces shown to one peer that nobody else was seen to have, at most (libtorrent: 2; BEP 16: 1); twice
+    /// as many each time that nobody is seen to have them in `super_seed_wait`, until somebody is.
     super_seed_pieces: u32 = 2;
-    /// How long a peer that has a piece it was shown waits for the next when nobody else is seen to
-    /// have it; and, when every piece is with others, for one of theirs before it is told everything.
+    /// How long a peer that has a piece it was shown, or was sent all of it, or wants nothing, waits for
+    /// the next when nobody else is seen to have it; and, when every piece is with others, for one of
+    /// theirs before it is told everything.
     super_seed_wait: Duration = secs(60);
     /// Payload sent per second, over all peers; 0: no limit.
     upload_limit: RateLimit = RateLimit(0);
@@ -300,7 +302,8 @@ config! {
     /// Digests of blocks of bad copies that are kept to find out who lied; older copies go first,
     /// but for the last one.
     bad_blocks_max: u32 = 65_536;
-    /// `have` is sent to peers that have the piece already (libtorrent does).
+    /// `have` is sent to peers that have the piece already (libtorrent does). Without it only to those of
+    /// them that gave us some of the piece and do not claim everything: a super-seed waits for it.
     redundant_have: bool = false;
     /// Unsent bytes handed to the network per connection; the rest waits where choke can drop it.
     send_buffer: u64 = 32 * KIB;

@@ -22,7 +22,7 @@ use skep_engine::node::network::Network;
 use skep_engine::node::peer_host::Command;
 use skep_engine::node::real::RealNetwork;
 use skep_engine::session::event::Event;
-use skep_engine::session::fetch::{FetchSetup, Found, MetadataFetch};
+use skep_engine::session::metadata_fetch::{FetchSetup, Found, MetadataFetch};
 use skep_engine::tracker::announce::PeerAddr;
 use skep_engine::{EngineConfig, PeerId};
 use tokio::sync::mpsc::unbounded_channel;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::config::EngineConfig;
 use crate::metainfo::magnet::PeerPlace;
-use crate::session::fetch::{Found, MetadataFetch};
+use crate::session::metadata_fetch::{Found, MetadataFetch};
 use crate::session::torrent::{Input, Output};
 use crate::time::Now;
 use crate::tracker::announce::{Answer, PeerAddr, Question};

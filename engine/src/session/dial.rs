@@ -94,12 +94,14 @@ impl DialBook {
             if peer.id == Some(me) || peer.addr.port() == 0 {
                 continue;
             }
+            // An IPv4 address in IPv6's clothes is that address: it has one place and one cap.
+            let addr = SocketAddr::new(peer.addr.ip().to_canonical(), peer.addr.port());
             let full = self.contacts.len() >= config.addresses_max as usize;
-            let known = self.contacts.contains_key(&peer.addr);
+            let known = self.contacts.contains_key(&addr);
             if full && !known && !self.forget_worst(false) && !self.forget_hearsay() {
                 continue;
             }
-            let contact = self.contacts.entry(peer.addr).or_insert(Contact::new(None));
+            let contact = self.contacts.entry(addr).or_insert(Contact::new(None));
             contact.teller = None;
             if let Some(id) = peer.id {
                 contact.id = Some(id);
@@ -452,6 +454,17 @@ mod tests {
         book.learn(&victim, PeerId([0; 20]), &config);
         let dials = choose(&mut book, Now::START, 100, &config).len();
         assert_eq!(dials, config.connections_per_address as usize);
+    }
+
+    #[test]
+    fn an_address_has_one_place_however_it_is_written() {
+        let (mut book, config) = book(1);
+        let mapped = PeerAddr {
+            addr: "[::ffff:10.0.0.1]:6881".parse().expect("an address"),
+            id: None,
+        };
+        book.learn(&[mapped], PeerId([0; 20]), &config);
+        assert_eq!(choose(&mut book, Now::START, 9, &config), [addr(1)]);
     }
 
     #[test]

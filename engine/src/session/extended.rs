@@ -43,7 +43,7 @@ impl Torrent {
     /// Tells everybody whether we want anything any more.
     pub(super) fn spread_upload_only(&mut self, now: Now) {
         let handshake = ExtendedHandshake {
-            upload_only: Some(self.pieces.finished()),
+            upload_only: Some(self.pieces.finished() && !self.super_seeding),
             ..ExtendedHandshake::default()
         };
         for slot in self.slots() {
@@ -149,7 +149,9 @@ impl Torrent {
         let copies = self.pieces.drop_copy(piece);
         self.picker.on_availability(piece, copies);
         self.touch(piece);
-        if self.pieces.have.contains(piece) {
+        if self.peer(slot).up.hides(piece) {
+            // It was not told that we have it, and is not for the asking.
+        } else if self.pieces.have.contains(piece) {
             // It had the piece when we verified it, so nobody told it that we have it too.
             self.send(slot, Message::Have(piece), now);
             self.peer(slot).content_from = now;

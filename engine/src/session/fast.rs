@@ -122,7 +122,7 @@ impl Torrent {
             let Some(peer) = &mut self.peers[slot] else {
                 continue;
             };
-            let hidden = peer.up.hidden.as_ref().is_some_and(|h| !h.shows(piece));
+            let hidden = peer.up.hides(piece);
             let served = peer.fast && peer.interested && peer.unchoked && slot != reader && !hidden;
             let known = peer.up.suggested.contains(&piece);
             if !served || known || self.bitfields[slot].contains(piece) {

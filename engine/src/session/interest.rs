@@ -9,6 +9,7 @@ use crate::metainfo::Priority;
 use crate::time::Now;
 use crate::wire::Message;
 
+use super::blame::SenderId;
 use super::event::CloseReason;
 use super::torrent::Torrent;
 
@@ -114,16 +115,25 @@ impl Torrent {
         }
     }
 
-    /// A piece was verified here: who has it is worth less to us, who lacks it is told.
-    pub(super) fn spread_have(&mut self, piece: PieceIndex, now: Now) {
+    /// A piece was verified here: who has it is worth less to us, who lacks it is told. Of those who have
+    /// it, whoever gave us some of it is told, too, unless it is a seed that says so: one that hides
+    /// what it has shows us the next piece only when it sees that we have the last (BEP 16).
+    pub(super) fn spread_have(&mut self, piece: PieceIndex, givers: &[SenderId], now: Now) {
         for slot in self.slots() {
             if !self.is_active(slot) {
                 continue;
             }
-            let has = self.has(slot).contains(piece);
-            if !has || self.config.redundant_have {
+            let (has, seed) = (self.has(slot).contains(piece), self.has(slot).is_full());
+            let redundant = self.config.redundant_have;
+            let peer = self.peer(slot);
+            let gave = givers.contains(&peer.sender) && !seed;
+            if peer.up.hides(piece) {
+                // It was lost and is here again; whom it is shown to is decided anew.
+            } else if !has || redundant {
                 self.send(slot, Message::Have(piece), now);
                 self.peer(slot).content_from = now;
+            } else if gave {
+                self.send(slot, Message::Have(piece), now);
             }
             if has {
                 self.peer(slot).useful -= 1;

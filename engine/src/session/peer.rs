@@ -144,6 +144,13 @@ pub(super) struct Upload {
     pub(super) metadata_given: u32,
 }
 
+impl Upload {
+    /// Whether we have shown the peer other pieces and not this one, if we have it.
+    pub(super) fn hides(&self, piece: PieceIndex) -> bool {
+        self.hidden.as_ref().is_some_and(|h| !h.shows(piece))
+    }
+}
+
 impl Peer {
     pub(super) fn new(
         conn: ConnId,

@@ -405,7 +405,7 @@ impl Torrent {
         };
         if good {
             self.picker.on_piece_done(piece);
-            self.spread_have(piece, now);
+            self.spread_have(piece, &senders, now);
         }
         for sentence in sentences {
             match sentence {

@@ -2,14 +2,16 @@
 //! the next one when the last was seen at somebody else, so that it sends every piece about once.
 //!
 //! Invariants: what was not shown to a peer is not served to it; at most `super_seed_pieces` shown
-//! pieces of a peer wait to be seen elsewhere, and what somebody else has or gets is not shown again.
+//! pieces of a peer wait to be seen elsewhere, twice as many each time that one waited in vain, until one
+//! is seen; and what somebody else has or gets is not shown again.
 //! Nobody starves whose neighbours give nothing, or are not ours: a piece waits no longer than
-//! `super_seed_wait` after the peer had it, and who has heard of nothing new for as long is told all.
+//! `super_seed_wait` after the peer said to have it, was sent all of it or wanted it no more, and who has
+//! heard of nothing new for as long is told all.
 
 use rand::RngExt;
 
 use crate::bits::BitSet;
-use crate::ids::PieceIndex;
+use crate::ids::{BlockRange, PieceIndex};
 use crate::time::Now;
 use crate::wire::Message;
 
@@ -19,6 +21,9 @@ use super::torrent::Torrent;
 /// Pieces told of to one peer in one choke round once nothing is hidden any more: some millions of
 /// `have`s at once would look like a peer that does not read.
 const TOLD_PER_ROUND: usize = 1024;
+/// Pieces that may wait at a peer, at most; with more it is told all. Six times in a row nobody was seen
+/// to get from it what it was shown.
+const PLACES_MAX: usize = 64;
 
 /// What a peer does not know that we have.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub(super) struct Hidden {
     shown: BitSet,
     /// Those of them that it has not been seen to pass on.
     waiting: Vec<Waiting>,
+    /// How many may be there.
+    places: usize,
     /// The last moment at which it was shown a piece, or had a new one.
     news: Now,
     /// Nothing is hidden from it any more: it is being told.
@@ -37,7 +44,10 @@ pub(super) struct Hidden {
 #[derive(Debug)]
 struct Waiting {
     piece: PieceIndex,
-    /// Since when the peer itself has it.
+    /// Bytes of it that we sent.
+    sent: u32,
+    /// Since when the peer itself has it, or could have: not everybody tells a peer of pieces that
+    /// it has itself.
     has: Option<Now>,
 }
 
@@ -52,9 +62,11 @@ impl Torrent {
     /// A newcomer while we hide what we have.
     pub(super) fn hide_pieces(&mut self, slot: usize, now: Now) {
         let pieces = self.pieces.geometry.pieces;
+        let places = self.config.super_seed_pieces as usize;
         self.peer(slot).up.hidden = Some(Box::new(Hidden {
             shown: BitSet::empty(pieces),
             waiting: Vec::new(),
+            places,
             news: now,
             open: false,
         }));
@@ -86,13 +98,29 @@ impl Torrent {
         let wait = self.config.super_seed_wait;
         for slot in self.slots() {
             let bitfields = &self.bitfields;
+            // Of what it was shown it wants nothing: it has that, or is of no use for it.
+            let idle = self.peers[slot].as_ref().is_some_and(|p| !p.interested);
             let Some(hidden) = self.peers[slot].as_mut().and_then(|p| p.up.hidden.as_mut()) else {
                 continue;
             };
-            hidden.waiting.retain(|w| match w.has {
-                Some(has) => has.after(wait) > now && lacked(bitfields, w.piece),
-                None => true,
-            });
+            let geometry = self.pieces.geometry;
+            for w in &mut hidden.waiting {
+                let has = bitfields[slot].contains(w.piece);
+                if idle {
+                    w.has.get_or_insert(now);
+                } else if !has && w.sent < geometry.piece_len(w.piece) {
+                    w.has = None;
+                }
+            }
+            let over = |w: &Waiting| w.has.is_some_and(|has| has.after(wait) <= now);
+            if hidden.waiting.iter().any(over) {
+                // Waiting did not help: its neighbours take nothing, or we do not know them.
+                hidden.places = hidden.places.saturating_mul(2);
+                hidden.open |= hidden.places > PLACES_MAX;
+            }
+            hidden
+                .waiting
+                .retain(|w| !over(w) && (w.has.is_none() || lacked(bitfields, slot, w.piece)));
             self.show_more(slot, now);
             let hidden = self.peer(slot).up.hidden.as_mut().expect("still the same");
             hidden.open |= hidden.waiting.is_empty() && hidden.news.after(wait) <= now;
@@ -105,7 +133,7 @@ impl Torrent {
     /// A peer has a piece: whoever it was shown to has passed it on, or it is that one itself.
     /// Adds to `free` whose place it leaves.
     fn seen_at(&mut self, at: usize, piece: PieceIndex, free: &mut Vec<usize>, now: Now) {
-        let lacked = lacked(&self.bitfields, piece);
+        let lacked = lacked(&self.bitfields, at, piece);
         for (slot, peer) in self.peers.iter_mut().enumerate() {
             let Some(hidden) = peer.as_mut().and_then(|p| p.up.hidden.as_mut()) else {
                 continue;
@@ -115,6 +143,9 @@ impl Torrent {
             };
             if slot != at || !lacked {
                 hidden.waiting.remove(found);
+                if slot != at {
+                    hidden.places = self.config.super_seed_pieces as usize;
+                }
                 free.push(slot);
             } else {
                 hidden.waiting[found].has.get_or_insert(now);
@@ -122,18 +153,44 @@ impl Torrent {
         }
     }
 
+    /// Some of a piece was sent to a peer. When that was all of it, its time to be seen elsewhere begins,
+    /// and is over at once if everybody else has it.
+    pub(super) fn shown_piece_sent(&mut self, slot: usize, range: BlockRange, now: Now) {
+        let bytes = self.pieces.geometry.piece_len(range.piece);
+        let bitfields = &self.bitfields;
+        let Some(hidden) = self.peers[slot].as_mut().and_then(|p| p.up.hidden.as_mut()) else {
+            return;
+        };
+        let Some(at) = hidden.waiting.iter().position(|w| w.piece == range.piece) else {
+            return;
+        };
+        let waiting = &mut hidden.waiting[at];
+        waiting.sent = waiting.sent.saturating_add(range.len);
+        if waiting.sent < bytes {
+            return;
+        }
+        waiting.has.get_or_insert(now);
+        if !lacked(bitfields, slot, range.piece) {
+            hidden.waiting.remove(at);
+            self.show_more(slot, now);
+        }
+    }
+
     /// Shows a peer pieces that nobody else has or gets, as many as may wait at once.
     fn show_more(&mut self, slot: usize, now: Now) {
-        let max = self.config.super_seed_pieces as usize;
         while self.is_active(slot)
             && let Some(hidden) = &self.peer(slot).up.hidden
             && !hidden.open
-            && hidden.waiting.len() < max
+            && hidden.waiting.len() < hidden.places
             && let Some(piece) = self.unseen(slot)
         {
             self.show(slot, piece, now);
             let hidden = self.peer(slot).up.hidden.as_mut().expect("just seen");
-            hidden.waiting.push(Waiting { piece, has: None });
+            hidden.waiting.push(Waiting {
+                piece,
+                sent: 0,
+                has: None,
+            });
         }
     }
 
@@ -202,9 +259,8 @@ impl Torrent {
     }
 }
 
-/// Whether any peer lacks a piece; the set of a slot without a peer has length 0.
-fn lacked(bitfields: &[BitSet], piece: PieceIndex) -> bool {
-    bitfields
-        .iter()
-        .any(|b| piece.0 < b.len() && !b.contains(piece))
+/// Whether any peer but that in `slot` lacks a piece; the set of a slot without a peer has length 0.
+fn lacked(bitfields: &[BitSet], slot: usize, piece: PieceIndex) -> bool {
+    let mut others = bitfields.iter().enumerate().filter(|(s, _)| *s != slot);
+    others.any(|(_, b)| piece.0 < b.len() && !b.contains(piece))
 }

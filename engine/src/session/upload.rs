@@ -31,7 +31,7 @@ impl Torrent {
         let servable = self.phase == Phase::Running && self.pieces.have.contains(range.piece);
         let peer = self.peer(slot);
         let up = &mut peer.up;
-        let servable = servable && up.hidden.as_ref().is_none_or(|h| h.shows(range.piece));
+        let servable = servable && !up.hides(range.piece);
         // Who wants nothing takes no slot, and may not use one.
         let allowed = peer.unchoked && peer.interested || up.allowed.contains(&range.piece);
         if servable && allowed && up.queue.len() < queue_max {
@@ -224,5 +224,6 @@ impl Torrent {
             len,
         });
         self.send(slot, message, now);
+        self.shown_piece_sent(slot, range, now);
     }
 }

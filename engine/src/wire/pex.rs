@@ -165,7 +165,8 @@ fn contacts<'a>(
             Ok(v4) => SocketAddr::from((Ipv4Addr::from(v4), port)),
             Err(_) => {
                 let v6 = <[u8; 16]>::try_from(ip).expect("18 bytes without the port");
-                SocketAddr::from((Ipv6Addr::from(v6), port))
+                // An IPv4 address in IPv6's clothes is that address, for caps, bans and what is sane.
+                SocketAddr::new(Ipv6Addr::from(v6).to_canonical(), port)
             }
         }
     }))
@@ -239,6 +240,14 @@ mod tests {
         for nothing in [&b"de"[..], b"d5:addedi1e7:droppedlee", b"d5:added0:e"] {
             assert_eq!(Pex::read(nothing, 9, 9), Ok(Pex::default()));
         }
+    }
+
+    #[test]
+    fn an_address_has_one_form() {
+        let mapped = b"d6:added618:\0\0\0\0\0\0\0\0\0\0\xff\xff\x7f\0\0\x01\x1a\xe1e";
+        let pex = Pex::read(mapped, 9, 9).expect("well-formed");
+        let added: Vec<_> = pex.added.into_keys().collect();
+        assert_eq!(added, [addr("127.0.0.1:6881")]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use skep_engine::node::network::Network;
 use skep_engine::node::peer_host::{Command, Observer, PeerHost, PeerHostSetup, check_content};
 use skep_engine::node::web_seeds::WebSeedsSetup;
 use skep_engine::picker;
-use skep_engine::session::fetch::{FetchSetup, Found, MetadataFetch};
+use skep_engine::session::metadata_fetch::{FetchSetup, Found, MetadataFetch};
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
 use skep_engine::{Now, PeerId};
 use tokio::sync::mpsc;

@@ -273,6 +273,29 @@ fn a_verified_piece_is_announced_to_those_who_lack_it() {
 }
 
 #[test]
+fn who_gave_a_piece_is_told_of_it_unless_it_says_to_be_a_seed() {
+    // It may be a super-seed (BEP 16), which waits to hear of it.
+    let mut rig = Plan::new(3, 1).start();
+    let (giver, other, seed) = (rig.holder(1, &[0]), rig.holder(2, &[0]), rig.source(3));
+    rig.say(giver, Message::Unchoke);
+    let have = |piece| Message::Have(PieceIndex(piece));
+    for piece in [0, 1] {
+        let from = if piece == 0 { giver } else { seed };
+        if rig.asked(from).contains(&at(piece, 0)) {
+            rig.give(from, at(piece, 0));
+        }
+    }
+    assert!(rig.torrent.have().contains(PieceIndex(0)));
+    assert!(rig.heard(giver).contains(&have(0)));
+    assert!(!rig.heard(other).contains(&have(0)));
+    assert!(
+        !rig.heard(seed)
+            .iter()
+            .any(|m| matches!(m, Message::Have(_)))
+    );
+}
+
+#[test]
 fn a_handshake_has_ten_seconds() {
     let mut rig = Plan::new(1, 1).start();
     rig.chat = Now::NEVER;

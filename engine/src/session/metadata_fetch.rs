@@ -4,7 +4,7 @@
 //! Invariants: no I/O, no clock, no randomness of its own; what is handed on has the info-hash as its
 //! hash; a peer is banned on proof alone ([`drafts`]), and whoever is silent, refuses or lies about the
 //! size delays nobody else for longer than the time of a copy; memory is bounded by
-//! `metadata_drafts_max` copies of `metadata_bytes_max`.
+//! `metadata_drafts_max` copies of `metadata_bytes_max`, and `send_backlog_max` for who does not read.
 
 mod drafts;
 
@@ -109,6 +109,8 @@ pub struct MetadataFetch {
     phase: Phase,
     next_due: Now,
     found: Option<Found>,
+    /// Somebody has more unread than it may.
+    overflowing: bool,
     out: VecDeque<Output>,
 }
 
@@ -137,6 +139,7 @@ impl MetadataFetch {
             phase: Phase::Idle,
             next_due: Now::NEVER,
             found: None,
+            overflowing: false,
             out: VecDeque::new(),
             config: setup.config,
         }
@@ -182,6 +185,7 @@ impl MetadataFetch {
             | Input::FetchFailed { .. }
             | Input::Resume => return,
         }
+        self.close_overflowing(now);
         self.go_on(now);
     }
 
@@ -226,10 +230,27 @@ impl MetadataFetch {
     }
 
     fn send(&mut self, slot: usize, message: Message, now: Now) {
+        let backlog_max = self.config.send_backlog_max;
         let peer = self.peer(slot);
         peer.last_sent = now;
-        let conn = peer.conn;
+        peer.backlog = peer.backlog.saturating_add(message.wire_len());
+        let (conn, backlog) = (peer.conn, peer.backlog);
         self.push(Output::Send { conn, message });
+        // Found and closed at the end of this input.
+        self.overflowing |= backlog > backlog_max;
+    }
+
+    /// Closes who does not read what it is sent, such as a reject for each of its requests.
+    fn close_overflowing(&mut self, now: Now) {
+        if !std::mem::take(&mut self.overflowing) {
+            return;
+        }
+        let max = self.config.send_backlog_max;
+        let over = self.peers.iter().flatten().filter(|p| p.backlog > max);
+        let over: Vec<_> = over.map(|p| p.conn).collect();
+        for conn in over {
+            self.close(conn, CloseReason::Backlog, now);
+        }
     }
 
     fn on_connected(&mut self, conn: ConnId, addr: SocketAddr, inbound: bool, now: Now) {

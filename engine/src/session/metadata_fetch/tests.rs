@@ -561,3 +561,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_asks_and_never_reads_the_refusals_is_closed() {
+    let mut rig = Rig::new(|c| c.send_backlog_max = 10_000);
+    rig.source(1, Kind::Silent);
+    rig.source(2, Kind::Silent);
+    let (deaf, reads) = (rig.sources[&1].conn, rig.sources[&2].conn);
+    for block in 0..1000 {
+        for conn in [deaf, reads] {
+            let request = MetadataMessage::Request { block };
+            rig.say(conn, request.message(METADATA_ID));
+        }
+        rig.feed(Input::SendRoom {
+            conn: reads,
+            queued: 0,
+        });
+    }
+    assert_eq!(rig.closed, [deaf]);
+    let backlog = |e: &Event| {
+        matches!(
+            e,
+            Event::PeerGone {
+                why: CloseReason::Backlog,
+                ..
+            }
+        )
+    };
+    assert_eq!(rig.events.iter().filter(|e| backlog(e)).count(), 1);
+}
