@@ -181,7 +181,7 @@ fn links_that_lead_nowhere_say_so() {
         (
             &format!("{}&ws=http://127.0.0.1:1/", scene.bare()),
             1,
-            "only peers give the metainfo",
+            "its web seeds",
         ),
         ("magnet:?xt=urn:btih:12", 64, "40 hexadecimal digits"),
         ("magnet:?dn=film", 64, "names no torrent"),
