@@ -140,10 +140,49 @@ fn a_link_may_name_peers_and_files() {
 }
 
 #[test]
+fn the_web_seeds_of_a_link_give_what_peers_do_not() {
+    let Scene {
+        dir,
+        _tracker,
+        _seed: seed,
+        seed_at,
+        link,
+    } = Scene::new(&[]);
+    let at = dir.path();
+    let serve = ["serve", ".", "--listen", "127.0.0.1:0"];
+    let mut server = Skep::start(at, "serve", &serve);
+    let url = format!("http://{}", server.says("at http://"));
+    let port = seed_at.rsplit(':').next().expect("a port");
+    let bare = link.split("&tr=").next().expect("a link");
+    let link = format!("{bare}&x.pe=127.0.0.1:{port}&ws={}", url.trim());
+    fs::create_dir(at.join("one")).expect("a folder");
+    let get = |name, only: &str| {
+        let args = ["get", &link, "--dir", "one", "--json", "--only", only];
+        let ended = Skep::run(at, name, &args);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let object: serde_json::Value = serde_json::from_str(&ended.out).expect("one object");
+        let web = object["web_seeds"].as_array().expect("a list").clone();
+        let received = web.iter().filter_map(|seed| seed["received"].as_u64());
+        received.sum::<u64>()
+    };
+    get("first", "b.bin");
+    // The metainfo is kept, the peer is gone: all of the rest is the web seed's.
+    drop(seed);
+    assert!(get("second", "a.bin") >= 19_900_000);
+    let read = |path: &str| fs::read(at.join(path)).expect("a file");
+    assert!(read("one/album/a.bin") == read("album/a.bin"));
+}
+
+#[test]
 fn links_that_lead_nowhere_say_so() {
     let scene = Scene::new(&[]);
     for (link, code, said) in [
         (scene.bare(), 1, "names no tracker"),
+        (
+            &format!("{}&ws=http://127.0.0.1:1/", scene.bare()),
+            1,
+            "its web seeds",
+        ),
         ("magnet:?xt=urn:btih:12", 64, "40 hexadecimal digits"),
         ("magnet:?dn=film", 64, "names no torrent"),
     ] {

@@ -15,8 +15,10 @@ use skep_sim::check::{self, Log, Scene, Seen};
 use skep_sim::content::Content;
 use skep_sim::disk::Disk;
 use skep_sim::file_disk::origin;
+use skep_sim::outcome::Verdict;
 use skep_sim::scenario::{Plan, Scenario};
 use skep_sim::trace::WorldEvent;
+use skep_sim::world;
 
 const SWARM: &str = r#"
 name = "tiny"
@@ -324,4 +326,24 @@ fn a_fetch_before_the_physical_limit_is_found() {
         *ms /= 4;
     }
     assert_eq!(world.found(&history), ["bound-respected"]);
+}
+
+/// A leecher with a link, a web seed, and a seed that dies at once or not.
+fn with_a_link(seed_dies: bool) -> Verdict {
+    let mut text = SWARM.replace("time_limit = \"10 min\"", "time_limit = \"20 min\"");
+    text.push_str("metainfo = \"magnet\"\n");
+    text.push_str("[[group]]\nname = \"server\"\nrole = \"server\"\n");
+    text.push_str("up = \"16 KiB/s\"\ndown = \"16 KiB/s\"\n");
+    if seed_dies {
+        text.push_str("[[fault.crash]]\nat = \"1 ms\"\nwho = \"seed[0]\"\n");
+    }
+    let scenario = Scenario::parse("link.toml", &text).expect("valid");
+    let outcome = world::run(&scenario.expand(0), None).expect("no trace");
+    outcome.verdict
+}
+
+#[test]
+fn a_web_seed_alone_does_not_lead_from_a_link_to_the_content() {
+    assert_eq!(with_a_link(true), Verdict::Unfinishable);
+    assert_eq!(with_a_link(false), Verdict::Pass);
 }

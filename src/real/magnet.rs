@@ -172,7 +172,14 @@ pub async fn fetch(
         return Err(Failure::with_help(
             Exit::Failed,
             "the link names no tracker that Skep can ask (http:// or udp://) and no peer",
-            "a link with `tr=` or `x.pe=` leads to somebody; `skep torrent show` prints such links",
+            match link.web_seeds.is_empty() {
+                true => {
+                    "a link with `tr=` or `x.pe=` leads to somebody; `skep torrent show` prints such links"
+                }
+                false => {
+                    "its web seeds (`ws=`) have the content, but only peers give the metainfo: a link with `tr=` or `x.pe=` leads to some, or give the .torrent file"
+                }
+            },
         ));
     }
     let mut net = RealNetwork::new(config);

@@ -53,9 +53,20 @@ pub fn swarm() -> impl Strategy<Value = SwarmDraft> {
                 udp,
                 engine,
             };
-            with_room(in_time(draft))
+            with_room(in_time(hiding_in_time(draft)))
         },
     )
+}
+
+/// Who hides what it has gives a pair of pieces per round trip, and per choke round where interest must wait
+/// for one: many small pieces take longer than any settling time.
+fn hiding_in_time(mut draft: SwarmDraft) -> SwarmDraft {
+    let pieces: u64 = draft.files.iter().sum::<u64>() / draft.piece;
+    draft.seeds.super_seeding &= pieces < 300;
+    if draft.seeds.super_seeding {
+        draft.engine.retain(|s| s.field != "unchoke_on_interest");
+    }
+    draft
 }
 
 /// Two places are left for honest peers: one whom attackers surround cannot finish.
@@ -118,7 +129,12 @@ fn content() -> impl Strategy<Value = (Vec<u64>, u64)> {
         select(vec![1u64, 0, 777, 16 * KIB, 100_000, 300_000]),
         0..=3,
     );
-    (piece, whole, several).prop_map(|(piece, (pieces, over), several)| {
+    // Metainfo of more than one block has more than 800 pieces.
+    let many = weighted(0.05, 800..2500u64);
+    (piece, whole, several, many).prop_map(|(piece, (pieces, over), several, many)| {
+        if let Some(pieces) = many {
+            return (vec![pieces * KIB], KIB);
+        }
         // A piece of one byte is for torrents of a few bytes.
         let first = (pieces * piece + over % (piece * 4)).clamp(1, 3 << 20);
         let mut files = vec![first];
@@ -163,11 +179,16 @@ fn choker() -> impl Strategy<Value = Option<&'static str>> {
 }
 
 fn holders() -> impl Strategy<Value = HoldersDraft> {
-    (group(2), choker()).prop_map(|(group, choker)| HoldersDraft { group, choker })
+    (group(2), choker(), weighted(0.2, Just(()))).prop_map(|(group, choker, hides)| HoldersDraft {
+        group,
+        choker,
+        super_seeding: hides.is_some(),
+    })
 }
 
 fn leechers() -> impl Strategy<Value = LeecherDraft> {
     let have = prop_oneof![3 => Just(0u64), 1 => 1..100u64];
+    let magnet = weighted(0.25, Just(()));
     let picker = weighted(0.4, select(vec!["random", "sequential"]));
     let arrive = prop_oneof![
         3 => Just(Arrival::Start),
@@ -178,7 +199,7 @@ fn leechers() -> impl Strategy<Value = LeecherDraft> {
     let seed_for = weighted(0.3, select(vec![60u64, 5, 0]));
     (
         group(5),
-        have,
+        (magnet, have),
         picker,
         choker(),
         arrive,
@@ -186,8 +207,9 @@ fn leechers() -> impl Strategy<Value = LeecherDraft> {
         seed_for,
     )
         .prop_map(
-            |(group, have, picker, choker, arrive, churn, seed_for_s)| LeecherDraft {
+            |(group, (magnet, have), picker, choker, arrive, churn, seed_for_s)| LeecherDraft {
                 group,
+                magnet: magnet.is_some(),
                 have,
                 picker,
                 choker,
@@ -227,6 +249,7 @@ fn attackers() -> impl Strategy<Value = AttackDraft> {
         Just(AttackKind::FreeRider),
         Just(AttackKind::NeverDeliver),
         (1..=100u64).prop_map(AttackKind::CorruptBlocks),
+        Just(AttackKind::MetadataLiar),
     ];
     (group(2), kind).prop_map(|(group, kind)| AttackDraft { group, kind })
 }
@@ -271,6 +294,14 @@ fn engine() -> impl Strategy<Value = Vec<Setting>> {
         ("fetch_sync_bytes", &["\"64 KiB\""]),
         ("fetch_unread_max", &["\"32 KiB\""]),
         ("fetch_retries", &["0", "1"]),
+        ("pex", &["false"]),
+        ("super_seed_pieces", &["1", "5"]),
+        ("super_seed_wait", &["\"5 s\""]),
+        ("metadata_drafts_max", &["1"]),
+        ("metadata_pipeline", &["1"]),
+        ("metadata_timeout", &["\"2 s\""]),
+        ("web_seed_connections", &["1"]),
+        ("download_limit", &["\"100 kB/s\""]),
         ("serve_block_bytes", &["\"16 KiB\""]),
     ];
     let fields: Vec<_> = FIELDS

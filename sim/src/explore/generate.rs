@@ -81,6 +81,8 @@ pub struct HoldersDraft {
     pub group: Group,
     /// Their choker, if not the default.
     pub choker: Option<&'static str>,
+    /// They hide what they have.
+    pub super_seeding: bool,
 }
 
 /// Leechers.
@@ -88,6 +90,8 @@ pub struct HoldersDraft {
 pub struct LeecherDraft {
     /// How many, on what links.
     pub group: Group,
+    /// They come with a magnet link. Such ones have nothing at the start.
+    pub magnet: bool,
     /// Percent of the pieces at the start; below 100.
     pub have: u64,
     /// Their picker, if not the default.
@@ -155,6 +159,8 @@ pub enum AttackKind {
     NeverDeliver,
     /// Send wrong blocks; percent.
     CorruptBlocks(u64),
+    /// Serve wrong metainfo.
+    MetadataLiar,
 }
 
 /// Servers, and clients that fetch from them.
@@ -233,6 +239,9 @@ impl SwarmDraft {
         self.write_link(file)?;
         write_group(file, "seed", "seed", &self.seeds.group, sizes.seeds)?;
         write_word(file, "choker", self.seeds.choker)?;
+        if self.seeds.super_seeding {
+            writeln!(file, "engine = {{ super_seeding = true }}")?;
+        }
         for (at, leechers) in self.leechers.iter().enumerate() {
             if let Some(&count) = sizes.leechers.get(at).filter(|n| **n > 0) {
                 write_leechers(file, &leecher_name(at), leechers, count)?;
@@ -470,7 +479,9 @@ fn write_leechers(
     write_group(file, name, "leecher", &leechers.group, count)?;
     write_word(file, "picker", leechers.picker)?;
     write_word(file, "choker", leechers.choker)?;
-    if leechers.have > 0 {
+    if leechers.magnet {
+        writeln!(file, "metainfo = \"magnet\"")?;
+    } else if leechers.have > 0 {
         writeln!(file, "have = \"{}%\"", leechers.have)?;
     }
     match leechers.arrive {
@@ -503,6 +514,7 @@ fn write_attackers(
         AttackKind::FreeRider => ("rider", "free-rider", None),
         AttackKind::NeverDeliver => ("mute", "never-deliver", None),
         AttackKind::CorruptBlocks(percent) => ("poison", "corrupt-blocks", Some(percent)),
+        AttackKind::MetadataLiar => ("liar", "metadata-liar", None),
     };
     let name = format!("{name}{number}");
     write_group(file, &name, "attacker", &attackers.group, count)?;

@@ -200,10 +200,20 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
     };
     let (served, web_seed) = (online(&|_| true), online(&|host| host.web_seed));
     let copies = recorder.rarest() > 0;
+    // Whoever has the metainfo gives it to who has only a link; web seeds and attackers do not.
+    let informed = |h: &HostPlan, t: &Tally| !h.magnet || t.got_metainfo;
+    let mut peers = recorder.plan.hosts.iter().zip(&recorder.tallies);
+    let told = peers.any(|(h, t)| {
+        let peer = matches!(h.role, Role::Seed | Role::Leecher);
+        peer && t.online_since.is_some() && informed(h, t)
+    });
     let failures = waiting.iter().map(|(host, tally)| {
         let (can, why) = match (host.role, served) {
             (Role::Client, true) => (true, "a server is online"),
             (Role::Client, false) => (false, "no server is online"),
+            _ if !told && !informed(host, tally) => {
+                (false, "no honest peer online has the metainfo")
+            }
             _ if web_seed => (true, "a web seed is online"),
             _ if copies => (true, "every piece has a copy among the honest peers online"),
             _ => (

@@ -50,6 +50,8 @@ pub(super) struct Tally {
     /// Its last planned stay is over, or its user left.
     pub(super) gone_for_good: bool,
     pub(super) whole: bool,
+    /// It began with a magnet link, and others gave it the metainfo.
+    pub(super) got_metainfo: bool,
 }
 
 /// A sample for utilisation, taken at each completion.
@@ -268,7 +270,10 @@ impl Recorder {
                     self.happened("tracker-fail-over");
                 }
             }
-            Event::MetadataComplete { .. } => self.happened("metadata-complete"),
+            Event::MetadataComplete { .. } => {
+                tally.got_metainfo = true;
+                self.happened("metadata-complete");
+            }
             Event::MetadataFailed { .. } => self.happened("metadata-failed"),
             Event::PexReceived { learned: 1.., .. } => self.happened("pex-learned"),
             Event::AnnounceResent { .. } => self.happened("udp-resent"),
