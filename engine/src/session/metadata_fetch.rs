@@ -2,7 +2,7 @@
 //! from others (BEP 9), as a pure state machine with the border of [`super::torrent`].
 //!
 //! Invariants: no I/O, no clock, no randomness of its own; what is handed on has the info-hash as its
-//! hash; a peer is banned on proof alone ([`drafts`]), and whoever is silent, refuses or lies about the
+//! hash; a peer is banned on proof alone (`drafts`), and whoever is silent, refuses or lies about the
 //! size delays nobody else for longer than the time of a copy; memory is bounded by
 //! `metadata_drafts_max` copies of `metadata_bytes_max`, and `send_backlog_max` for who does not read.
 
