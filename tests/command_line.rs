@@ -78,6 +78,8 @@ fn help() {
     assert_snapshot!("help_seed", shown(at, &["seed", "--help"]));
     assert_snapshot!("help_get", shown(at, &["get", "--help"]));
     assert_snapshot!("help_scrape", shown(at, &["scrape", "--help"]));
+    assert_snapshot!("help_serve", shown(at, &["serve", "--help"]));
+    assert_snapshot!("help_fetch", shown(at, &["fetch", "--help"]));
 }
 
 #[test]

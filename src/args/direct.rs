@@ -12,9 +12,10 @@ use crate::real::limits::rate;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Files are sent while they are read, whole or in parts; directories are listed.
-Nothing outside DIR is served: symbolic links are followed as long as they stay
-inside, hidden files (.NAME) and what is no file are not there. A line is printed
-per answer. A connection beyond --connections is reset. Ctrl-C ends it.
+Nothing outside DIR is served: symbolic links are followed as long as they
+stay inside, hidden files (.NAME) and what is no file are not there. A line is
+printed per answer. A connection beyond --connections is reset. Ctrl-C ends
+it.
 
 Examples:
   skep serve films
@@ -37,11 +38,11 @@ pub struct ServeArgs {
 /// Fetch a file over HTTP: the client of a direct download.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-The file is called NAME.part until it is complete; no file is ever replaced. After
-an interruption the same command goes on where it was, if the server's file is
-still the same one, and else begins anew. It ends with 0 when the file is complete
-and durable, and is the one with that SHA-256 if one is given. Ctrl-C keeps what
-is there and ends with 1.
+The file is called NAME.part until it is complete; no file is ever replaced.
+After an interruption the same command goes on where it was, if the server's
+file is still the same one, and else begins anew. It ends with 0 when the file
+is complete and durable, and is the one with that SHA-256 if one is given.
+Ctrl-C keeps what is there and ends with 1.
 
 Examples:
   skep fetch http://127.0.0.1:8000/film.mkv --dir downloads
