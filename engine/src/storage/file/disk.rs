@@ -102,7 +102,10 @@ impl Disk {
                     let file = self.handle(segment.file);
                     file.and_then(|file| unchanged(file, now, segment.at))
                 }
-                State::Away => self.parts.write(now, place),
+                State::Away => {
+                    let parts = &mut self.parts;
+                    self.handles.with_room(|| parts.write(now, place))
+                }
                 State::Padding | State::Link => Ok(()),
             };
             written.map_err(|error| self.named(segment.file, &error))?;
@@ -147,6 +150,8 @@ impl Disk {
             keeper.wait();
         }
         self.doubt_after_failure();
+        // What is synced is opened for it, and some systems do not rename what is open.
+        self.handles.clear();
         let skipped = &self.skipped;
         let wanted =
             |(at, file): &(usize, &DiskFile)| file.state == State::Partial && !skipped.contains(at);
@@ -166,8 +171,6 @@ impl Disk {
         for at in &partial {
             self.files[*at].unsynced = false;
         }
-        // Some systems do not rename what is open.
-        self.handles.clear();
         for at in partial {
             let file = &self.files[at];
             let published = raw::publish(&file.partial_path(), &file.path);
@@ -231,7 +234,10 @@ impl Disk {
                     let file = self.handle(segment.file);
                     file.and_then(|file| raw::read_fully(file, now, segment.at))
                 }
-                State::Away => self.parts.read(now, place),
+                State::Away => {
+                    let parts = &mut self.parts;
+                    self.handles.with_room(|| parts.read(now, place))
+                }
                 State::Padding | State::Link => Ok(segment.len),
             };
             let whole = match read {
