@@ -6,6 +6,7 @@
 mod args;
 mod check;
 mod compare;
+mod determinism;
 mod failure;
 mod humane;
 mod real;

@@ -12,9 +12,11 @@ use skep_reports::{json, summary};
 use skep_sim::campaign::{self, Job, RunError};
 use skep_sim::outcome::{Outcome, Verdict};
 use skep_sim::scenario::Scenario;
+use skep_sim::trace::Lines;
 
 use crate::args::RunArgs;
 use crate::check::{read_scenario_with, scenario_files};
+use crate::determinism;
 use crate::failure::{Exit, Failure, print, tell};
 
 /// Runs up to this many are shown in full; of more, one line each and the failed ones in full.
@@ -40,6 +42,12 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
             seeds.into_iter().map(move |seed| Job { scenario, seed })
         })
         .collect();
+    if args.check_determinism {
+        return determinism::check(args, &jobs);
+    }
+    if args.probe {
+        return determinism::probe(args, &jobs);
+    }
     let outcomes = match &args.trace {
         Some(path) => {
             let [job] = jobs[..] else {
@@ -56,15 +64,16 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
                     format!("cannot write {}: {error}", path.display()),
                 )
             })?;
-            vec![campaign::run_one(job, Some(Box::new(BufWriter::new(file)))).map_err(failed)?]
+            let lines = Lines::new(Box::new(BufWriter::new(file)));
+            vec![campaign::run_one(job, Some(lines)).map_err(failed)?]
         }
-        None => run_all(&jobs)?,
+        None => run_all(&jobs, args.threads)?,
     };
     report(args, &scenarios, outcomes)
 }
 
-/// Makes all runs, with a progress bar where somebody watches.
-pub fn run_all(jobs: &[Job<'_>]) -> Result<Vec<Outcome>, Failure> {
+/// Makes all runs, `threads` at a time, with a progress bar where somebody watches.
+pub fn run_all(jobs: &[Job<'_>], threads: usize) -> Result<Vec<Outcome>, Failure> {
     let bar = if stderr().is_terminal() && jobs.len() > 1 {
         let style = "{bar:30} {pos}/{len} runs, {eta} left";
         let style = ProgressStyle::with_template(style).expect("a template of ours");
@@ -74,12 +83,13 @@ pub fn run_all(jobs: &[Job<'_>]) -> Result<Vec<Outcome>, Failure> {
     } else {
         ProgressBar::hidden()
     };
-    let outcomes = campaign::run_all(jobs, 0, |_| bar.inc(1));
+    let outcomes = campaign::run_all(jobs, threads, |_| bar.inc(1));
     bar.finish_and_clear();
     outcomes.map_err(failed)
 }
 
-fn failed(error: RunError) -> Failure {
+/// What a run without an outcome is to the user.
+pub fn failed(error: RunError) -> Failure {
     match error {
         RunError::Panicked { .. } => {
             Failure::with_help(Exit::Bug, error, "this is a bug in Skep: please report it")

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
@@ -16,6 +16,7 @@ use crate::check::Failure;
 use crate::outcome::{Outcome, Verdict};
 use crate::scenario::Scenario;
 use crate::scenario::expect::ExpectationKind;
+use crate::trace::Lines;
 use crate::world;
 
 /// One run to be made.
@@ -50,7 +51,7 @@ pub enum RunError {
 ///
 /// # Errors
 /// When the run panics, or the trace cannot be written.
-pub fn run_one(job: Job<'_>, lines: Option<Box<dyn Write>>) -> Result<Outcome, RunError> {
+pub fn run_one(job: Job<'_>, lines: Option<Lines>) -> Result<Outcome, RunError> {
     let plan = job.scenario.expand(job.seed);
     let before = thread_cpu_seconds();
     let ran = catch_unwind(AssertUnwindSafe(|| world::run(&plan, lines)));

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::bounds::{BothWays, Bound};
 use crate::check::Failure;
 use crate::scenario::plan::Role;
+use crate::trace::Checkpoints;
 
 /// How a run ended, in the order in which several runs' worst is told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -111,6 +112,8 @@ pub struct Outcome {
     pub network: &'static str,
     /// The rolling hash of its trace.
     pub trace_hash: String,
+    /// That hash at regular moments of the run.
+    pub checkpoints: Checkpoints,
     /// Events in its trace.
     pub events: u64,
     /// Simulated seconds.

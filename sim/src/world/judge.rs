@@ -126,6 +126,7 @@ pub(super) fn outcome(
         seed: recorder.plan.seed,
         network: "fabric",
         trace_hash: trace_hash.to_string(),
+        checkpoints: recorder.trace.checkpoints().clone(),
         events,
         sim_seconds: end.as_secs_f64(),
         cpu_seconds: 0.0,

@@ -10,7 +10,7 @@ mod trackers;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -34,7 +34,7 @@ use crate::outcome::Outcome;
 use crate::scenario::Plan;
 use crate::scenario::plan::{HostPlan, Role};
 use crate::seed;
-use crate::trace::{Trace, WorldEvent};
+use crate::trace::{Lines, Trace, WorldEvent};
 
 use recorder::Recorder;
 pub use trackers::Contacts;
@@ -46,7 +46,7 @@ pub use trackers::Contacts;
 ///
 /// # Panics
 /// When a host's task panics: a bug in Skep.
-pub fn run(plan: &Plan, lines: Option<Box<dyn Write>>) -> io::Result<Outcome> {
+pub fn run(plan: &Plan, lines: Option<Lines>) -> io::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
