@@ -4,8 +4,10 @@
 //! Invariants: what is sent to one connection leaves in that order, small messages of one wake-up
 //! as one write; a block is never copied here; nothing is told of a connection that was closed.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -25,6 +27,8 @@ pub(super) struct Wires {
     unsent: Vec<ConnId>,
     dials: BTreeMap<SocketAddr, ConnId>,
     dial_addrs: BTreeMap<ConnId, SocketAddr>,
+    /// Messages that came; a handshake is none.
+    pub(super) messages: Rc<Cell<u64>>,
 }
 
 /// One connection.
@@ -46,6 +50,7 @@ impl Wires {
             unsent: Vec::new(),
             dials: BTreeMap::new(),
             dial_addrs: BTreeMap::new(),
+            messages: Rc::default(),
         }
     }
 
@@ -103,10 +108,11 @@ impl Wires {
         let found = self.conn(conn)?;
         Some(if found.greeted {
             match found.decoder.next_message() {
-                Ok(message) => Input::Message {
-                    conn,
-                    message: message?,
-                },
+                Ok(message) => {
+                    let message = message?;
+                    self.messages.set(self.messages.get() + 1);
+                    Input::Message { conn, message }
+                }
                 Err(error) => Input::WireError { conn, error },
             }
         } else {
