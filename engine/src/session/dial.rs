@@ -375,11 +375,12 @@ impl DialBook {
     /// A handshake at this address showed who lives there.
     pub(super) fn seen_id(&mut self, addr: SocketAddr, id: PeerId) {
         // What the tracker told stands: somebody else may claim the port.
-        if let Some(contact) = self.contacts.get_mut(&addr).filter(|c| !c.id_told) {
-            if contact.id.as_deref() != Some(&id) {
-                contact.id = Some(Box::new(id));
-                self.quiet = None;
-            }
+        let contact = self.contacts.get_mut(&addr);
+        let untold =
+            |contact: &&mut Contact| !contact.id_told && contact.id.as_deref() != Some(&id);
+        if let Some(contact) = contact.filter(untold) {
+            contact.id = Some(Box::new(id));
+            self.quiet = None;
         }
     }
 

@@ -29,8 +29,10 @@ use super::link::FairQueue;
 
 mod carrying;
 mod connections;
+mod cuts;
 mod host_net;
 
+pub use cuts::{ChangeId, CutId, LinkChange};
 pub use host_net::FabricNet;
 
 /// First port given to outgoing connections.
@@ -84,12 +86,18 @@ enum Fact {
     Breaks(End),
     /// A datagram arrives; its number in `datagrams`.
     Datagram(u32),
+    /// Acknowledgements for the flow from this end, which a cut had stopped, arrive.
+    AcksArrive(End),
+    /// The flow from this end has stalled since this moment, ns: too long, if it still does.
+    UserTimeout(End, u64),
 }
 
 #[derive(Debug)]
 struct Host {
     name: String,
     ip: Ipv4Addr,
+    /// Its link by plan, and as it is now.
+    planned: LinkPlan,
     link: LinkPlan,
     /// The port where somebody listens.
     listening: Option<u16>,
@@ -132,6 +140,8 @@ struct Conn {
 pub struct FabricTotals {
     /// Connections reset on their way.
     pub resets: u64,
+    /// Connections that were over because a cut outlasted the user timeout.
+    pub timed_out: u64,
     /// Facts handled.
     pub facts: u64,
     /// Bytes handed to the network.
@@ -163,6 +173,7 @@ struct State {
     /// Dials and datagrams so far, by ordered pair: the number in the name of the next one's stream.
     crossings: BTreeMap<(HostIndex, HostIndex), u64>,
     totals: FabricTotals,
+    cuts: cuts::Cuts,
 }
 
 /// Position of a fact in `facts`: the heap itself stays small and ordered by integers.
@@ -193,6 +204,7 @@ impl Fabric {
             next_datagram: 0,
             crossings: BTreeMap::new(),
             totals: FabricTotals::default(),
+            cuts: cuts::Cuts::default(),
         })))
     }
 
@@ -219,6 +231,7 @@ impl Fabric {
         state.hosts.push(Host {
             name: name.to_owned(),
             ip,
+            planned: link.clone(),
             link,
             listening: None,
             running: false,
@@ -404,6 +417,9 @@ impl State {
     }
 
     fn handle(&mut self, fact: Fact) {
+        if self.holds(fact) {
+            return;
+        }
         match fact {
             Fact::UplinkFree(host) => {
                 self.hosts[host as usize].up_busy = false;
@@ -422,9 +438,12 @@ impl State {
             Fact::Accepted(end, host) => self.on_accepted(end, host),
             Fact::ResetArrives(end) => self.end_at(end.other(), Closed::Reset),
             Fact::Breaks(end) => self.on_breaks(end),
+            Fact::AcksArrive(end) => self.on_acks(end),
+            Fact::UserTimeout(end, since) => self.on_user_timeout(end, since),
             Fact::Datagram(number) => {
                 if let Some((host, from, data)) = self.datagrams.remove(&number)
                     && self.hosts[host as usize].listening.is_some()
+                    && !self.is_cut_from(from, host)
                 {
                     self.deliver(host, NetEvent::Datagram { from, data });
                 }

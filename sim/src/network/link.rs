@@ -20,9 +20,9 @@ const INITIAL_SEGMENTS: u64 = 10;
 /// Smallest window, bytes.
 const WINDOW_MIN: u64 = 64 * 1024;
 /// First retransmission timeout when a retransmission is lost too.
-const RTO: Duration = Duration::from_millis(200);
+pub(super) const RTO: Duration = Duration::from_millis(200);
 /// Longest retransmission timeout (Linux).
-const RTO_MAX: Duration = Duration::from_secs(120);
+pub(super) const RTO_MAX: Duration = Duration::from_secs(120);
 /// Retransmissions of one segment at most (Linux): then it counts as arrived, even on a dead path.
 const RETRANSMISSIONS_MAX: u32 = 15;
 /// Bytes a flow may send per turn.

@@ -146,8 +146,7 @@ impl State {
         let stands = conn.flows[usize::from(end.side)].open;
         if stands {
             self.totals.resets += 1;
-            self.end_at(end, Closed::Reset);
-            self.end_at(end.other(), Closed::Reset);
+            self.end_both(end);
         } else {
             self.fail_dial(end, ConnectError::Unreachable);
         }

@@ -137,6 +137,7 @@ impl Network for FabricNet {
             state.handle_due();
             let now = state.now;
             if let Some(end) = state.end_of(host, *conn)
+                && !state.holds_acks(end.other(), bytes)
                 && let Some(flow) = state.flow(end.other())
             {
                 // The receiver read: room for the sender one delay later.
