@@ -31,6 +31,7 @@ mod carrying;
 mod connections;
 mod host_net;
 
+pub(super) use connections::exponential_ns;
 pub use host_net::FabricNet;
 
 /// First port given to outgoing connections.
