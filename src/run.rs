@@ -14,7 +14,7 @@ use skep_sim::outcome::{Outcome, Verdict};
 use skep_sim::scenario::Scenario;
 use skep_sim::trace::Lines;
 
-use crate::args::RunArgs;
+use crate::args::{NETWORK_KEY, RunArgs};
 use crate::check::{read_scenario_with, scenario_files};
 use crate::determinism;
 use crate::failure::{Exit, Failure, print, tell};
@@ -26,8 +26,9 @@ const IN_FULL_MAX: usize = 4;
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let mut scenarios = Vec::new();
     let mut wrong = None;
+    let set = args.set();
     for path in scenario_files(&args.files)? {
-        match read_scenario_with(&path, &args.set) {
+        match read_scenario_with(&path, &set) {
             Ok(scenario) => scenarios.push(scenario),
             Err(failure) => wrong = Some(failure.tell()),
         }
@@ -94,6 +95,9 @@ pub fn failed(error: RunError) -> Failure {
         RunError::Panicked { .. } => {
             Failure::with_help(Exit::Bug, error, "this is a bug in Skep: please report it")
         }
+        RunError::Unfit { .. } => {
+            Failure::with_help(Exit::Wrong, error, "it runs with --network fabric")
+        }
         _ => Failure::new(Exit::Failed, error),
     }
 }
@@ -150,6 +154,10 @@ fn reproduce(scenario: &Scenario, seed: Option<u64>) -> String {
         line.push_str(&format!(" --seed {seed}"));
     }
     for (key, value) in scenario.overrides() {
+        if key == NETWORK_KEY {
+            line.push_str(&format!(" --network {}", quoted(value)));
+            continue;
+        }
         line.push_str(&format!(" --set {}", quoted(&format!("{key}={value}"))));
     }
     line

@@ -124,7 +124,7 @@ pub struct Outcome {
     pub blocks: u64,
     /// Messages that engines got from peers; a handshake is none.
     pub messages: u64,
-    /// Connections, dials included, that were there at once at most.
+    /// Connections, dials included, that were there at once at most; not counted on turmoil: 0.
     pub connections: usize,
     /// The physical limit of the last completion.
     pub bound: Bound,

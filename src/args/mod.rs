@@ -18,7 +18,7 @@ use skep_sim::scenario::units::{self, UnitError};
 pub use bench::BenchArgs;
 pub use direct::{FetchArgs, ServeArgs};
 pub use peers::{GetArgs, HowToPreallocate, ScrapeArgs, SeedArgs, TrackArgs, info_hash};
-pub use scenarios::{CheckArgs, CompareArgs, RunArgs};
+pub use scenarios::{CheckArgs, CompareArgs, NETWORK_KEY, RunArgs};
 pub use torrents::{CreateArgs, ShowArgs, TorrentCommand, VerifyArgs};
 
 const EXAMPLES: &str = "\

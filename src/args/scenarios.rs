@@ -34,6 +34,9 @@ pub struct RunArgs {
     /// Set a key of the scenario; may be given more than once.
     #[arg(long, value_name = "KEY=VALUE", value_parser = split_override)]
     pub set: Vec<(String, String)>,
+    /// Run on this simulated network, whatever the file says.
+    #[arg(long, value_name = "NET", value_parser = ["fabric", "turmoil"])]
+    pub network: Option<String>,
     /// Print one JSON object per run and nothing else.
     #[arg(long)]
     pub json: bool,
@@ -54,7 +57,17 @@ pub struct RunArgs {
     pub probe_from: Option<u64>,
 }
 
+/// The key that `--network` sets.
+pub const NETWORK_KEY: &str = "run.network";
+
 impl RunArgs {
+    /// The keys that are set: those of `--set`, and the network.
+    pub fn set(&self) -> Vec<(String, String)> {
+        let network = self.network.iter();
+        let network = network.map(|name| (NETWORK_KEY.to_owned(), name.clone()));
+        self.set.iter().cloned().chain(network).collect()
+    }
+
     /// The seeds that were asked for, if any were.
     pub fn seeds(&self) -> Option<Vec<u64>> {
         let one = self.seed.map(|seed| vec![seed]);

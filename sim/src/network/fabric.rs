@@ -32,6 +32,7 @@ mod connections;
 mod cuts;
 mod host_net;
 
+pub(super) use connections::exponential_ns;
 pub use cuts::{ChangeId, CutId, LinkChange};
 pub use host_net::FabricNet;
 

@@ -49,6 +49,7 @@ impl Scenario {
         Plan {
             scenario: model.name.clone(),
             seed,
+            network: model.run.network,
             time_limit: Now::START.after(model.run.time_limit()),
             settle: model.run.settle(),
             torrent: TorrentPlan {

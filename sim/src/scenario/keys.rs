@@ -172,8 +172,9 @@ pub const RUN: Keys = Keys {
         ),
         may(
             "network",
-            Form::Words(&["fabric"], &["turmoil"]),
-            "The simulated network. Default: fabric.",
+            Form::Words(&["fabric", "turmoil"], &[]),
+            "The simulated network: fabric, or turmoil as a second opinion (at most 50 hosts, latencies of \
+             10 ms or more). Default: fabric.",
         ),
     ],
     later: &[],

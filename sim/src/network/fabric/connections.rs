@@ -284,7 +284,7 @@ impl State {
 }
 
 /// A draw from the exponential distribution, ns.
-fn exponential_ns(mean: Duration, rng: &mut ChaCha8Rng) -> u64 {
+pub(in crate::network) fn exponential_ns(mean: Duration, rng: &mut ChaCha8Rng) -> u64 {
     // In (0, 1]: the logarithm is finite.
     let unit = ((rng.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
     (-libm::log(unit) * mean.as_nanos() as f64) as u64
