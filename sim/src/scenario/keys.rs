@@ -175,6 +175,12 @@ pub const RUN: Keys = Keys {
             Form::Words(&["fabric"], &["turmoil"]),
             "The simulated network. Default: fabric.",
         ),
+        may(
+            "hash",
+            Form::Words(&["recognise", "always"], &[]),
+            "Whether a piece that is the content is recognised without hashing it again, which changes nothing \
+             but the time that a run takes. Default: recognise.",
+        ),
     ],
     later: &[],
 };

@@ -51,6 +51,8 @@ pub struct Run {
     pub time_limit: Option<Spanned<Duration>>,
     /// Time to settle.
     pub settle: Option<Spanned<Duration>>,
+    /// Every piece is hashed, also one that is known to be the content.
+    pub hash_always: bool,
 }
 
 impl Run {

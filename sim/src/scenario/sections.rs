@@ -71,7 +71,11 @@ pub(super) fn model(document: &DeTable<'_>, vary: Vec<Vary>, log: &mut Log) -> M
 fn run(value: &Value<'_>, log: &mut Log) -> Option<Run> {
     let fields = Fields::open(&keys::RUN, value, log)?;
     fields.word("network", &[("fabric", ())], &["turmoil"], log);
+    let hash = [("recognise", false), ("always", true)];
     Some(Run {
+        hash_always: fields
+            .word("hash", &hash, &[], log)
+            .is_some_and(Spanned::into_inner),
         seeds: fields.get("seeds").and_then(|v| seeds(v, log)),
         time_limit: fields.quantity("time_limit", "a duration", units::duration, log),
         settle: fields.quantity("settle", "a duration", units::duration, log),
