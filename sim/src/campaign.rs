@@ -164,7 +164,7 @@ fn never_happened(scenario: &Scenario, outcomes: &[Outcome]) -> Vec<(Verdict, Fa
 }
 
 /// CPU time of this thread.
-fn thread_cpu_seconds() -> f64 {
+pub(crate) fn thread_cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

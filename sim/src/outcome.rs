@@ -119,6 +119,10 @@ pub struct Outcome {
     pub cpu_seconds: f64,
     /// Blocks that honest peers received.
     pub blocks: u64,
+    /// Messages that engines got from peers; a handshake is none.
+    pub messages: u64,
+    /// Connections, dials included, that were there at once at most.
+    pub connections: usize,
     /// The physical limit of the last completion.
     pub bound: Bound,
     /// The physical limits of direct download and of a swarm for the same content and hosts.

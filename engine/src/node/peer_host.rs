@@ -4,9 +4,11 @@
 //! Invariants: the session is drained after every fact; time and the trackers have their turn,
 //! however much comes from outside.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -177,6 +179,13 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             observer: setup.observer,
             left: false,
         }
+    }
+
+    /// Counts the messages that peers send in `messages`, which others may count in too.
+    #[must_use]
+    pub fn counting(mut self, messages: Rc<Cell<u64>>) -> PeerHost<N, S> {
+        self.wires.messages = messages;
+        self
     }
 
     /// Runs until the peer has left; returns the session with its books.

@@ -4,8 +4,10 @@
 //! Invariants: what is sent to one connection leaves in that order, small messages of one wake-up
 //! as one write; a block is never copied here; nothing is told of a connection that was closed.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
@@ -30,6 +32,8 @@ pub(super) struct Wires {
     spare: Vec<Vec<u8>>,
     dials: BTreeMap<SocketAddr, ConnId>,
     dial_addrs: BTreeMap<ConnId, SocketAddr>,
+    /// Messages that came; a handshake is none.
+    pub(super) messages: Rc<Cell<u64>>,
 }
 
 /// One connection.
@@ -53,6 +57,7 @@ impl Wires {
             spare: Vec::new(),
             dials: BTreeMap::new(),
             dial_addrs: BTreeMap::new(),
+            messages: Rc::default(),
         }
     }
 
@@ -110,10 +115,11 @@ impl Wires {
         let found = self.conn(conn)?;
         Some(if found.greeted {
             match found.decoder.next_message() {
-                Ok(message) => Input::Message {
-                    conn,
-                    message: message?,
-                },
+                Ok(message) => {
+                    let message = message?;
+                    self.messages.set(self.messages.get() + 1);
+                    Input::Message { conn, message }
+                }
                 Err(error) => Input::WireError { conn, error },
             }
         } else {

@@ -58,6 +58,8 @@ pub struct EnginePeer {
     pub web_seeds: Vec<String>,
     /// The start of the run.
     pub epoch: Instant,
+    /// Messages that the engines of the run got from peers.
+    pub messages: Rc<Cell<u64>>,
 }
 
 impl EnginePeer {
@@ -239,6 +241,7 @@ impl EnginePeer {
             commands: begin.commands,
             observer: begin.observer,
         })
+        .counting(Rc::clone(&self.messages))
         .run()
         .await;
     }

@@ -130,6 +130,8 @@ pub(super) fn outcome(
         sim_seconds: end.as_secs_f64(),
         cpu_seconds: 0.0,
         blocks: recorder.blocks,
+        messages: 0,
+        connections: fabric.connection_slots(),
         bound,
         both_ways: bounds::both_ways(&recorder.plan),
         content_bytes: content.geometry().total,

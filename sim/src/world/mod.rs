@@ -65,6 +65,8 @@ struct World {
     content: Arc<Content>,
     fabric: Fabric,
     recorder: Rc<RefCell<Recorder>>,
+    /// Messages that engines got from peers.
+    messages: Rc<Cell<u64>>,
     tasks: Tasks,
     epoch: Instant,
     /// The run ends here at the latest: the time limit, or earlier when the settling time is over.
@@ -124,6 +126,7 @@ impl World {
             content,
             fabric,
             recorder,
+            messages: Rc::default(),
             tasks: Tasks::new(),
             epoch,
             deadline,
@@ -167,6 +170,7 @@ impl World {
             contacts: Rc::clone(contacts),
             web_seeds: direct::web_seeds(&self.plan),
             epoch: self.epoch,
+            messages: Rc::clone(&self.messages),
         };
         let recorder = Rc::clone(&self.recorder);
         let epoch = self.epoch;
@@ -304,14 +308,11 @@ impl World {
         recorder.trace.finish()?;
         let bound = bounds::last_completion(&self.plan);
         let at = ended.at();
-        Ok(judge::outcome(
-            &mut recorder,
-            &self.content,
-            &self.fabric,
-            bound,
-            ended,
-            at,
-        ))
+        let outcome = judge::outcome(&mut recorder, &self.content, &self.fabric, bound, ended, at);
+        Ok(Outcome {
+            messages: self.messages.get(),
+            ..outcome
+        })
     }
 }
 
