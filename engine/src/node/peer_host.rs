@@ -207,6 +207,8 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Another one wakes this loop again.
+        while !self.left && self.poll_command(cx) {}
         let mut ready = true;
         for _ in 0..FACTS_PER_WAKE {
             ready = self.poll_fact(cx);
@@ -229,25 +231,31 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         Poll::Pending
     }
 
+    /// Does what the user says next; false when that is nothing.
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(commands) = &mut self.commands else {
+            return false;
+        };
+        let Poll::Ready(command) = commands.poll_recv(cx) else {
+            return false;
+        };
+        match command {
+            Some(Command::Leave) => self.feed(Input::Leave),
+            Some(Command::Recheck) => {
+                self.recheck.begin(self.torrent.have(), &mut self.storage);
+            }
+            Some(Command::Resume) => self.feed(Input::Resume),
+            Some(Command::Want { pieces, skipped }) => {
+                self.storage.set_skipped(skipped);
+                self.feed(Input::Prioritise(pieces));
+            }
+            None => self.commands = None,
+        }
+        true
+    }
+
     /// Handles the next fact; false when there is none. The order is fixed.
     fn poll_fact(&mut self, cx: &mut Context<'_>) -> bool {
-        if let Some(commands) = &mut self.commands
-            && let Poll::Ready(command) = commands.poll_recv(cx)
-        {
-            match command {
-                Some(Command::Leave) => self.feed(Input::Leave),
-                Some(Command::Recheck) => {
-                    self.recheck.begin(self.torrent.have(), &mut self.storage);
-                }
-                Some(Command::Resume) => self.feed(Input::Resume),
-                Some(Command::Want { pieces, skipped }) => {
-                    self.storage.set_skipped(skipped);
-                    self.feed(Input::Prioritise(pieces));
-                }
-                None => self.commands = None,
-            }
-            return true;
-        }
         if let Poll::Ready(event) = self.storage.poll_event(cx) {
             self.on_storage(event);
             return true;
