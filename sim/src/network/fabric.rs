@@ -7,8 +7,7 @@
 //! that one is gone.
 
 use std::cell::RefCell;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -24,6 +23,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::scenario::plan::LinkPlan;
 
+use super::agenda::Agenda;
 use super::flow::Flow;
 use super::link::FairQueue;
 
@@ -41,7 +41,7 @@ const EPHEMERAL_FROM: u16 = 32_768;
 /// Connections that wait to be accepted, per host (the backlog); more are refused.
 const BACKLOG_MAX: usize = 1024;
 
-/// Drained bytes below which a sender is not woken; it hears of them at its next wake-up.
+/// Drained bytes below which a sender is told nothing: it hears of them together with more.
 const ROOM_NEWS_MIN: u64 = 1024;
 
 type HostIndex = u32;
@@ -111,12 +111,17 @@ struct Host {
     next_port: u16,
     accepting: usize,
     up: FairQueue<End>,
+    /// When the uplink has carried what it took, ns.
+    up_free: u64,
+    /// [`Fact::UplinkFree`] is planned: somebody waits for that moment.
     up_busy: bool,
     /// Headers of packets without data, not yet carried.
     up_debt: u64,
     down: FairQueue<End>,
     /// The parcel that the downlink carries now: whose, how many bytes.
     down_carries: Option<End>,
+    /// When the downlink has carried what it took, ns.
+    down_free: u64,
     sent_wire: u64,
     /// A peer, or whoever else connections of peers lead to; not a tracker.
     peer: bool,
@@ -132,7 +137,10 @@ struct Conn {
     /// Each end's id at its host, once it has one and until it is closed there.
     ids: [Option<ConnId>; 2],
     flows: [Flow; 2],
-    rng: ChaCha8Rng,
+    /// The number of the stream of its path.
+    crossing: u64,
+    /// That stream, once something was drawn: most paths never draw.
+    rng: Option<Box<ChaCha8Rng>>,
     live: bool,
 }
 
@@ -164,11 +172,12 @@ struct State {
     by_ip: BTreeMap<Ipv4Addr, HostIndex>,
     conns: Vec<Conn>,
     free_conns: Vec<u32>,
-    heap: BinaryHeap<Reverse<(u64, u64, FactKey)>>,
-    facts: Vec<Option<Fact>>,
-    free_facts: Vec<u32>,
-    sequence: u64,
+    /// The clock when due facts were handled last, ns.
+    tick: u64,
+    agenda: Agenda<Fact>,
     driver: Option<Waker>,
+    /// The moment at which the driver wakes by itself, ns.
+    armed: u64,
     datagrams: BTreeMap<u32, (HostIndex, SocketAddr, Bytes)>,
     next_datagram: u32,
     /// Dials and datagrams so far, by ordered pair: the number in the name of the next one's stream.
@@ -176,9 +185,6 @@ struct State {
     totals: FabricTotals,
     cuts: cuts::Cuts,
 }
-
-/// Position of a fact in `facts`: the heap itself stays small and ordered by integers.
-type FactKey = u32;
 
 /// A handle to the network of a run.
 #[derive(Clone, Debug)]
@@ -196,11 +202,10 @@ impl Fabric {
             by_ip: BTreeMap::new(),
             conns: Vec::new(),
             free_conns: Vec::new(),
-            heap: BinaryHeap::new(),
-            facts: Vec::new(),
-            free_facts: Vec::new(),
-            sequence: 0,
+            tick: 0,
+            agenda: Agenda::default(),
             driver: None,
+            armed: u64::MAX,
             datagrams: BTreeMap::new(),
             next_datagram: 0,
             crossings: BTreeMap::new(),
@@ -243,10 +248,12 @@ impl Fabric {
             next_port: EPHEMERAL_FROM,
             accepting: 0,
             up: FairQueue::default(),
+            up_free: 0,
             up_busy: false,
             up_debt: 0,
             down: FairQueue::default(),
             down_carries: None,
+            down_free: 0,
             sent_wire: 0,
             peer,
             sent_to_peers: 0,
@@ -286,6 +293,8 @@ impl Fabric {
         loop {
             let mut state = self.0.borrow_mut();
             let epoch = state.epoch;
+            // It looks at what was planned before it sleeps again.
+            state.armed = 0;
             state.handle_due();
             if !state
                 .driver
@@ -294,16 +303,18 @@ impl Fabric {
             {
                 state.driver = Some(cx.waker().clone());
             }
-            let Some(Reverse((next, ..))) = state.heap.peek() else {
+            let Some(next) = state.agenda.next_at() else {
+                state.armed = u64::MAX;
                 *sleep = None;
                 return Poll::Pending;
             };
-            let at = epoch + Duration::from_nanos(*next);
+            state.armed = next;
+            let at = epoch + Duration::from_nanos(next);
             let (armed, timer) =
-                sleep.get_or_insert_with(|| (*next, Box::pin(tokio::time::sleep_until(at))));
-            if *armed != *next {
+                sleep.get_or_insert_with(|| (next, Box::pin(tokio::time::sleep_until(at))));
+            if *armed != next {
                 timer.as_mut().reset(at);
-                *armed = *next;
+                *armed = next;
             }
             drop(state);
             if timer.as_mut().poll(cx).is_pending() {
@@ -376,41 +387,21 @@ impl State {
     }
 
     fn plan(&mut self, at: u64, fact: Fact) {
-        let key = match self.free_facts.pop() {
-            Some(key) => {
-                self.facts[key as usize] = Some(fact);
-                key
+        self.agenda.plan(at, fact);
+        if at < self.armed {
+            self.armed = at;
+            if let Some(driver) = &self.driver {
+                driver.wake_by_ref();
             }
-            None => {
-                self.facts.push(Some(fact));
-                u32::try_from(self.facts.len() - 1).expect("fewer facts than 2^32")
-            }
-        };
-        let earliest = self
-            .heap
-            .peek()
-            .is_none_or(|Reverse((first, ..))| at < *first);
-        self.heap.push(Reverse((at, self.sequence, key)));
-        self.sequence += 1;
-        if earliest && let Some(driver) = self.driver.take() {
-            driver.wake();
         }
     }
 
     /// Handles every fact that is due by the clock, in order.
     fn handle_due(&mut self) {
         let clock = self.clock();
-        while let Some(Reverse((at, ..))) = self.heap.peek()
-            && *at <= clock
-        {
-            let Some(Reverse((at, _, key))) = self.heap.pop() else {
-                break;
-            };
+        self.tick = clock;
+        while let Some((at, fact)) = self.agenda.pop_due(clock) {
             self.now = self.now.max(at);
-            let fact = self.facts[key as usize]
-                .take()
-                .expect("a fact is handled once");
-            self.free_facts.push(key);
             self.totals.facts += 1;
             self.handle(fact);
         }
@@ -475,21 +466,14 @@ impl State {
         }
     }
 
-    /// Tells a sender that its queue drained. News of a few bytes waits for the next wake-up, or
-    /// until they are more: a writer of small messages that waits for room is woken too.
+    /// Tells a sender that its queue drained; a few bytes are told together with more.
     fn tell_room(&mut self, host: HostIndex, conn: ConnId, end: End, drained: u64) {
         let flow = self.flow(end).expect("it had a turn");
         flow.untold += drained;
-        let news = flow.untold >= ROOM_NEWS_MIN;
-        if news {
+        if flow.untold >= ROOM_NEWS_MIN {
             flow.untold = 0;
-        }
-        let queued = flow.unsent_bytes;
-        let event = NetEvent::Room { conn, queued };
-        if news {
-            self.deliver(host, event);
-        } else {
-            self.hosts[host as usize].mailbox.push_back(event);
+            let queued = flow.unsent_bytes;
+            self.deliver(host, NetEvent::Room { conn, queued });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The simulated networks: the link model ([`link`], pure arithmetic), [`fabric`], the event-driven network
 //! of all hosts of a run, and [`turmoil`], the second opinion on it; [`Net`] is either of them.
 
+mod agenda;
 mod either;
 pub mod fabric;
 mod flow;

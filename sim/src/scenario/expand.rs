@@ -52,6 +52,7 @@ impl Scenario {
             network: model.run.network,
             time_limit: Now::START.after(model.run.time_limit()),
             settle: model.run.settle(),
+            hash_always: model.run.hash_always,
             torrent: TorrentPlan {
                 files: model
                     .torrent

@@ -176,6 +176,12 @@ pub const RUN: Keys = Keys {
             "The simulated network: fabric, or turmoil as a second opinion (at most 50 hosts, latencies of \
              10 ms or more). Default: fabric.",
         ),
+        may(
+            "hash",
+            Form::Words(&["recognise", "always"], &[]),
+            "Whether a piece that is the content is recognised without hashing it again, which changes nothing \
+             but the time that a run takes. Default: recognise.",
+        ),
     ],
     later: &[],
 };

@@ -53,6 +53,8 @@ pub struct Run {
     pub settle: Option<Spanned<Duration>>,
     /// The simulated network.
     pub network: NetworkKind,
+    /// Every piece is hashed, also one that is known to be the content.
+    pub hash_always: bool,
 }
 
 impl Run {

@@ -26,6 +26,8 @@ pub struct Plan {
     /// After the last disturbance every honest online peer must finish within this
     /// (plus four times the bound of what was missing).
     pub settle: Duration,
+    /// Every piece is hashed, also one that is known to be the content.
+    pub hash_always: bool,
     /// The content.
     pub torrent: TorrentPlan,
     /// The trackers, in the order in which peers number them: by tier, then by place in the file.

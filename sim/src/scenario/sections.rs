@@ -73,8 +73,12 @@ fn run(value: &Value<'_>, log: &mut Log) -> Option<Run> {
     let fields = Fields::open(&keys::RUN, value, log)?;
     let networks = NetworkKind::ALL.map(|kind| (kind.word(), kind));
     let network = fields.word("network", &networks, &[], log);
+    let hash = [("recognise", false), ("always", true)];
     Some(Run {
         network: network.map(Spanned::into_inner).unwrap_or_default(),
+        hash_always: fields
+            .word("hash", &hash, &[], log)
+            .is_some_and(Spanned::into_inner),
         seeds: fields.get("seeds").and_then(|v| seeds(v, log)),
         time_limit: fields.quantity("time_limit", "a duration", units::duration, log),
         settle: fields.quantity("settle", "a duration", units::duration, log),

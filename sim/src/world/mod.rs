@@ -95,6 +95,7 @@ impl World {
                 Role::Client => direct::disk_of_client(&content, host.kept),
                 role => {
                     let mut disk = Disk::new(Arc::clone(&content));
+                    disk.hash_always = plan.hash_always;
                     match role.whole() {
                         true => disk.preload(content.geometry().all_pieces()),
                         false => disk.preload(host.have.iter().copied().map(PieceIndex)),
@@ -338,6 +339,19 @@ down = "1 MiB/s"
         let outcome = outcome(r#"time_limit = "10 min", settle = "1 s""#, "");
         assert_eq!(outcome.verdict, Verdict::Pass, "{:?}", outcome.failures);
         assert!(outcome.sim_seconds > 8.0, "{}", outcome.sim_seconds);
+    }
+
+    #[test]
+    fn hashing_every_piece_changes_nothing_but_the_time() {
+        let corrupt = "[[group]]\nname = \"liar\"\nrole = \"attacker\"\nattack = \"corrupt-blocks\"\n\
+            up = \"1 MiB/s\"\ndown = \"1 MiB/s\"\n";
+        let with = |hash: &str| {
+            let run = format!(r#"time_limit = "10 min", settle = "1 min", hash = "{hash}""#);
+            let outcome = outcome(&run, corrupt);
+            assert!(outcome.peers.iter().any(|p| p.hash_failed > 0), "both ways");
+            (outcome.trace_hash, outcome.events, outcome.peers)
+        };
+        assert_eq!(with("recognise"), with("always"));
     }
 
     #[test]
