@@ -5,7 +5,6 @@
 //! takes the place of what trackers told, and no peer fills the book alone. While nothing changes the
 //! book is not searched for somebody to dial.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use rand::RngExt;
@@ -24,7 +23,7 @@ use super::peer::Peer;
 struct Contact {
     state: State,
     /// Dials in a row that led to nothing.
-    failures: u16,
+    failures: u8,
     /// Not before this.
     next: Now,
     /// Who lives there: told by the tracker, or seen in a handshake. Of most nobody knows.
@@ -90,7 +89,8 @@ impl Neighbours<'_> {
 /// All known addresses.
 #[derive(Debug, Default)]
 pub(super) struct DialBook {
-    contacts: BTreeMap<SocketAddr, Contact>,
+    /// In order of address: a search for somebody to dial reads it from end to end.
+    contacts: Vec<(SocketAddr, Contact)>,
     /// Addresses that are being dialled, and since when, oldest first.
     dials: Vec<(Now, SocketAddr)>,
     /// The last search found nobody to dial.
@@ -116,13 +116,15 @@ impl DialBook {
             // An IPv4 address in IPv6's clothes is that address: it has one place and one cap.
             let addr = SocketAddr::new(peer.addr.ip().to_canonical(), peer.addr.port());
             let full = self.contacts.len() >= config.addresses_max as usize;
-            let known = self.contacts.contains_key(&addr);
+            let known = self.knows(addr);
             if full && !known && !self.forget_worst(false) && !self.forget_hearsay() {
                 continue;
             }
+            if !known {
+                self.insert(vec![(addr, Contact::new(SenderId::NOBODY))]);
+            }
             self.quiet = None;
-            let contact = self.contacts.entry(addr);
-            let contact = contact.or_insert(Contact::new(SenderId::NOBODY));
+            let contact = self.get_mut(addr).expect("just seen or inserted");
             contact.teller = SenderId::NOBODY;
             if let Some(id) = peer.id {
                 contact.id = Some(Box::new(id));
@@ -139,34 +141,50 @@ impl DialBook {
         teller: SenderId,
         config: &EngineConfig,
     ) -> u32 {
-        let known = |addr: SocketAddr| addr.port() == 0 || self.contacts.contains_key(&addr);
+        let known = |addr: SocketAddr| addr.port() == 0 || self.knows(addr);
         let told: Vec<_> = told.filter(|(addr, _)| !known(*addr)).collect();
         if told.is_empty() {
             return 0;
         }
-        let its = |c: &&Contact| c.teller == teller;
-        let its = self.contacts.values().filter(its).count();
-        let mut room = (config.pex_contacts_max as usize).saturating_sub(its);
-        let mut learned = 0;
-        for (addr, seed) in told {
-            if room == 0 {
-                break;
-            }
-            if self.contacts.contains_key(&addr) {
-                continue;
-            }
-            let full = self.contacts.len() >= config.addresses_max as usize;
+        let its = self.contacts.iter().filter(|(_, c)| c.teller == teller);
+        let room = (config.pex_contacts_max as usize).saturating_sub(its.count());
+        let mut new = Vec::new();
+        for (addr, seed) in told.into_iter().take(room) {
+            let full = self.contacts.len() + new.len() >= config.addresses_max as usize;
             if full && !self.forget_worst(true) {
                 break;
             }
             let mut contact = Contact::new(teller);
             contact.seed = seed;
-            self.contacts.insert(addr, contact);
-            self.quiet = None;
-            room -= 1;
-            learned += 1;
+            new.push((addr, contact));
         }
+        let learned = u32::try_from(new.len()).expect("at most addresses_max");
+        self.insert(new);
         learned
+    }
+
+    /// Adds addresses that are not known.
+    fn insert(&mut self, new: Vec<(SocketAddr, Contact)>) {
+        self.quiet = None;
+        self.contacts.extend(new);
+        // Two runs that are in order are merged.
+        self.contacts.sort_by_key(|(addr, _)| *addr);
+    }
+
+    fn at(&self, addr: SocketAddr) -> Option<usize> {
+        self.contacts.binary_search_by_key(&addr, |(a, _)| *a).ok()
+    }
+
+    fn knows(&self, addr: SocketAddr) -> bool {
+        self.at(addr).is_some()
+    }
+
+    fn get(&self, addr: SocketAddr) -> Option<&Contact> {
+        self.at(addr).map(|at| &self.contacts[at].1)
+    }
+
+    fn get_mut(&mut self, addr: SocketAddr) -> Option<&mut Contact> {
+        self.at(addr).map(|at| &mut self.contacts[at].1)
     }
 
     /// Addresses that are being dialled.
@@ -193,7 +211,7 @@ impl DialBook {
     /// Forgets every address that is not being dialled; bans and ourselves are remembered.
     pub(super) fn forget(&mut self) {
         let keep = |c: &Contact| matches!(c.state, State::Dialling | State::Never);
-        self.contacts.retain(|_, c| keep(c));
+        self.contacts.retain(|(_, c)| keep(c));
         self.quiet = None;
     }
 
@@ -218,7 +236,8 @@ impl DialBook {
 
     fn remove(&mut self, addr: SocketAddr) -> bool {
         self.quiet = None;
-        self.contacts.remove(&addr).is_some()
+        let at = self.at(addr);
+        at.map(|at| self.contacts.remove(at)).is_some()
     }
 
     /// Dials to one address, whatever the port.
@@ -270,10 +289,7 @@ impl DialBook {
             if taken >= config.connections_per_address && !ip.is_loopback() {
                 continue;
             }
-            let contact = self
-                .contacts
-                .get_mut(&addr)
-                .expect("chosen from the contacts");
+            let contact = self.get_mut(addr).expect("chosen from the contacts");
             contact.state = State::Dialling;
             self.dials.push((now, addr));
             chosen.push(addr);
@@ -286,7 +302,7 @@ impl DialBook {
         &self,
         now: Now,
         neighbours: Neighbours<'_>,
-    ) -> impl Iterator<Item = (&SocketAddr, &Contact)> {
+    ) -> impl Iterator<Item = &(SocketAddr, Contact)> {
         let due = self.contacts.iter();
         let mut ids = None;
         due.filter(move |(_, c)| c.state == State::Idle && c.next <= now)
@@ -317,7 +333,7 @@ impl DialBook {
     /// A dial was answered by a connection.
     pub(super) fn connected(&mut self, addr: SocketAddr) {
         self.leave_dialling(addr);
-        if let Some(contact) = self.contacts.get_mut(&addr) {
+        if let Some(contact) = self.get_mut(addr) {
             contact.state = State::Connected;
         }
     }
@@ -336,20 +352,20 @@ impl DialBook {
         now: Now,
         config: &EngineConfig,
     ) {
-        if of_use && let Some(contact) = self.contacts.get_mut(&addr) {
+        if of_use && let Some(contact) = self.get_mut(addr) {
             contact.failures = 0;
         }
         self.back_off(addr, now, config);
     }
 
     fn back_off(&mut self, addr: SocketAddr, now: Now, config: &EngineConfig) {
-        let Some(contact) = self.contacts.get_mut(&addr) else {
+        self.quiet = None;
+        let Some(contact) = self.get_mut(addr) else {
             return;
         };
         if contact.state == State::Never {
             return;
         }
-        self.quiet = None;
         contact.state = State::Idle;
         let doubled = config
             .dial_backoff_min
@@ -366,8 +382,7 @@ impl DialBook {
 
     /// The id that a tracker named for an address.
     pub(super) fn told_id(&self, addr: SocketAddr) -> Option<PeerId> {
-        self.contacts
-            .get(&addr)
+        self.get(addr)
             .filter(|c| c.id_told)
             .and_then(|c| c.id.as_deref().copied())
     }
@@ -375,23 +390,22 @@ impl DialBook {
     /// A handshake at this address showed who lives there.
     pub(super) fn seen_id(&mut self, addr: SocketAddr, id: PeerId) {
         // What the tracker told stands: somebody else may claim the port.
-        let contact = self.contacts.get_mut(&addr);
-        let untold =
-            |contact: &&mut Contact| !contact.id_told && contact.id.as_deref() != Some(&id);
-        if let Some(contact) = contact.filter(untold) {
+        if let Some(contact) = self.get_mut(addr).filter(|c| !c.id_told)
+            && contact.id.as_deref() != Some(&id)
+        {
             contact.id = Some(Box::new(id));
             self.quiet = None;
         }
     }
 
     /// Whether this address is known, and nobody knows who lives there.
-    pub(super) fn is_unnamed(&self, addr: &SocketAddr) -> bool {
-        self.contacts.get(addr).is_some_and(|c| c.id.is_none())
+    pub(super) fn is_unnamed(&self, addr: SocketAddr) -> bool {
+        self.get(addr).is_some_and(|c| c.id.is_none())
     }
 
     /// The peer at this address has everything.
     pub(super) fn seen_seed(&mut self, addr: SocketAddr) {
-        if let Some(contact) = self.contacts.get_mut(&addr) {
+        if let Some(contact) = self.get_mut(addr) {
             contact.seed = true;
         }
     }
@@ -400,7 +414,7 @@ impl DialBook {
     pub(super) fn never(&mut self, addr: SocketAddr) {
         self.leave_dialling(addr);
         self.quiet = None;
-        if let Some(contact) = self.contacts.get_mut(&addr) {
+        if let Some(contact) = self.get_mut(addr) {
             contact.state = State::Never;
         }
     }
@@ -425,7 +439,7 @@ impl DialBook {
     /// When the first idle address may be dialled, of those that may not be dialled yet. Who may be
     /// already and is not chosen waits for a connection to end, not for time.
     fn next_idle(&self, now: Now) -> Now {
-        let idle = self.contacts.values();
+        let idle = self.contacts.iter().map(|(_, c)| c);
         let idle = idle.filter(|c| c.state == State::Idle && c.next > now);
         idle.map(|c| c.next).min().unwrap_or(Now::NEVER)
     }
@@ -543,15 +557,12 @@ mod tests {
         book.learn(&new, PeerId([0; 20]), &config);
         assert_eq!(book.contacts.len(), 3, "nobody failed yet");
         choose(&mut book, Now::START, 1, &config);
-        let dialled = *book
-            .contacts
-            .iter()
-            .find(|(_, c)| c.state != State::Idle)
-            .expect("one")
-            .0;
+        let mut contacts = book.contacts.iter();
+        let dialled = contacts.find(|(_, c)| c.state != State::Idle);
+        let dialled = dialled.expect("one").0;
         book.failed(dialled, Now::START, &config);
         book.learn(&new, PeerId([0; 20]), &config);
-        assert!(book.contacts.contains_key(&addr(9)) && !book.contacts.contains_key(&dialled));
+        assert!(book.knows(addr(9)) && !book.knows(dialled));
     }
 
     fn hear(book: &mut DialBook, ports: std::ops::Range<u16>, n: u32, c: &EngineConfig) -> u32 {
@@ -580,7 +591,7 @@ mod tests {
             id: None,
         };
         book.learn(&[told(3), told(4), told(5)], PeerId([0; 20]), &config);
-        let known: Vec<_> = book.contacts.keys().copied().collect();
+        let known: Vec<_> = book.contacts.iter().map(|(addr, _)| *addr).collect();
         assert_eq!(known, [1, 2, 3, 4].map(addr));
         for _ in 0..4 {
             choose(&mut book, Now::START, 1, &config);

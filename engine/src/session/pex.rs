@@ -213,7 +213,7 @@ impl Hearing<'_> {
         let unnamed = pex
             .added
             .keys()
-            .any(|contact| self.dial.is_unnamed(contact));
+            .any(|contact| self.dial.is_unnamed(*contact));
         for peer in self.peers.iter().flatten().filter(|_| unnamed) {
             if let (Some(contact), Some(id)) = (peer.contact(), peer.id)
                 && pex.added.contains_key(&contact)
