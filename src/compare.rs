@@ -50,7 +50,7 @@ pub fn run(args: &CompareArgs) -> Result<Exit, Failure> {
         .iter()
         .flat_map(|scenario| seeds.iter().map(move |&seed| Job { scenario, seed }))
         .collect();
-    let mut outcomes = run_all(&jobs)?.into_iter();
+    let mut outcomes = run_all(&jobs, args.threads)?.into_iter();
     let runs: Vec<VariantRuns> = variants
         .into_iter()
         .map(|variant| VariantRuns {

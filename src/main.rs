@@ -4,8 +4,10 @@
 //! and ends with 70. Results go to stdout, everything that is only for the eye to stderr.
 
 mod args;
+mod bench;
 mod check;
 mod compare;
+mod determinism;
 mod failure;
 mod humane;
 mod real;
@@ -44,6 +46,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Check(args) => check::run(args),
         Command::Torrent(args::TorrentCommand::Create(args)) => torrent::create::run(args),
         Command::Torrent(args::TorrentCommand::Show(args)) => torrent::show::run(args),

@@ -12,9 +12,11 @@ use skep_reports::{json, summary};
 use skep_sim::campaign::{self, Job, RunError};
 use skep_sim::outcome::{Outcome, Verdict};
 use skep_sim::scenario::Scenario;
+use skep_sim::trace::Lines;
 
-use crate::args::RunArgs;
+use crate::args::{NETWORK_KEY, RunArgs};
 use crate::check::{read_scenario_with, scenario_files};
+use crate::determinism;
 use crate::failure::{Exit, Failure, print, tell};
 
 /// Runs up to this many are shown in full; of more, one line each and the failed ones in full.
@@ -24,8 +26,9 @@ const IN_FULL_MAX: usize = 4;
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let mut scenarios = Vec::new();
     let mut wrong = None;
+    let set = args.set();
     for path in scenario_files(&args.files)? {
-        match read_scenario_with(&path, &args.set) {
+        match read_scenario_with(&path, &set) {
             Ok(scenario) => scenarios.push(scenario),
             Err(failure) => wrong = Some(failure.tell()),
         }
@@ -40,6 +43,12 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
             seeds.into_iter().map(move |seed| Job { scenario, seed })
         })
         .collect();
+    if args.check_determinism {
+        return determinism::check(args, &jobs);
+    }
+    if args.probe {
+        return determinism::probe(args, &jobs);
+    }
     let outcomes = match &args.trace {
         Some(path) => {
             let [job] = jobs[..] else {
@@ -56,15 +65,16 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
                     format!("cannot write {}: {error}", path.display()),
                 )
             })?;
-            vec![campaign::run_one(job, Some(Box::new(BufWriter::new(file)))).map_err(failed)?]
+            let lines = Lines::new(Box::new(BufWriter::new(file)));
+            vec![campaign::run_one(job, Some(lines)).map_err(failed)?]
         }
-        None => run_all(&jobs)?,
+        None => run_all(&jobs, args.threads)?,
     };
     report(args, &scenarios, outcomes)
 }
 
-/// Makes all runs, with a progress bar where somebody watches.
-pub fn run_all(jobs: &[Job<'_>]) -> Result<Vec<Outcome>, Failure> {
+/// Makes all runs, `threads` at a time, with a progress bar where somebody watches.
+pub fn run_all(jobs: &[Job<'_>], threads: usize) -> Result<Vec<Outcome>, Failure> {
     let bar = if stderr().is_terminal() && jobs.len() > 1 {
         let style = "{bar:30} {pos}/{len} runs, {eta} left";
         let style = ProgressStyle::with_template(style).expect("a template of ours");
@@ -74,15 +84,19 @@ pub fn run_all(jobs: &[Job<'_>]) -> Result<Vec<Outcome>, Failure> {
     } else {
         ProgressBar::hidden()
     };
-    let outcomes = campaign::run_all(jobs, 0, |_| bar.inc(1));
+    let outcomes = campaign::run_all(jobs, threads, |_| bar.inc(1));
     bar.finish_and_clear();
     outcomes.map_err(failed)
 }
 
-fn failed(error: RunError) -> Failure {
+/// What a run without an outcome is to the user.
+pub fn failed(error: RunError) -> Failure {
     match error {
         RunError::Panicked { .. } => {
             Failure::with_help(Exit::Bug, error, "this is a bug in Skep: please report it")
+        }
+        RunError::Unfit { .. } => {
+            Failure::with_help(Exit::Wrong, error, "it runs with --network fabric")
         }
         _ => Failure::new(Exit::Failed, error),
     }
@@ -140,6 +154,10 @@ fn reproduce(scenario: &Scenario, seed: Option<u64>) -> String {
         line.push_str(&format!(" --seed {seed}"));
     }
     for (key, value) in scenario.overrides() {
+        if key == NETWORK_KEY {
+            line.push_str(&format!(" --network {}", quoted(value)));
+            continue;
+        }
         line.push_str(&format!(" --set {}", quoted(&format!("{key}={value}"))));
     }
     line

@@ -112,3 +112,52 @@ fn the_same_seed_gives_the_same_trace_in_other_processes_places_and_environments
     ];
     assert_eq!(within, process(&subset, elsewhere.path(), &odd));
 }
+
+/// `skep run --check-determinism` over these files: its exit code and what it printed.
+fn check_determinism(files: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.arg("run").args(files).arg("--check-determinism");
+    let output = command.output().expect("the program of this build");
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8(text).expect("UTF-8"),
+    )
+}
+
+#[test]
+fn two_processes_agree_on_a_healthy_scenario() {
+    let (code, said) = check_determinism(&["scenarios/first-swarm.toml", "--seeds", "0..3"]);
+    assert_eq!(code, Some(0), "{said}");
+    for seed in 0..3 {
+        let line = format!("first-swarm, seed {seed}: the same twice (");
+        assert!(said.contains(&line), "{said}");
+    }
+}
+
+#[test]
+fn the_canary_that_draws_from_outside_the_seed_is_caught() {
+    let file = "tests/canaries/unseeded.toml";
+    let (code, said) = check_determinism(&[file]);
+    assert_eq!(code, Some(70), "{said}");
+    println!("{said}");
+    assert!(said.contains("unseeded, seed 0: NOT THE SAME"), "{said}");
+    let difference = said
+        .split_once("the first difference")
+        .expect("it is shown")
+        .1;
+    let sides = difference.split("  > ").skip(1).collect::<Vec<_>>();
+    assert!(sides.len() == 2 && sides[0] != sides[1], "{said}");
+    // What the canary claims is first heard by those who look at its pieces.
+    assert!(difference.contains("task `peer`"), "{said}");
+}
+
+#[test]
+fn a_canary_is_not_used_by_accident() {
+    let text = fs::read_to_string("tests/canaries/unseeded.toml").expect("the canary");
+    let text = text.replace("tags = [\"canary\"]", "tags = []");
+    let errors = Scenario::parse("odd.toml", &text).expect_err("it needs its tag");
+    let drawn = format!("{:?}", miette::Report::new(errors));
+    assert!(drawn.contains("is there to be caught"), "{drawn}");
+}

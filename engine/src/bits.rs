@@ -4,12 +4,38 @@
 
 use crate::ids::PieceIndex;
 
+/// Words of a set that lie in it. A session keeps a set per connection and looks through all of them at
+/// once: sets of up to 448 pieces lie end to end there, and cost no allocation.
+const INLINE: usize = 7;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Words {
+    /// Those beyond `len` are zero.
+    Inline([u64; INLINE]),
+    Heap(Box<[u64]>),
+}
+
+impl Words {
+    fn zero(len: u32) -> Words {
+        match len.div_ceil(64) as usize {
+            0..=INLINE => Words::Inline([0; INLINE]),
+            count => Words::Heap(vec![0; count].into()),
+        }
+    }
+}
+
 /// A set of pieces.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BitSet {
-    words: Vec<u64>,
+    words: Words,
     len: u32,
     ones: u32,
+}
+
+impl Default for BitSet {
+    fn default() -> Self {
+        BitSet::empty(0)
+    }
 }
 
 impl BitSet {
@@ -17,21 +43,34 @@ impl BitSet {
     #[must_use]
     pub fn empty(len: u32) -> BitSet {
         BitSet {
-            words: vec![0; len.div_ceil(64) as usize],
+            words: Words::zero(len),
             len,
             ones: 0,
+        }
+    }
+
+    /// As many as hold `len` bits.
+    fn words(&self) -> &[u64] {
+        match &self.words {
+            Words::Inline(words) => &words[..self.len.div_ceil(64) as usize],
+            Words::Heap(words) => words,
+        }
+    }
+
+    fn words_mut(&mut self) -> &mut [u64] {
+        match &mut self.words {
+            Words::Inline(words) => &mut words[..self.len.div_ceil(64) as usize],
+            Words::Heap(words) => words,
         }
     }
 
     /// All pieces of `len`.
     #[must_use]
     pub fn full(len: u32) -> BitSet {
-        let mut set = BitSet {
-            words: vec![u64::MAX; len.div_ceil(64) as usize],
-            len,
-            ones: len,
-        };
-        if let Some(last) = set.words.last_mut()
+        let mut set = BitSet::empty(len);
+        set.ones = len;
+        set.words_mut().fill(u64::MAX);
+        if let Some(last) = set.words_mut().last_mut()
             && !len.is_multiple_of(64)
         {
             *last = (1 << (len % 64)) - 1;
@@ -47,28 +86,30 @@ impl BitSet {
             return None;
         }
         let mut set = BitSet::empty(len);
+        let words = set.words_mut();
         for (i, &byte) in bytes.iter().enumerate() {
-            set.words[i / 8] |= u64::from(byte.reverse_bits()) << (8 * (i % 8));
+            words[i / 8] |= u64::from(byte.reverse_bits()) << (8 * (i % 8));
         }
-        if !len.is_multiple_of(64) && set.words.last().is_some_and(|last| last >> (len % 64) != 0) {
+        if !len.is_multiple_of(64) && words.last().is_some_and(|last| *last >> (len % 64) != 0) {
             return None;
         }
-        set.ones = set.words.iter().map(|w| w.count_ones()).sum();
+        set.ones = words.iter().map(|w| w.count_ones()).sum();
         Some(set)
     }
 
     /// Writes the payload of a `bitfield` message.
     #[must_use]
     pub fn to_wire(&self) -> Vec<u8> {
+        let words = self.words();
         (0..self.len.div_ceil(8) as usize)
-            .map(|i| (self.words[i / 8] >> (8 * (i % 8))).to_le_bytes()[0].reverse_bits())
+            .map(|i| (words[i / 8] >> (8 * (i % 8))).to_le_bytes()[0].reverse_bits())
             .collect()
     }
 
     /// Whether the piece is in the set; false for a piece that does not exist.
     #[must_use]
     pub fn contains(&self, piece: PieceIndex) -> bool {
-        self.words
+        self.words()
             .get(piece.at() / 64)
             .is_some_and(|w| w >> (piece.0 % 64) & 1 == 1)
     }
@@ -76,7 +117,7 @@ impl BitSet {
     /// Adds a piece; false when it was there.
     pub fn insert(&mut self, piece: PieceIndex) -> bool {
         assert!(piece.0 < self.len, "piece {piece} of {}", self.len);
-        let word = &mut self.words[piece.at() / 64];
+        let word = &mut self.words_mut()[piece.at() / 64];
         let bit = 1 << (piece.0 % 64);
         let new = *word & bit == 0;
         *word |= bit;
@@ -88,7 +129,7 @@ impl BitSet {
     pub fn remove(&mut self, piece: PieceIndex) -> bool {
         let was = self.contains(piece);
         if was {
-            self.words[piece.at() / 64] &= !(1 << (piece.0 % 64));
+            self.words_mut()[piece.at() / 64] &= !(1 << (piece.0 % 64));
             self.ones -= 1;
         }
         was
@@ -120,7 +161,7 @@ impl BitSet {
 
     /// The pieces in the set, in order.
     pub fn iter(&self) -> impl Iterator<Item = PieceIndex> + '_ {
-        self.words
+        self.words()
             .iter()
             .enumerate()
             .flat_map(|(i, &word)| ones(i, word))
@@ -128,9 +169,9 @@ impl BitSet {
 
     /// The pieces in both sets, in order.
     pub fn iter_and<'a>(&'a self, other: &'a BitSet) -> impl Iterator<Item = PieceIndex> + 'a {
-        self.words
+        self.words()
             .iter()
-            .zip(&other.words)
+            .zip(other.words())
             .enumerate()
             .flat_map(|(i, (a, b))| ones(i, a & b))
     }
@@ -138,19 +179,20 @@ impl BitSet {
     /// The pieces in both sets, as a set.
     #[must_use]
     pub fn and(&self, other: &BitSet) -> BitSet {
-        let mut both = BitSet::empty(self.len);
-        for piece in self.iter_and(other) {
-            both.insert(piece);
+        let mut both = self.clone();
+        for (i, word) in both.words_mut().iter_mut().enumerate() {
+            *word &= other.words().get(i).copied().unwrap_or(0);
         }
+        both.ones = both.words().iter().map(|w| w.count_ones()).sum();
         both
     }
 
     /// How many pieces are in `self` and not in `other`.
     #[must_use]
     pub fn count_minus(&self, other: &BitSet) -> u32 {
-        self.words
+        self.words()
             .iter()
-            .zip(&other.words)
+            .zip(other.words())
             .map(|(a, b)| (a & !b).count_ones())
             .sum()
     }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a report shows what an outcome says and decides nothing.
 
+pub mod bench;
 pub mod chart;
 pub mod compare;
 pub mod json;

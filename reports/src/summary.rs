@@ -7,7 +7,7 @@ use skep_sim::check::Failure;
 use skep_sim::evaluate;
 use skep_sim::outcome::{Outcome, PeerOutcome, Verdict};
 use skep_sim::scenario::metrics::MetricName;
-use skep_sim::scenario::plan::Role;
+use skep_sim::scenario::plan::{NetworkKind, Role};
 use textwrap::Options;
 
 use crate::table::{COLUMNS, bytes, cell, count, lines, percent, seconds, table};
@@ -30,7 +30,7 @@ pub fn line(outcome: &Outcome) -> String {
     let done = outcome.completions();
     let takers = outcome.peers.iter().filter(|p| p.role.takes()).count();
     format!(
-        "{:<24} seed {:<4} {:<12} {:>4}/{:<4} last {:>7} {:>7}  {}",
+        "{:<24} seed {:<4} {:<12} {:>4}/{:<4} last {:>7} {:>7}  {}{}",
         clipped(&outcome.scenario, 24),
         outcome.seed,
         outcome.verdict.word(),
@@ -39,7 +39,17 @@ pub fn line(outcome: &Outcome) -> String {
         seconds(done.last().copied()),
         times(outcome.times_bound()),
         outcome.trace_hash,
+        network(outcome),
     )
+}
+
+/// The network, where it is not the usual one.
+fn network(outcome: &Outcome) -> String {
+    if outcome.network == NetworkKind::default().word() {
+        String::new()
+    } else {
+        format!(" on {}", outcome.network)
+    }
 }
 
 /// What did not hold, and the line that makes it happen again.

@@ -6,16 +6,19 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::check::Failure;
+use crate::network::turmoil::{Unfit, fits_turmoil};
 use crate::outcome::{Outcome, Verdict};
-use crate::scenario::Scenario;
 use crate::scenario::expect::ExpectationKind;
+use crate::scenario::plan::NetworkKind;
+use crate::scenario::{Plan, Scenario};
+use crate::trace::Lines;
 use crate::world;
 
 /// One run to be made.
@@ -41,17 +44,49 @@ pub enum RunError {
         /// What the panic said.
         words: String,
     },
+    /// Its network cannot do what the scenario asks for.
+    #[error("{scenario}, seed {seed} does not run on turmoil: {why}")]
+    Unfit {
+        /// The scenario's name.
+        scenario: String,
+        /// The seed.
+        seed: u64,
+        /// What it cannot do.
+        why: Unfit,
+    },
     /// The trace could not be written, or the threads not be started.
     #[error("{0}")]
     Io(#[from] io::Error),
 }
 
+impl Job<'_> {
+    /// The plan, if its network can do what it asks for.
+    ///
+    /// # Errors
+    /// [`RunError::Unfit`].
+    pub fn plan(&self) -> Result<Plan, RunError> {
+        let plan = self.scenario.expand(self.seed);
+        let fits = match plan.network {
+            NetworkKind::Fabric => Ok(()),
+            NetworkKind::Turmoil => fits_turmoil(&plan),
+        };
+        match fits {
+            Ok(()) => Ok(plan),
+            Err(why) => Err(RunError::Unfit {
+                scenario: plan.scenario,
+                seed: plan.seed,
+                why,
+            }),
+        }
+    }
+}
+
 /// Makes one run on this thread and measures its CPU time.
 ///
 /// # Errors
-/// When the run panics, or the trace cannot be written.
-pub fn run_one(job: Job<'_>, lines: Option<Box<dyn Write>>) -> Result<Outcome, RunError> {
-    let plan = job.scenario.expand(job.seed);
+/// When its network cannot do what it asks for, the run panics, or the trace cannot be written.
+pub fn run_one(job: Job<'_>, lines: Option<Lines>) -> Result<Outcome, RunError> {
+    let plan = job.plan()?;
     let before = thread_cpu_seconds();
     let ran = catch_unwind(AssertUnwindSafe(|| world::run(&plan, lines)));
     let mut outcome = ran.map_err(|payload| RunError::Panicked {
@@ -67,12 +102,15 @@ pub fn run_one(job: Job<'_>, lines: Option<Box<dyn Write>>) -> Result<Outcome, R
 /// jobs. `on_done` hears of each as it ends, in any order.
 ///
 /// # Errors
-/// The first error in the order of the jobs.
+/// The first error in the order of the jobs. Nothing runs when one of them does not fit its network.
 pub fn run_all(
     jobs: &[Job<'_>],
     threads: usize,
     on_done: impl Fn(&Outcome) + Sync,
 ) -> Result<Vec<Outcome>, RunError> {
+    for job in jobs {
+        job.plan()?;
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(io::Error::other)?;
     let results: Vec<_> = pool.install(|| {
@@ -164,7 +202,7 @@ fn never_happened(scenario: &Scenario, outcomes: &[Outcome]) -> Vec<(Verdict, Fa
 }
 
 /// CPU time of this thread.
-fn thread_cpu_seconds() -> f64 {
+pub(crate) fn thread_cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

@@ -66,6 +66,8 @@ pub struct Disk {
     power_lost: Option<ChaCha8Rng>,
     /// Pieces of which a bit flipped.
     flipped: BTreeSet<PieceIndex>,
+    /// A piece that is known to be the content is hashed all the same.
+    pub(crate) hash_always: bool,
 }
 
 impl Disk {
@@ -83,6 +85,7 @@ impl Disk {
             killed: false,
             power_lost: None,
             flipped: BTreeSet::new(),
+            hash_always: false,
         }
     }
 
@@ -295,8 +298,8 @@ impl Disk {
     fn verify(&mut self, piece: PieceIndex, digests: bool, now: Instant) -> Verified {
         // A piece that is the content is good without hashing it again: the content was hashed
         // when it was generated. Everything else is hashed for real.
-        let good =
-            self.piece_is_true(piece) || self.hash(piece) == Some(self.content.piece_hash(piece));
+        let recognised = !self.hash_always && self.piece_is_true(piece);
+        let good = recognised || self.hash(piece) == Some(self.content.piece_hash(piece));
         if good && self.piece_is_true(piece) {
             self.pieces[piece.at()] = Piece::True;
         }
@@ -313,12 +316,9 @@ impl Disk {
 
     /// SHA-1 of a piece as it is here; `None` while blocks are missing.
     fn hash(&self, piece: PieceIndex) -> Option<[u8; 20]> {
-        let Piece::Blocks(blocks) = &self.pieces[piece.at()] else {
-            return None;
-        };
         let mut hasher = Sha1::new();
-        for number in 0..blocks.len() {
-            hasher.update(self.block(piece, u32::try_from(number).expect("few blocks"))?);
+        for number in 0..self.content.geometry().blocks_in(piece) {
+            hasher.update(self.block(piece, number)?);
         }
         Some(hasher.finalize().into())
     }

@@ -18,3 +18,4 @@ pub mod scenario;
 pub mod seed;
 pub mod trace;
 pub mod world;
+pub mod yardstick;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::bounds::{BothWays, Bound};
 use crate::check::Failure;
 use crate::scenario::plan::Role;
+use crate::trace::Checkpoints;
 
 /// How a run ended, in the order in which several runs' worst is told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -111,6 +112,8 @@ pub struct Outcome {
     pub network: &'static str,
     /// The rolling hash of its trace.
     pub trace_hash: String,
+    /// That hash at regular moments of the run.
+    pub checkpoints: Checkpoints,
     /// Events in its trace.
     pub events: u64,
     /// Simulated seconds.
@@ -119,6 +122,10 @@ pub struct Outcome {
     pub cpu_seconds: f64,
     /// Blocks that honest peers received.
     pub blocks: u64,
+    /// Messages that engines got from peers; a handshake is none.
+    pub messages: u64,
+    /// Connections, dials included, that were there at once at most; not counted on turmoil: 0.
+    pub connections: usize,
     /// The physical limit of the last completion.
     pub bound: Bound,
     /// The physical limits of direct download and of a swarm for the same content and hosts.

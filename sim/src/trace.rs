@@ -1,15 +1,19 @@
-//! Owns the trace of a run: every event in order, as a rolling hash and, if wanted, as lines.
+//! Owns the trace of a run: every event in order, as a rolling hash with checkpoints and, if wanted, as
+//! lines.
 //!
 //! Invariant: the hash covers (time in ns, host, event) of every event, in order, and nothing else;
-//! same build, same scenario, same seed: the same hash.
+//! same build, same scenario, same seed: the same hash, and the same at every checkpoint.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 use serde::Serialize;
 use skep_engine::Now;
 use skep_engine::node::file_server::ServerEvent;
+use skep_engine::node::spawn::current_task;
 use skep_engine::node::tracker_server::TrackerEvent;
 use skep_engine::session::event::Event;
 
@@ -80,6 +84,15 @@ impl TraceHash {
     }
 }
 
+impl FromStr for TraceHash {
+    type Err = ParseIntError;
+
+    /// As it is printed: hexadecimal.
+    fn from_str(text: &str) -> Result<TraceHash, ParseIntError> {
+        u64::from_str_radix(text, 16).map(TraceHash)
+    }
+}
+
 impl fmt::Display for TraceHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
@@ -118,16 +131,123 @@ impl Hasher for TraceHash {
     }
 }
 
+/// Events between two checkpoints of a short run.
+const CHECKPOINT_EVENTS: u64 = 4096;
+/// Checkpoints at most: of a run with more, every other one is dropped, and so on.
+const CHECKPOINTS_MAX: usize = 1024;
+
+/// The rolling hash at regular moments of a run, so that two runs that differ can be told to have been
+/// equal until one of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Checkpoints {
+    /// Events from one to the next; [`CHECKPOINT_EVENTS`] times a power of two.
+    pub every: u64,
+    /// The hash after `every` events, after twice as many, and so on.
+    pub hashes: Vec<TraceHash>,
+    next: u64,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Checkpoints::of(CHECKPOINT_EVENTS, Vec::new())
+    }
+}
+
+impl Checkpoints {
+    /// As another process says it has them.
+    #[must_use]
+    pub fn of(every: u64, hashes: Vec<TraceHash>) -> Checkpoints {
+        let next = every * (hashes.len() as u64 + 1);
+        Checkpoints {
+            every,
+            hashes,
+            next,
+        }
+    }
+
+    fn note(&mut self, hash: TraceHash) {
+        self.hashes.push(hash);
+        if self.hashes.len() == CHECKPOINTS_MAX {
+            let mut number = 0;
+            self.hashes.retain(|_| {
+                number += 1;
+                number % 2 == 0
+            });
+            self.every *= 2;
+        }
+        self.next = self.every * (self.hashes.len() as u64 + 1);
+    }
+
+    /// The hash after so many events, if there is a checkpoint.
+    fn after(&self, events: u64) -> Option<TraceHash> {
+        let number = usize::try_from(events / self.every).ok()?;
+        self.hashes.get(number.checked_sub(1)?).copied()
+    }
+
+    /// Events after which both runs were still equal, by their checkpoints: at least 0.
+    #[must_use]
+    pub fn equal_until(&self, other: &Checkpoints) -> u64 {
+        let every = self.every.max(other.every);
+        let mut moments = (1..).map(|number| number * every);
+        let differs = moments.find(|&events| {
+            let (ours, others) = (self.after(events), other.after(events));
+            ours.is_none() || ours != others
+        });
+        differs.unwrap_or(every) - every
+    }
+}
+
+/// Where the lines of a trace go: one JSON object per event.
+pub struct Lines {
+    out: Box<dyn Write>,
+    /// With the number, the hash and the task of each event, from this number (0 is the first) on.
+    probe_from: Option<u64>,
+}
+
+impl Lines {
+    /// Every event, for readers.
+    #[must_use]
+    pub fn new(out: Box<dyn Write>) -> Lines {
+        Lines {
+            out,
+            probe_from: None,
+        }
+    }
+
+    /// Events from number `from` on, for comparing with another run.
+    #[must_use]
+    pub fn probe(out: Box<dyn Write>, from: u64) -> Lines {
+        Lines {
+            out,
+            probe_from: Some(from),
+        }
+    }
+}
+
 /// Where a trace goes.
 pub struct Trace {
     hash: TraceHash,
     events: u64,
-    lines: Option<Box<dyn Write>>,
+    checkpoints: Checkpoints,
+    lines: Option<Lines>,
     failed: Option<io::Error>,
+}
+
+/// What a line for comparing has more.
+#[derive(Serialize)]
+struct Probe {
+    /// The event's number, from 0.
+    n: u64,
+    /// After it.
+    hash: String,
+    /// The task that was running.
+    task: &'static str,
 }
 
 #[derive(Serialize)]
 struct Line<'a> {
+    #[serde(flatten)]
+    probe: Option<Probe>,
     t_ns: u64,
     host: &'a str,
     #[serde(flatten)]
@@ -144,10 +264,11 @@ enum What<'a> {
 impl Trace {
     /// A trace that also writes one JSON object per event, if `lines` is given.
     #[must_use]
-    pub fn new(lines: Option<Box<dyn Write>>) -> Trace {
+    pub fn new(lines: Option<Lines>) -> Trace {
         Trace {
             hash: TraceHash::default(),
             events: 0,
+            checkpoints: Checkpoints::default(),
             lines,
             failed: None,
         }
@@ -157,17 +278,42 @@ impl Trace {
     pub fn push(&mut self, at: Now, host: u32, name: &str, event: &WorldEvent) {
         (at.0, host, event).hash(&mut self.hash);
         self.events += 1;
-        if let Some(lines) = &mut self.lines
-            && self.failed.is_none()
-        {
-            let line = Line {
-                t_ns: at.0,
-                host: name,
-                what: what(event),
-            };
-            let written = serde_json::to_writer(&mut *lines, &line).map_err(io::Error::from);
-            self.failed = written.and_then(|()| lines.write_all(b"\n")).err();
+        if self.events == self.checkpoints.next {
+            self.checkpoints.note(self.hash);
         }
+        if self.lines.is_some() && self.failed.is_none() {
+            self.write(at, name, event);
+        }
+    }
+
+    fn write(&mut self, at: Now, name: &str, event: &WorldEvent) {
+        let n = self.events - 1;
+        let Some(lines) = self.lines.as_mut() else {
+            return;
+        };
+        let probe = match lines.probe_from {
+            Some(from) if n < from => return,
+            Some(_) => Some(Probe {
+                n,
+                hash: self.hash.to_string(),
+                task: current_task(),
+            }),
+            None => None,
+        };
+        let line = Line {
+            probe,
+            t_ns: at.0,
+            host: name,
+            what: what(event),
+        };
+        let written = serde_json::to_writer(&mut lines.out, &line).map_err(io::Error::from);
+        self.failed = written.and_then(|()| lines.out.write_all(b"\n")).err();
+    }
+
+    /// The checkpoints so far.
+    #[must_use]
+    pub fn checkpoints(&self) -> &Checkpoints {
+        &self.checkpoints
     }
 
     /// The hash and the number of events so far.
@@ -183,7 +329,7 @@ impl Trace {
     pub fn finish(&mut self) -> io::Result<()> {
         match (self.failed.take(), &mut self.lines) {
             (Some(error), _) => Err(error),
-            (None, Some(lines)) => lines.flush(),
+            (None, Some(lines)) => lines.out.flush(),
             (None, None) => Ok(()),
         }
     }
@@ -230,6 +376,67 @@ mod tests {
         ] {
             assert_ne!(base, other);
         }
+    }
+
+    fn checkpoints(events: u64, odd: Option<u64>) -> Checkpoints {
+        let mut trace = Trace::new(None);
+        for number in 0..events {
+            let host = u32::from(odd == Some(number));
+            trace.push(Now(number), host, "h", &WorldEvent::Joined);
+        }
+        trace.checkpoints().clone()
+    }
+
+    #[test]
+    fn checkpoints_tell_until_when_two_runs_were_equal() {
+        let whole = checkpoints(20_000, None);
+        assert_eq!((whole.every, whole.hashes.len()), (4096, 4));
+        assert_eq!(whole.equal_until(&whole), 16_384);
+        assert_eq!(whole.equal_until(&checkpoints(20_000, Some(0))), 0);
+        assert_eq!(whole.equal_until(&checkpoints(20_000, Some(8191))), 4096);
+        assert_eq!(whole.equal_until(&checkpoints(20_000, Some(8192))), 8192);
+        assert_eq!(whole.equal_until(&checkpoints(9_000, None)), 8192);
+        let told = Checkpoints::of(whole.every, whole.hashes.clone());
+        assert_eq!(told, whole);
+        assert_eq!(whole.hashes[0].to_string().parse(), Ok(whole.hashes[0]));
+    }
+
+    #[test]
+    fn a_long_run_has_few_checkpoints_that_compare_with_a_short_ones() {
+        let long = checkpoints(CHECKPOINT_EVENTS * 1500, None);
+        assert_eq!((long.every, long.hashes.len()), (8192, 750));
+        let short = checkpoints(20_000, None);
+        assert_eq!(short.equal_until(&long), 16_384);
+        assert_eq!(long.equal_until(&short), 16_384);
+    }
+
+    #[test]
+    fn a_line_for_comparing_has_number_hash_and_task() {
+        #[derive(Clone, Default)]
+        struct Shared(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+        impl Write for Shared {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.borrow_mut().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let out = Shared::default();
+        let mut trace = Trace::new(Some(Lines::probe(Box::new(out.clone()), 1)));
+        for number in 0..3 {
+            trace.push(Now(number), 0, "h", &WorldEvent::Joined);
+        }
+        trace.finish().unwrap();
+        let text = String::from_utf8(out.0.borrow().clone()).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["n"], 1);
+        assert_eq!(lines[0]["task"], "");
+        assert_eq!(lines[1]["hash"], trace.hash().0.to_string());
     }
 
     /// Pins the algorithm: a changed constant would make old hashes useless without a word.

@@ -4,6 +4,7 @@
 //! Invariant: values are checked here as far as they can be without looking at a file, so that a
 //! command that begins has arguments that make sense.
 
+mod bench;
 mod direct;
 mod peers;
 mod scenarios;
@@ -14,9 +15,10 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use skep_sim::scenario::units::{self, UnitError};
 
+pub use bench::BenchArgs;
 pub use direct::{FetchArgs, ServeArgs};
 pub use peers::{GetArgs, HowToPreallocate, ScrapeArgs, SeedArgs, TrackArgs, info_hash};
-pub use scenarios::{CheckArgs, CompareArgs, RunArgs};
+pub use scenarios::{CheckArgs, CompareArgs, NETWORK_KEY, RunArgs};
 pub use torrents::{CreateArgs, ShowArgs, TorrentCommand, VerifyArgs};
 
 const EXAMPLES: &str = "\
@@ -54,6 +56,8 @@ pub enum Command {
     Run(RunArgs),
     /// Run the variants of a scenario on the same seeds and compare them.
     Compare(CompareArgs),
+    /// Measure the simulator: fixed workloads, each in a process of its own.
+    Bench(BenchArgs),
     /// Check scenario files without running them.
     Check(CheckArgs),
     /// Make, show and verify metainfo files (`.torrent`).

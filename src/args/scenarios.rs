@@ -13,13 +13,14 @@ Without --seed or --seeds the file's own seeds run, on all cores. Of a key in
   0   all held              2   a peer that could have finished did not
   1   an invariant or an    4   something that the scenario names never happened
       expectation failed    64  the scenario or the command is wrong
-                            70  a bug in Skep
+                            70  a bug in Skep, or a run that cannot be repeated
 
 Examples:
   skep run scenarios/first-swarm.toml
   skep run scenarios --json > runs.jsonl
   skep run scenarios/flash-crowd.toml --seeds 0..20 --set group.home.up='4 Mbit/s'
-  skep run scenarios/first-swarm.toml --seed 3 --trace trace.jsonl")]
+  skep run scenarios/first-swarm.toml --seed 3 --trace trace.jsonl
+  skep run scenarios --check-determinism")]
 pub struct RunArgs {
     /// Scenario files, or folders of them.
     #[arg(value_name = "FILE|DIR", required = true)]
@@ -33,15 +34,40 @@ pub struct RunArgs {
     /// Set a key of the scenario; may be given more than once.
     #[arg(long, value_name = "KEY=VALUE", value_parser = split_override)]
     pub set: Vec<(String, String)>,
+    /// Run on this simulated network, whatever the file says.
+    #[arg(long, value_name = "NET", value_parser = ["fabric", "turmoil"])]
+    pub network: Option<String>,
     /// Print one JSON object per run and nothing else.
     #[arg(long)]
     pub json: bool,
     /// Write every event of the run to this file, one JSON object per line.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Make every run in two processes, and find the first event that differs.
+    #[arg(long, conflicts_with_all = ["json", "trace"])]
+    pub check_determinism: bool,
+    /// Runs at once; 0: as many as there are cores.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+    /// As the other process of --check-determinism: print hashes and checkpoints.
+    #[arg(long, hide = true, conflicts_with_all = ["check_determinism", "json", "trace"])]
+    pub probe: bool,
+    /// With --probe and one run: print its events from this number on.
+    #[arg(long, hide = true, requires = "probe", value_name = "N")]
+    pub probe_from: Option<u64>,
 }
 
+/// The key that `--network` sets.
+pub const NETWORK_KEY: &str = "run.network";
+
 impl RunArgs {
+    /// The keys that are set: those of `--set`, and the network.
+    pub fn set(&self) -> Vec<(String, String)> {
+        let network = self.network.iter();
+        let network = network.map(|name| (NETWORK_KEY.to_owned(), name.clone()));
+        self.set.iter().cloned().chain(network).collect()
+    }
+
     /// The seeds that were asked for, if any were.
     pub fn seeds(&self) -> Option<Vec<u64>> {
         let one = self.seed.map(|seed| vec![seed]);
@@ -69,6 +95,9 @@ pub struct CompareArgs {
     /// Where the results go; made if it is not there.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Runs at once; 0: as many as there are cores.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
     /// Draw time against the number that varies, as SVG.
     #[arg(long, value_name = "FILE.svg")]
     pub chart: Option<PathBuf>,

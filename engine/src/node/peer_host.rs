@@ -4,9 +4,11 @@
 //! Invariants: the session is drained after every fact; time and the trackers have their turn,
 //! however much comes from outside.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -181,6 +183,13 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         }
     }
 
+    /// Counts the messages that peers send in `messages`, which others may count in too.
+    #[must_use]
+    pub fn counting(mut self, messages: Rc<Cell<u64>>) -> PeerHost<N, S> {
+        self.wires.messages = messages;
+        self
+    }
+
     /// Runs until the peer has left; returns the session with its books.
     pub async fn run(mut self) -> Torrent {
         if self.torrent.finished() {
@@ -200,6 +209,8 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Another one wakes this loop again.
+        while !self.left && self.poll_command(cx) {}
         let mut ready = true;
         for _ in 0..FACTS_PER_WAKE {
             ready = self.poll_fact(cx);
@@ -222,26 +233,32 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         Poll::Pending
     }
 
+    /// Does what the user says next; false when that is nothing.
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(commands) = &mut self.commands else {
+            return false;
+        };
+        let Poll::Ready(command) = commands.poll_recv(cx) else {
+            return false;
+        };
+        match command {
+            Some(Command::Leave) => self.feed(Input::Leave),
+            Some(Command::Recheck) => {
+                self.recheck.begin(self.torrent.have(), &mut self.storage);
+            }
+            Some(Command::Pause) => self.feed(Input::Pause),
+            Some(Command::Resume) => self.feed(Input::Resume),
+            Some(Command::Want { pieces, skipped }) => {
+                self.storage.set_skipped(skipped);
+                self.feed(Input::Prioritise(pieces));
+            }
+            None => self.commands = None,
+        }
+        true
+    }
+
     /// Handles the next fact; false when there is none. The order is fixed.
     fn poll_fact(&mut self, cx: &mut Context<'_>) -> bool {
-        if let Some(commands) = &mut self.commands
-            && let Poll::Ready(command) = commands.poll_recv(cx)
-        {
-            match command {
-                Some(Command::Leave) => self.feed(Input::Leave),
-                Some(Command::Recheck) => {
-                    self.recheck.begin(self.torrent.have(), &mut self.storage);
-                }
-                Some(Command::Pause) => self.feed(Input::Pause),
-                Some(Command::Resume) => self.feed(Input::Resume),
-                Some(Command::Want { pieces, skipped }) => {
-                    self.storage.set_skipped(skipped);
-                    self.feed(Input::Prioritise(pieces));
-                }
-                None => self.commands = None,
-            }
-            return true;
-        }
         if let Poll::Ready(event) = self.storage.poll_event(cx) {
             self.on_storage(event);
             return true;

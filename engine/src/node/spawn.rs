@@ -1,15 +1,29 @@
 //! Owns every task the engine spawns: this is the only file that spawns.
 //!
 //! Invariant: no panic vanishes. tokio keeps a task's panic in a handle that nobody reads; here
-//! it is kept with the task's name and raised again in the host's loop at its next poll.
+//! it is kept with the task's name and raised again in the host's loop at its next poll. While a task is
+//! polled, [`current_task`] has its name.
 
 use std::any::Any;
-use std::future::Future;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::pin::pin;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
+
+thread_local! {
+    /// The task that this thread polls.
+    static CURRENT: Cell<&'static str> = const { Cell::new("") };
+}
+
+/// The name of the task that is being polled on this thread; empty outside of all.
+#[must_use]
+pub fn current_task() -> &'static str {
+    CURRENT.get()
+}
 
 /// How one task ended: its name, and the payload if it panicked.
 type Ended = (&'static str, Result<(), Box<dyn Any + Send>>);
@@ -32,8 +46,16 @@ impl Tasks {
     /// # Panics
     /// Outside a [`tokio::task::LocalSet`].
     pub fn spawn(&mut self, what: &'static str, future: impl Future<Output = ()> + 'static) {
-        self.set
-            .spawn_local(async move { (what, AssertUnwindSafe(future).catch_unwind().await) });
+        self.set.spawn_local(async move {
+            let mut caught = pin!(AssertUnwindSafe(future).catch_unwind());
+            let named = poll_fn(|cx| {
+                let before = CURRENT.replace(what);
+                let polled = caught.as_mut().poll(cx);
+                CURRENT.set(before);
+                polled
+            });
+            (what, named.await)
+        });
     }
 
     /// Tasks that have not been reaped yet.
@@ -115,6 +137,27 @@ mod tests {
                     words(&*raised.unwrap_err()),
                     "task `bad` panicked: three is 4"
                 );
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_task_knows_its_name_and_nobody_else_has_it() {
+        LocalSet::new()
+            .run_until(async {
+                let mut tasks = Tasks::new();
+                for what in ["one", "other"] {
+                    tasks.spawn(what, async move {
+                        assert_eq!(current_task(), what);
+                        yield_now().await;
+                        assert_eq!(current_task(), what);
+                    });
+                }
+                tasks.spawn("bad", async { panic!("lost") });
+                let raised = AssertUnwindSafe(drain(&mut tasks)).catch_unwind().await;
+                assert!(raised.is_err());
+                drain(&mut tasks).await;
+                assert_eq!(current_task(), "");
             })
             .await;
     }

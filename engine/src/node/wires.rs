@@ -4,16 +4,21 @@
 //! Invariants: what is sent to one connection leaves in that order, small messages of one wake-up
 //! as one write; a block is never copied here; nothing is told of a connection that was closed.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::ids::ConnId;
 use crate::session::torrent::{Input, Output};
 use crate::wire::{Decoder, Handshake, Message};
 
 use super::network::{CloseHow, NetEvent, Network};
+
+/// The longest buffer that is kept for the next connection with something to send.
+const SPARE_BYTES_MAX: usize = 4096;
 
 /// The peer connections of one host.
 #[derive(Debug)]
@@ -23,8 +28,12 @@ pub(super) struct Wires {
     conns: Vec<Option<Conn>>,
     /// Connections with bytes that wait for the end of this wake-up.
     unsent: Vec<ConnId>,
+    /// Buffers that no connection uses now.
+    spare: Vec<Vec<u8>>,
     dials: BTreeMap<SocketAddr, ConnId>,
     dial_addrs: BTreeMap<ConnId, SocketAddr>,
+    /// Messages that came; a handshake is none.
+    pub(super) messages: Rc<Cell<u64>>,
 }
 
 /// One connection.
@@ -33,7 +42,8 @@ struct Conn {
     id: ConnId,
     decoder: Decoder,
     greeted: bool,
-    out: BytesMut,
+    /// Small messages that wait; it has no memory while there are none.
+    out: Vec<u8>,
 }
 
 impl Wires {
@@ -44,8 +54,10 @@ impl Wires {
             extended_bytes_max,
             conns: Vec::new(),
             unsent: Vec::new(),
+            spare: Vec::new(),
             dials: BTreeMap::new(),
             dial_addrs: BTreeMap::new(),
+            messages: Rc::default(),
         }
     }
 
@@ -67,7 +79,7 @@ impl Wires {
                     id: conn,
                     decoder: Decoder::new(self.bitfield_bytes, self.extended_bytes_max),
                     greeted: false,
-                    out: BytesMut::new(),
+                    out: Vec::new(),
                 });
                 Some(Input::Connected {
                     conn,
@@ -103,10 +115,11 @@ impl Wires {
         let found = self.conn(conn)?;
         Some(if found.greeted {
             match found.decoder.next_message() {
-                Ok(message) => Input::Message {
-                    conn,
-                    message: message?,
-                },
+                Ok(message) => {
+                    let message = message?;
+                    self.messages.set(self.messages.get() + 1);
+                    Input::Message { conn, message }
+                }
                 Err(error) => Input::WireError { conn, error },
             }
         } else {
@@ -151,9 +164,11 @@ impl Wires {
 
     /// Writes what this wake-up gathered.
     pub fn flush_all<N: Network>(&mut self, net: &mut N) {
-        for conn in std::mem::take(&mut self.unsent) {
+        let mut unsent = std::mem::take(&mut self.unsent);
+        for conn in unsent.drain(..) {
             self.flush(conn, net);
         }
+        self.unsent = unsent;
     }
 
     fn greet(&mut self, conn: ConnId, handshake: &Handshake) {
@@ -164,32 +179,35 @@ impl Wires {
     }
 
     fn send<N: Network>(&mut self, conn: ConnId, message: &Message, net: &mut N) {
-        let Some(found) = self.conn(conn) else { return };
+        let Some(found) = found(&mut self.conns, conn) else {
+            return;
+        };
         if found.out.is_empty() {
             self.unsent.push(conn);
+            found.out = self.spare.pop().unwrap_or_default();
         }
-        let Some(found) = self.conn(conn) else { return };
         if let Some(block) = message.encode_head(&mut found.out) {
-            let head = found.out.split().freeze();
-            net.send(conn, head);
+            self.flush(conn, net);
             net.send(conn, block);
         }
     }
 
     fn flush<N: Network>(&mut self, conn: ConnId, net: &mut N) {
-        if let Some(found) = self.conn(conn)
+        if let Some(found) = found(&mut self.conns, conn)
             && !found.out.is_empty()
         {
-            let data: Bytes = found.out.split().freeze();
-            net.send(conn, data);
+            let mut out = std::mem::take(&mut found.out);
+            net.send(conn, Bytes::copy_from_slice(&out));
+            // A bitfield may have been among it, which is long.
+            if out.capacity() <= SPARE_BYTES_MAX {
+                out.clear();
+                self.spare.push(out);
+            }
         }
     }
 
     fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.conns
-            .get_mut(id.slot as usize)?
-            .as_mut()
-            .filter(|c| c.id == id)
+        found(&mut self.conns, id)
     }
 
     fn forget_dial(&mut self, conn: ConnId) -> Option<SocketAddr> {
@@ -197,4 +215,10 @@ impl Wires {
         self.dials.remove(&addr);
         Some(addr)
     }
+}
+
+/// The connection with this id, while it stands.
+fn found(conns: &mut [Option<Conn>], id: ConnId) -> Option<&mut Conn> {
+    let conn = conns.get_mut(id.slot as usize)?.as_mut();
+    conn.filter(|conn| conn.id == id)
 }

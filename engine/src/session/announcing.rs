@@ -78,7 +78,6 @@ impl Torrent {
 
     pub(super) fn announce_if_due(&mut self, now: Now) {
         let short = self.short_of_peers();
-        let left = self.left();
         let Some(schedule) = &mut self.schedule else {
             return;
         };
@@ -94,6 +93,7 @@ impl Torrent {
                 event => event,
             };
             let tracker_id = schedule.tracker_id().map(<[u8]>::to_vec);
+            let left = self.pieces.left();
             let request = AnnounceRequest {
                 info_hash: self.info_hash,
                 peer_id: self.peer_id,

@@ -18,8 +18,14 @@ impl Torrent {
             touched.clear();
             touched.extend(self.pieces.geometry.all_pieces());
         }
+        let looks = u32::try_from(touched.len()).unwrap_or(u32::MAX);
+        self.audited = self.audited.saturating_add(looks);
+        // What was touched twice is the same by now.
+        if touched.len() > 1 {
+            touched.sort_unstable();
+            touched.dedup();
+        }
         for &piece in &touched {
-            self.audited = self.audited.saturating_add(1);
             if let Some((what, availability)) = self.audit(piece) {
                 self.emit(Event::AuditFailed {
                     piece,
@@ -41,20 +47,30 @@ impl Torrent {
     }
 
     /// What is wrong with one piece's books, if anything; true with it: its availability.
-    fn audit(&self, piece: PieceIndex) -> Option<(&'static str, bool)> {
-        let copies = self.bitfields.iter().filter(|b| b.contains(piece)).count();
-        if copies != usize::from(self.pieces.availability[piece.at()]) {
+    fn audit(&mut self, piece: PieceIndex) -> Option<(&'static str, bool)> {
+        let copies: u32 = self
+            .bitfields
+            .iter()
+            .map(|b| u32::from(b.contains(piece)))
+            .sum();
+        if copies != u32::from(self.pieces.availability[piece.at()]) {
             return Some(("availability is not the sum of the bitfields", true));
         }
-        let blocks = self.pieces.geometry.blocks_in(piece) as usize;
-        let mut open = vec![0; blocks];
+        let mut open = std::mem::take(&mut self.audit_open);
+        open.clear();
         if self.pieces.partial(piece).is_some() {
-            for peer in self.peers.iter().flatten() {
-                for request in peer.down.open.iter().filter(|r| r.piece == piece) {
-                    open[request.block as usize] += 1;
+            open.resize(self.pieces.geometry.blocks_in(piece) as usize, 0);
+            for (peer, asked) in self.peers.iter().zip(&self.asked) {
+                // Most are asked for nothing, and are not looked at.
+                if let Some(peer) = peer.as_ref().filter(|_| *asked > 0) {
+                    for request in peer.down.open.iter().filter(|r| r.piece == piece) {
+                        open[request.block as usize] += 1;
+                    }
                 }
             }
         }
-        self.pieces.broken(piece, &open).map(|what| (what, false))
+        let broken = self.pieces.broken(piece, &open);
+        self.audit_open = open;
+        broken.map(|what| (what, false))
     }
 }

@@ -93,6 +93,8 @@ pub(super) struct Blame {
     order: VecDeque<PieceIndex>,
     /// Digests in all bad copies.
     kept: usize,
+    /// Bans so far; none is ever taken back.
+    bans: u32,
 }
 
 impl Blame {
@@ -167,9 +169,8 @@ impl Blame {
 
     /// Whether an address is banned before it says who it is.
     pub(super) fn banned_addr(&self, addr: SocketAddr) -> bool {
-        self.by_key
-            .get(&(addr.ip(), None))
-            .is_some_and(|s| self.banned(*s))
+        let known = || self.by_key.get(&(addr.ip(), None));
+        self.bans > 0 && known().is_some_and(|s| self.banned(*s))
     }
 
     pub(super) fn banned(&self, sender: SenderId) -> bool {
@@ -286,8 +287,11 @@ impl Blame {
 
     /// Bans; false when it was banned before.
     pub(super) fn ban(&mut self, sender: SenderId) -> bool {
-        self.get_mut(sender)
-            .is_some_and(|s| !std::mem::replace(&mut s.banned, true))
+        let new = self
+            .get_mut(sender)
+            .is_some_and(|s| !std::mem::replace(&mut s.banned, true));
+        self.bans += u32::from(new);
+        new
     }
 }
 

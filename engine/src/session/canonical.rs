@@ -11,12 +11,16 @@ pub fn canonical_priority(a: SocketAddr, b: SocketAddr) -> u32 {
         let (low, high) = (a.port().min(b.port()), a.port().max(b.port()));
         return crc32c::crc32c(&[low.to_be_bytes(), high.to_be_bytes()].concat());
     }
-    let (a, b) = match (a.ip(), b.ip()) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => masked(&a.octets(), &b.octets(), &[2, 3, 4]),
-        (a, b) => masked(&v6(a), &v6(b), &[6, 7, 8]),
-    };
+    match (a.ip(), b.ip()) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => ordered(masked(a.octets(), b.octets(), [2, 3, 4])),
+        (a, b) => ordered(masked(v6(a), v6(b), [6, 7, 8])),
+    }
+}
+
+/// The checksum of both ends, the smaller one first.
+fn ordered<const N: usize>((a, b): ([u8; N], [u8; N])) -> u32 {
     let (low, high) = if a <= b { (a, b) } else { (b, a) };
-    crc32c::crc32c(&[low, high].concat())
+    crc32c::crc32c_append(crc32c::crc32c(&low), &high)
 }
 
 fn v6(ip: IpAddr) -> [u8; 16] {
@@ -28,15 +32,13 @@ fn v6(ip: IpAddr) -> [u8; 16] {
 
 /// Both addresses with only every second bit behind the first `keep` bytes, where `keep` is the
 /// last of the steps whose predecessor the addresses still share.
-fn masked(a: &[u8], b: &[u8], steps: &[usize]) -> (Vec<u8>, Vec<u8>) {
-    let shared = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+fn masked<const N: usize>(a: [u8; N], b: [u8; N], steps: [usize; 3]) -> ([u8; N], [u8; N]) {
+    let shared = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
     let near = steps.windows(2).rev().find(|pair| shared >= pair[0]);
     let keep = near.map_or(steps[0], |pair| pair[1]);
-    let mask = |ip: &[u8]| {
-        let octets = ip.iter().enumerate();
-        octets
-            .map(|(i, octet)| if i < keep { *octet } else { octet & 0x55 })
-            .collect()
+    let mask = |mut ip: [u8; N]| {
+        ip.iter_mut().skip(keep).for_each(|octet| *octet &= 0x55);
+        ip
     };
     (mask(a), mask(b))
 }
@@ -73,7 +75,7 @@ mod tests {
             let (IpAddr::V4(a), IpAddr::V4(b)) = (addr(a).ip(), addr(b).ip()) else {
                 panic!("IPv4");
             };
-            masked(&a.octets(), &b.octets(), &[2, 3, 4]).0
+            masked(a.octets(), b.octets(), [2, 3, 4]).0
         };
         assert_eq!(masked("1.2.255.255:1", "9.9.9.9:1"), [1, 2, 0x55, 0x55]);
         assert_eq!(masked("1.2.255.255:1", "1.2.9.9:1"), [1, 2, 255, 0x55]);

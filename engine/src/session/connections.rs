@@ -49,9 +49,10 @@ impl Torrent {
             && Neighbours(&self.peers).at(ip) >= self.config.connections_per_address;
         let crowded = inbound && taken >= self.config.connections_max && !many;
         // Who is of no use gives way, or ranks below the newcomer and would not be missed.
-        let idle = self.longest_idle(now).map(|conn| (conn, CloseReason::Idle));
-        let gives_way = idle.or_else(|| Some((self.outranked(addr)?, CloseReason::Outranked)));
-        let gives_way = gives_way.filter(|_| crowded);
+        let gives_way = match crowded {
+            true => self.gives_way(addr, now),
+            false => None,
+        };
         let full = many || crowded && gives_way.is_none();
         let banned = self.blame.banned_addr(addr);
         if self.phase != Phase::Running || full || banned {
@@ -69,6 +70,7 @@ impl Torrent {
         if self.peers.len() <= slot {
             self.peers.resize_with(slot + 1, || None);
             self.bitfields.resize_with(slot + 1, BitSet::default);
+            self.asked.resize(slot + 1, 0);
         }
         assert!(
             self.peers[slot].is_none(),
@@ -85,6 +87,12 @@ impl Torrent {
             // This dial is over: there is room for another.
             self.find_peers(now);
         }
+    }
+
+    /// The connection that makes room for a newcomer at this address, and why.
+    fn gives_way(&self, newcomer: SocketAddr, now: Now) -> Option<(ConnId, CloseReason)> {
+        let idle = self.longest_idle(now).map(|conn| (conn, CloseReason::Idle));
+        idle.or_else(|| Some((self.outranked(newcomer)?, CloseReason::Outranked)))
     }
 
     /// The connection that ranks below a newcomer at this address, if it carries nothing now
@@ -163,6 +171,7 @@ impl Torrent {
         let extended = self.config.extensions && handshake.speaks(EXTENSIONS);
         let pieces = self.pieces.geometry.pieces;
         self.bitfields[slot] = BitSet::empty(pieces);
+        self.contacts_state += 1;
         let peer = self.peer(slot);
         peer.id = Some(id);
         peer.sender = sender;
@@ -214,6 +223,8 @@ impl Torrent {
         let Some(slot) = self.slot(conn) else { return };
         self.release_requests(slot);
         let peer = self.peers[slot].take().expect("just found");
+        self.dial.left();
+        self.contacts_state += 1;
         self.refund_upload(peer.up.reading_bytes);
         let bits = std::mem::take(&mut self.bitfields[slot]);
         for piece in bits.iter() {

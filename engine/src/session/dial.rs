@@ -2,9 +2,9 @@
 //!
 //! Invariant: an address is dialled at most once at a time, never while a peer known to live there
 //! is connected, and less and less often while it does not answer. Bounded; what peers tell never
-//! takes the place of what trackers told, and no peer fills the book alone.
+//! takes the place of what trackers told, and no peer fills the book alone. While nothing changes the
+//! book is not searched for somebody to dial.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use rand::RngExt;
@@ -19,29 +19,28 @@ use super::blame::SenderId;
 use super::peer::Peer;
 
 /// What is known of one address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Contact {
     state: State,
     /// Dials in a row that led to nothing.
-    failures: u32,
+    failures: u8,
     /// Not before this.
     next: Now,
-    /// Who lives there: told by the tracker, or seen in a handshake.
-    id: Option<PeerId>,
+    /// Who lives there: told by the tracker, or seen in a handshake. Of most nobody knows.
+    id: Option<Box<PeerId>>,
     /// Told by the tracker: a handshake with another id is refused.
     id_told: bool,
     /// Seen to have everything, or told so by who told the address.
     seed: bool,
-    /// The peer that told it; `None`: a tracker or the user, whose word counts for more.
-    teller: Option<SenderId>,
+    /// The peer that told it; nobody: a tracker or the user, whose word counts for more.
+    teller: SenderId,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Idle,
-    Dialling {
-        since: Now,
-    },
+    /// Since when is in the book's list of dials.
+    Dialling,
     Connected,
     /// Ourselves, or banned.
     Never,
@@ -49,7 +48,7 @@ enum State {
 
 impl Contact {
     /// A contact that may be dialled at once.
-    fn new(teller: Option<SenderId>) -> Contact {
+    fn new(teller: SenderId) -> Contact {
         Contact {
             state: State::Idle,
             failures: 0,
@@ -60,6 +59,11 @@ impl Contact {
             teller,
         }
     }
+
+    /// Told by a peer alone.
+    fn hearsay(&self) -> bool {
+        self.teller != SenderId::NOBODY
+    }
 }
 
 /// The connections that there are, for what speaks against one more.
@@ -67,9 +71,11 @@ impl Contact {
 pub(super) struct Neighbours<'a>(pub(super) &'a [Option<Box<Peer>>]);
 
 impl Neighbours<'_> {
-    /// Whether a peer with this id is connected.
-    fn has(self, id: &PeerId) -> bool {
-        self.0.iter().flatten().any(|p| p.id.as_ref() == Some(id))
+    /// The ids of connected peers, in order.
+    fn ids(self) -> Vec<PeerId> {
+        let mut ids: Vec<_> = self.0.iter().flatten().filter_map(|p| p.id).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Connections to one address, whatever the port.
@@ -83,8 +89,21 @@ impl Neighbours<'_> {
 /// All known addresses.
 #[derive(Debug, Default)]
 pub(super) struct DialBook {
-    contacts: BTreeMap<SocketAddr, Contact>,
-    dialling: u32,
+    /// In order of address: a search for somebody to dial reads it from end to end.
+    contacts: Vec<(SocketAddr, Contact)>,
+    /// Addresses that are being dialled, and since when, oldest first.
+    dials: Vec<(Now, SocketAddr)>,
+    /// The last search found nobody to dial.
+    quiet: Option<Quiet>,
+}
+
+/// That nobody may be dialled: it holds until something in the book changes or a connection ends.
+#[derive(Clone, Copy, Debug)]
+struct Quiet {
+    /// It was asked for who is of use to a seed.
+    seeding: bool,
+    /// Then the first idle address may be dialled.
+    until: Now,
 }
 
 impl DialBook {
@@ -97,14 +116,18 @@ impl DialBook {
             // An IPv4 address in IPv6's clothes is that address: it has one place and one cap.
             let addr = SocketAddr::new(peer.addr.ip().to_canonical(), peer.addr.port());
             let full = self.contacts.len() >= config.addresses_max as usize;
-            let known = self.contacts.contains_key(&addr);
+            let known = self.knows(addr);
             if full && !known && !self.forget_worst(false) && !self.forget_hearsay() {
                 continue;
             }
-            let contact = self.contacts.entry(addr).or_insert(Contact::new(None));
-            contact.teller = None;
+            if !known {
+                self.insert(vec![(addr, Contact::new(SenderId::NOBODY))]);
+            }
+            self.quiet = None;
+            let contact = self.get_mut(addr).expect("just seen or inserted");
+            contact.teller = SenderId::NOBODY;
             if let Some(id) = peer.id {
-                contact.id = Some(id);
+                contact.id = Some(Box::new(id));
                 contact.id_told = true;
             }
         }
@@ -118,35 +141,57 @@ impl DialBook {
         teller: SenderId,
         config: &EngineConfig,
     ) -> u32 {
-        let its = |c: &&Contact| c.teller == Some(teller);
-        let its = self.contacts.values().filter(its).count();
-        let mut room = (config.pex_contacts_max as usize).saturating_sub(its);
-        let mut learned = 0;
-        for (addr, seed) in told {
-            if room == 0 {
-                break;
-            }
-            if addr.port() == 0 || self.contacts.contains_key(&addr) {
-                continue;
-            }
-            let full = self.contacts.len() >= config.addresses_max as usize;
+        let known = |addr: SocketAddr| addr.port() == 0 || self.knows(addr);
+        let told: Vec<_> = told.filter(|(addr, _)| !known(*addr)).collect();
+        if told.is_empty() {
+            return 0;
+        }
+        let its = self.contacts.iter().filter(|(_, c)| c.teller == teller);
+        let room = (config.pex_contacts_max as usize).saturating_sub(its.count());
+        let mut new = Vec::new();
+        for (addr, seed) in told.into_iter().take(room) {
+            let full = self.contacts.len() + new.len() >= config.addresses_max as usize;
             if full && !self.forget_worst(true) {
                 break;
             }
-            let mut contact = Contact::new(Some(teller));
+            let mut contact = Contact::new(teller);
             contact.seed = seed;
-            self.contacts.insert(addr, contact);
-            room -= 1;
-            learned += 1;
+            new.push((addr, contact));
         }
+        let learned = u32::try_from(new.len()).expect("at most addresses_max");
+        self.insert(new);
         learned
+    }
+
+    /// Adds addresses that are not known.
+    fn insert(&mut self, new: Vec<(SocketAddr, Contact)>) {
+        self.quiet = None;
+        self.contacts.extend(new);
+        // Two runs that are in order are merged.
+        self.contacts.sort_by_key(|(addr, _)| *addr);
+    }
+
+    fn at(&self, addr: SocketAddr) -> Option<usize> {
+        self.contacts.binary_search_by_key(&addr, |(a, _)| *a).ok()
+    }
+
+    fn knows(&self, addr: SocketAddr) -> bool {
+        self.at(addr).is_some()
+    }
+
+    fn get(&self, addr: SocketAddr) -> Option<&Contact> {
+        self.at(addr).map(|at| &self.contacts[at].1)
+    }
+
+    fn get_mut(&mut self, addr: SocketAddr) -> Option<&mut Contact> {
+        self.at(addr).map(|at| &mut self.contacts[at].1)
     }
 
     /// Addresses that are being dialled.
     pub(super) fn dialled(&self) -> Vec<SocketAddr> {
-        let dialled = self.contacts.iter();
-        let dialled = dialled.filter(|(_, c)| matches!(c.state, State::Dialling { .. }));
-        dialled.map(|(addr, _)| *addr).collect()
+        let mut dialled: Vec<_> = self.dials.iter().map(|(_, addr)| *addr).collect();
+        dialled.sort_unstable();
+        dialled
     }
 
     /// The addresses that are worth passing on: told by trackers or the user, or connected.
@@ -154,19 +199,20 @@ impl DialBook {
         let worth = self.contacts.iter().filter(|(_, c)| match c.state {
             State::Never => false,
             State::Connected => true,
-            State::Idle | State::Dialling { .. } => c.teller.is_none(),
+            State::Idle | State::Dialling => !c.hearsay(),
         });
         let worth = worth.map(|(addr, c)| PeerAddr {
             addr: *addr,
-            id: c.id.filter(|_| c.id_told),
+            id: c.id.as_deref().copied().filter(|_| c.id_told),
         });
         worth.collect()
     }
 
     /// Forgets every address that is not being dialled; bans and ourselves are remembered.
     pub(super) fn forget(&mut self) {
-        let keep = |c: &Contact| matches!(c.state, State::Dialling { .. } | State::Never);
-        self.contacts.retain(|_, c| keep(c));
+        let keep = |c: &Contact| matches!(c.state, State::Dialling | State::Never);
+        self.contacts.retain(|(_, c)| keep(c));
+        self.quiet = None;
     }
 
     /// Forgets the idle address that failed most often, if one failed at all; with `hearsay` only
@@ -174,26 +220,30 @@ impl DialBook {
     fn forget_worst(&mut self, hearsay: bool) -> bool {
         let idle = self.contacts.iter();
         let failing = idle.filter(|(_, c)| c.state == State::Idle && c.failures > 0);
-        let failing = failing.filter(|(_, c)| !hearsay || c.teller.is_some());
+        let failing = failing.filter(|(_, c)| !hearsay || c.hearsay());
         let worst = failing.max_by_key(|(_, c)| c.failures);
         let worst = worst.map(|(addr, _)| *addr);
-        worst.is_some_and(|addr| self.contacts.remove(&addr).is_some())
+        worst.is_some_and(|addr| self.remove(addr))
     }
 
     /// Forgets an idle address that a peer told: a tracker has a better one.
     fn forget_hearsay(&mut self) -> bool {
         let mut idle = self.contacts.iter();
-        let found = idle.find(|(_, c)| c.state == State::Idle && c.teller.is_some());
+        let found = idle.find(|(_, c)| c.state == State::Idle && c.hearsay());
         let found = found.map(|(addr, _)| *addr);
-        found.is_some_and(|addr| self.contacts.remove(&addr).is_some())
+        found.is_some_and(|addr| self.remove(addr))
+    }
+
+    fn remove(&mut self, addr: SocketAddr) -> bool {
+        self.quiet = None;
+        let at = self.at(addr);
+        at.map(|at| self.contacts.remove(at)).is_some()
     }
 
     /// Dials to one address, whatever the port.
     fn dialling_at(&self, ip: IpAddr) -> u32 {
-        let ports = SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX);
-        let taken = self.contacts.range(ports);
-        let taken = taken.filter(|(_, c)| matches!(c.state, State::Dialling { .. }));
-        u32::try_from(taken.count()).expect("at most addresses_max")
+        let taken = self.dials.iter().filter(|(_, addr)| addr.ip() == ip);
+        u32::try_from(taken.count()).expect("at most dials_max")
     }
 
     /// Addresses to dial now, at most `room`, chosen at random among those that are due; what trackers
@@ -207,18 +257,23 @@ impl DialBook {
         config: &EngineConfig,
         rng: &mut ChaCha8Rng,
     ) -> Vec<SocketAddr> {
-        let room = room.min(config.dials_max.saturating_sub(self.dialling)) as usize;
-        if room == 0 {
+        let room = room.min(config.dials_max.saturating_sub(self.dialling())) as usize;
+        if room == 0 || self.is_quiet(seeding, now) {
             return Vec::new();
         }
         let due = self.due(now, neighbours);
         let candidates = due.filter(|(_, c)| !(c.seed && seeding && config.close_seed_to_seed));
         let (mut due, mut hearsay) = (Vec::new(), Vec::new());
         for (addr, contact) in candidates {
-            match contact.teller {
-                None => due.push(*addr),
-                Some(_) => hearsay.push(*addr),
+            match contact.hearsay() {
+                false => due.push(*addr),
+                true => hearsay.push(*addr),
             }
+        }
+        if due.is_empty() && hearsay.is_empty() {
+            let until = self.next_idle(now);
+            self.quiet = Some(Quiet { seeding, until });
+            return Vec::new();
         }
         let mut chosen = Vec::new();
         while chosen.len() < room {
@@ -234,12 +289,9 @@ impl DialBook {
             if taken >= config.connections_per_address && !ip.is_loopback() {
                 continue;
             }
-            let contact = self
-                .contacts
-                .get_mut(&addr)
-                .expect("chosen from the contacts");
-            contact.state = State::Dialling { since: now };
-            self.dialling += 1;
+            let contact = self.get_mut(addr).expect("chosen from the contacts");
+            contact.state = State::Dialling;
+            self.dials.push((now, addr));
             chosen.push(addr);
         }
         chosen
@@ -250,21 +302,38 @@ impl DialBook {
         &self,
         now: Now,
         neighbours: Neighbours<'_>,
-    ) -> impl Iterator<Item = (&SocketAddr, &Contact)> {
+    ) -> impl Iterator<Item = &(SocketAddr, Contact)> {
         let due = self.contacts.iter();
+        let mut ids = None;
         due.filter(move |(_, c)| c.state == State::Idle && c.next <= now)
-            .filter(move |(_, c)| !c.id.as_ref().is_some_and(|id| neighbours.has(id)))
+            .filter(move |(_, c)| {
+                c.id.as_ref().is_none_or(|id| {
+                    let ids = ids.get_or_insert_with(|| neighbours.ids());
+                    ids.binary_search(id).is_err()
+                })
+            })
+    }
+
+    /// Whether it is known that there is nobody to dial.
+    fn is_quiet(&self, seeding: bool, now: Now) -> bool {
+        self.quiet
+            .is_some_and(|q| q.seeding == seeding && now < q.until)
+    }
+
+    /// A connection ended: who is there may be dialled again.
+    pub(super) fn left(&mut self) {
+        self.quiet = None;
     }
 
     /// Whether there is somebody to dial now.
     pub(super) fn any_due(&self, now: Now, neighbours: Neighbours<'_>) -> bool {
-        self.due(now, neighbours).next().is_some()
+        !self.is_quiet(false, now) && self.due(now, neighbours).next().is_some()
     }
 
     /// A dial was answered by a connection.
     pub(super) fn connected(&mut self, addr: SocketAddr) {
         self.leave_dialling(addr);
-        if let Some(contact) = self.contacts.get_mut(&addr) {
+        if let Some(contact) = self.get_mut(addr) {
             contact.state = State::Connected;
         }
     }
@@ -283,14 +352,15 @@ impl DialBook {
         now: Now,
         config: &EngineConfig,
     ) {
-        if of_use && let Some(contact) = self.contacts.get_mut(&addr) {
+        if of_use && let Some(contact) = self.get_mut(addr) {
             contact.failures = 0;
         }
         self.back_off(addr, now, config);
     }
 
     fn back_off(&mut self, addr: SocketAddr, now: Now, config: &EngineConfig) {
-        let Some(contact) = self.contacts.get_mut(&addr) else {
+        self.quiet = None;
+        let Some(contact) = self.get_mut(addr) else {
             return;
         };
         if contact.state == State::Never {
@@ -301,36 +371,41 @@ impl DialBook {
             .dial_backoff_min
             .saturating_mul(1 << contact.failures.min(16));
         contact.next = now.after(doubled.min(config.dial_backoff_max));
-        contact.failures += 1;
+        contact.failures = contact.failures.saturating_add(1);
     }
 
     fn leave_dialling(&mut self, addr: SocketAddr) {
-        if let Some(contact) = self.contacts.get(&addr)
-            && matches!(contact.state, State::Dialling { .. })
-        {
-            self.dialling -= 1;
+        if let Some(at) = self.dials.iter().position(|(_, dialled)| *dialled == addr) {
+            self.dials.remove(at);
         }
     }
 
     /// The id that a tracker named for an address.
     pub(super) fn told_id(&self, addr: SocketAddr) -> Option<PeerId> {
-        self.contacts
-            .get(&addr)
+        self.get(addr)
             .filter(|c| c.id_told)
-            .and_then(|c| c.id)
+            .and_then(|c| c.id.as_deref().copied())
     }
 
     /// A handshake at this address showed who lives there.
     pub(super) fn seen_id(&mut self, addr: SocketAddr, id: PeerId) {
         // What the tracker told stands: somebody else may claim the port.
-        if let Some(contact) = self.contacts.get_mut(&addr).filter(|c| !c.id_told) {
-            contact.id = Some(id);
+        if let Some(contact) = self.get_mut(addr).filter(|c| !c.id_told)
+            && contact.id.as_deref() != Some(&id)
+        {
+            contact.id = Some(Box::new(id));
+            self.quiet = None;
         }
+    }
+
+    /// Whether this address is known, and nobody knows who lives there.
+    pub(super) fn is_unnamed(&self, addr: SocketAddr) -> bool {
+        self.get(addr).is_some_and(|c| c.id.is_none())
     }
 
     /// The peer at this address has everything.
     pub(super) fn seen_seed(&mut self, addr: SocketAddr) {
-        if let Some(contact) = self.contacts.get_mut(&addr) {
+        if let Some(contact) = self.get_mut(addr) {
             contact.seed = true;
         }
     }
@@ -338,23 +413,18 @@ impl DialBook {
     /// This address is never dialled again: ourselves, or banned.
     pub(super) fn never(&mut self, addr: SocketAddr) {
         self.leave_dialling(addr);
-        if let Some(contact) = self.contacts.get_mut(&addr) {
+        self.quiet = None;
+        if let Some(contact) = self.get_mut(addr) {
             contact.state = State::Never;
         }
     }
 
     /// Dials that had no answer in time; they count as failed.
     pub(super) fn overdue(&mut self, now: Now, config: &EngineConfig) -> Vec<SocketAddr> {
-        let late = |c: &Contact| match c.state {
-            State::Dialling { since } => since.after(config.connect_timeout) <= now,
-            _ => false,
-        };
-        let overdue: Vec<_> = self
-            .contacts
-            .iter()
-            .filter(|(_, c)| late(c))
-            .map(|(addr, _)| *addr)
-            .collect();
+        let late = self.dials.iter();
+        let late = late.take_while(|(since, _)| since.after(config.connect_timeout) <= now);
+        let mut overdue: Vec<_> = late.map(|(_, addr)| *addr).collect();
+        overdue.sort_unstable();
         for addr in &overdue {
             self.failed(*addr, now, config);
         }
@@ -363,18 +433,27 @@ impl DialBook {
 
     /// Dials waiting for an answer.
     pub(super) fn dialling(&self) -> u32 {
-        self.dialling
+        u32::try_from(self.dials.len()).expect("at most dials_max")
+    }
+
+    /// When the first idle address may be dialled, of those that may not be dialled yet. Who may be
+    /// already and is not chosen waits for a connection to end, not for time.
+    fn next_idle(&self, now: Now) -> Now {
+        let idle = self.contacts.iter().map(|(_, c)| c);
+        let idle = idle.filter(|c| c.state == State::Idle && c.next > now);
+        idle.map(|c| c.next).min().unwrap_or(Now::NEVER)
     }
 
     /// When something here is due: a dial to give up, or, with `room` for one, an address to dial.
     pub(super) fn next_due(&self, room: bool, now: Now, config: &EngineConfig) -> Now {
-        let due = self.contacts.values().filter_map(|c| match c.state {
-            State::Dialling { since } => Some(since.after(config.connect_timeout)),
-            // Due already and still not chosen: it waits for a connection to end, not for time.
-            State::Idle if room && c.next > now => Some(c.next),
-            _ => None,
-        });
-        due.min().unwrap_or(Now::NEVER)
+        let oldest = self.dials.first();
+        let given_up = oldest.map_or(Now::NEVER, |(since, _)| since.after(config.connect_timeout));
+        let idle = match self.quiet {
+            _ if !room => Now::NEVER,
+            Some(quiet) if now < quiet.until => quiet.until,
+            _ => self.next_idle(now),
+        };
+        given_up.min(idle)
     }
 }
 
@@ -478,15 +557,12 @@ mod tests {
         book.learn(&new, PeerId([0; 20]), &config);
         assert_eq!(book.contacts.len(), 3, "nobody failed yet");
         choose(&mut book, Now::START, 1, &config);
-        let dialled = *book
-            .contacts
-            .iter()
-            .find(|(_, c)| c.state != State::Idle)
-            .expect("one")
-            .0;
+        let mut contacts = book.contacts.iter();
+        let dialled = contacts.find(|(_, c)| c.state != State::Idle);
+        let dialled = dialled.expect("one").0;
         book.failed(dialled, Now::START, &config);
         book.learn(&new, PeerId([0; 20]), &config);
-        assert!(book.contacts.contains_key(&addr(9)) && !book.contacts.contains_key(&dialled));
+        assert!(book.knows(addr(9)) && !book.knows(dialled));
     }
 
     fn hear(book: &mut DialBook, ports: std::ops::Range<u16>, n: u32, c: &EngineConfig) -> u32 {
@@ -515,7 +591,7 @@ mod tests {
             id: None,
         };
         book.learn(&[told(3), told(4), told(5)], PeerId([0; 20]), &config);
-        let known: Vec<_> = book.contacts.keys().copied().collect();
+        let known: Vec<_> = book.contacts.iter().map(|(addr, _)| *addr).collect();
         assert_eq!(known, [1, 2, 3, 4].map(addr));
         for _ in 0..4 {
             choose(&mut book, Now::START, 1, &config);

@@ -96,12 +96,14 @@ impl Torrent {
         if let Some(reqq) = said.reqq {
             peer.down.queue_max = reqq;
         }
-        peer.said.port = said.port.or(peer.said.port);
+        let port = said.port.or(peer.said.port);
+        let moved = std::mem::replace(&mut peer.said.port, port) != port;
         if let Some(upload_only) = said.upload_only {
             peer.said.upload_only = upload_only;
         }
-        let (addr, sender, inbound) = (peer.addr, peer.sender, peer.inbound);
-        if inbound && let (Some(port), Some(id)) = (said.port, peer.id) {
+        let (addr, sender, inbound, id) = (peer.addr, peer.sender, peer.inbound, peer.id);
+        self.contacts_state += u64::from(moved);
+        if inbound && let (Some(port), Some(id)) = (said.port, id) {
             self.dial.seen_id(SocketAddr::new(addr.ip(), port), id);
         }
         if let Some(ip) = said.your_ip.filter(|ip| !ip.is_unspecified())

@@ -155,8 +155,8 @@ impl Torrent {
         if down.take_released(piece, block) {
             return Ok(());
         }
-        let Some(request) = down.take(piece, block) else {
-            return match down.recall() {
+        let Some(request) = self.take_request(slot, piece, block) else {
+            return match self.peer(slot).down.recall() {
                 true => Ok(()),
                 false => Err(NEVER_ASKED),
             };

@@ -429,6 +429,7 @@ impl MetadataFetch {
         let Some(slot) = self.slot(conn) else { return };
         self.drop_source(slot);
         let peer = self.peers[slot].take().expect("just found");
+        self.dial.left();
         self.connections -= 1;
         if !peer.inbound {
             self.dial.ended(peer.addr, false, now, &self.config);

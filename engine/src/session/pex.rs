@@ -24,8 +24,10 @@ use super::torrent::{Phase, Torrent};
 pub(super) struct PexTalk {
     /// Its id for `ut_pex`; 0: it takes none.
     id: u8,
-    /// Contacts that it knows from us, and was not told to be gone.
-    told: BTreeSet<SocketAddr>,
+    /// Contacts that it knows from us, and was not told to be gone; in order.
+    told: Vec<SocketAddr>,
+    /// The state of our contacts of which there is nothing more to tell it.
+    settled: Option<u64>,
     /// When it may be told next; `None`: it never offered to listen.
     next: Option<Now>,
     /// It was told once already: what follows are differences.
@@ -82,6 +84,10 @@ impl Torrent {
     }
 
     fn send_pex(&mut self, slot: usize, now: Now) {
+        let state = Some(self.contacts_state);
+        if self.peer(slot).pex.settled == state {
+            return;
+        }
         let contacts = self.contacts_for(slot);
         let config = &self.config;
         let (added_max, dropped_max) = (config.pex_added_max, config.pex_dropped_max as usize);
@@ -92,18 +98,20 @@ impl Torrent {
         let talk = &mut peer.pex;
         let room = told_max.saturating_sub(talk.told.len());
         let added_max = if talk.begun { added_max } else { first_max } as usize;
-        let new = contacts.into_iter().collect::<Vec<_>>();
-        let gone = talk.told.iter();
-        let gone = gone.filter(|addr| new.binary_search_by_key(addr, |(a, _)| a).is_err());
-        let dropped: BTreeSet<SocketAddr> = gone.take(dropped_max).copied().collect();
-        let new = new.into_iter().filter(|(a, _)| !talk.told.contains(a));
-        let added: BTreeMap<SocketAddr, u8> = new.take(added_max.min(room)).collect();
+        let (new, gone) = differences(&contacts, &talk.told);
+        let added_max = added_max.min(room);
+        if new.len() <= added_max && gone.len() <= dropped_max {
+            talk.settled = state;
+        }
+        let added: BTreeMap<SocketAddr, u8> = new.into_iter().take(added_max).collect();
+        let dropped: BTreeSet<SocketAddr> = gone.into_iter().take(dropped_max).collect();
         if added.is_empty() && dropped.is_empty() {
             return;
         }
         talk.begun = true;
         talk.told.retain(|addr| !dropped.contains(addr));
         talk.told.extend(added.keys());
+        talk.told.sort_unstable();
         let (id, addr) = (talk.id, peer.addr);
         let (count, gone) = (count(added.len()), count(dropped.len()));
         self.send(slot, Pex { added, dropped }.message(id), now);
@@ -114,11 +122,11 @@ impl Torrent {
         });
     }
 
-    /// Whom we are connected to, but for the peer in this slot, with their flags.
-    fn contacts_for(&self, slot: usize) -> BTreeMap<SocketAddr, u8> {
+    /// Whom we are connected to, but for the peer in this slot, with their flags; in order.
+    fn contacts_for(&self, slot: usize) -> Vec<(SocketAddr, u8)> {
         let to = self.peers[slot].as_ref().expect("the caller looked");
         let itself = to.contact();
-        let mut contacts = BTreeMap::new();
+        let mut contacts = Vec::with_capacity(self.peers.len());
         for (other, peer) in self.peers.iter().enumerate() {
             let Some(peer) = peer.as_ref().filter(|p| other != slot && p.active()) else {
                 continue;
@@ -131,10 +139,15 @@ impl Torrent {
                 continue;
             }
             let seed = peer.said.upload_only || self.bitfields[other].is_full();
-            let flags = contacts.entry(addr).or_insert(0);
-            *flags |= if seed { SEED } else { 0 };
-            *flags |= if peer.inbound { 0 } else { REACHABLE };
+            let seed = if seed { SEED } else { 0 };
+            contacts.push((addr, seed | if peer.inbound { 0 } else { REACHABLE }));
         }
+        contacts.sort_unstable();
+        contacts.dedup_by(|again, first| {
+            let same = again.0 == first.0;
+            first.1 |= if same { again.1 } else { 0 };
+            same
+        });
         contacts
     }
 
@@ -197,7 +210,11 @@ impl Hearing<'_> {
         let told = told.map(|(contact, flags)| (*contact, flags & SEED != 0));
         let learned = self.dial.learn_from_peer(told, sender, config);
         // Who is connected already, by a dial of its own, is not dialled.
-        for peer in self.peers.iter().flatten() {
+        let unnamed = pex
+            .added
+            .keys()
+            .any(|contact| self.dial.is_unnamed(*contact));
+        for peer in self.peers.iter().flatten().filter(|_| unnamed) {
             if let (Some(contact), Some(id)) = (peer.contact(), peer.id)
                 && pex.added.contains_key(&contact)
             {
@@ -211,6 +228,25 @@ impl Hearing<'_> {
             learned,
         })
     }
+}
+
+/// What is in the first list alone, and what in the second; both are in order.
+fn differences(
+    contacts: &[(SocketAddr, u8)],
+    told: &[SocketAddr],
+) -> (Vec<(SocketAddr, u8)>, Vec<SocketAddr>) {
+    let (mut new, mut gone) = (Vec::new(), Vec::new());
+    let mut told = told.iter().peekable();
+    for (addr, flags) in contacts {
+        while let Some(before) = told.next_if(|told| *told < addr) {
+            gone.push(*before);
+        }
+        if told.next_if_eq(&addr).is_none() {
+            new.push((*addr, *flags));
+        }
+    }
+    gone.extend(told);
+    (new, gone)
 }
 
 fn count(contacts: usize) -> u32 {

@@ -70,6 +70,7 @@ impl Torrent {
     /// Returns a peer's open requests to the pool; true when there were any.
     pub(super) fn release_requests(&mut self, slot: usize) -> bool {
         let open = std::mem::take(&mut self.peer(slot).down.open);
+        self.asked[slot] = 0;
         for request in &open {
             self.pieces
                 .released(request.piece, request.block, request.late);
@@ -89,6 +90,7 @@ impl Torrent {
             }
             other
         });
+        self.count_asked(slot);
         for Request { block, late, .. } in out {
             self.pieces.released(piece, block, late);
             self.touch(piece);
@@ -108,11 +110,28 @@ impl Torrent {
 
     /// Returns one open request of a peer to the pool.
     pub(super) fn release_request(&mut self, slot: usize, piece: PieceIndex, block: u32) {
-        if let Some(request) = self.peer(slot).down.take(piece, block) {
+        if let Some(request) = self.take_request(slot, piece, block) {
             self.pieces.released(piece, block, request.late);
             self.touch(piece);
             self.remember_released(slot, piece, block);
         }
+    }
+
+    /// Takes a request that is open at a peer out.
+    pub(super) fn take_request(
+        &mut self,
+        slot: usize,
+        piece: PieceIndex,
+        block: u32,
+    ) -> Option<Request> {
+        let request = self.peer(slot).down.take(piece, block);
+        self.count_asked(slot);
+        request
+    }
+
+    fn count_asked(&mut self, slot: usize) {
+        let open = self.peer(slot).down.open.len();
+        self.asked[slot] = u32::try_from(open).expect("at most pipeline_cap");
     }
 
     fn remember_released(&mut self, slot: usize, piece: PieceIndex, block: u32) {
@@ -236,6 +255,7 @@ impl Torrent {
             at: now,
             late: false,
         });
+        self.asked[slot] += 1;
         let limit = now
             .after(peer.down.timeout(config))
             .min(now.after(config.snub_after));
@@ -268,8 +288,8 @@ impl Torrent {
         }
         let block = self.pieces.geometry.block_number(range);
         let fast = self.peer(slot).fast;
+        let request = block.and_then(|block| self.take_request(slot, piece, block));
         let down = &mut self.peer(slot).down;
-        let request = block.and_then(|block| down.take(piece, block));
         let late = request.is_none() && block.is_some_and(|b| down.take_released(piece, b));
         let asked = request.is_some() || late;
         if late {
@@ -360,7 +380,7 @@ impl Torrent {
     fn cancel_others(&mut self, piece: PieceIndex, block: u32, now: Now) {
         let range = self.pieces.geometry.block(piece, block);
         for slot in self.slots() {
-            if self.is_active(slot) && self.peer(slot).down.take(piece, block).is_some() {
+            if self.asked[slot] > 0 && self.take_request(slot, piece, block).is_some() {
                 self.remember_released(slot, piece, block);
                 self.send(slot, Message::Cancel(range), now);
                 self.fill_requests(slot, now);

@@ -43,6 +43,8 @@ pub struct Torrent {
     pub(super) web_seeds: WebSeeds,
     /// What each peer has; length 0 where there is none, and for web seeds: see [`Torrent::has`].
     pub(super) bitfields: Vec<BitSet>,
+    /// Requests open at each peer: a search through those of all looks at few peers.
+    pub(super) asked: Vec<u32>,
     pub(super) connections: u32,
     pub(super) dial: DialBook,
     pub(super) private: bool,
@@ -52,6 +54,8 @@ pub struct Torrent {
     pub(super) info_bytes: Bytes,
     /// The tracker that answered last.
     pub(super) told_by: Option<u32>,
+    /// Changes whenever the addresses of those that we are connected to do.
+    pub(super) contacts_state: u64,
     /// Our address as most peers see it, and by how many votes.
     pub(super) our_ip: Option<(IpAddr, u32)>,
     pub(super) schedule: Option<Schedule>,
@@ -75,6 +79,8 @@ pub struct Torrent {
     /// Pieces whose books the current input changed.
     pub(super) touched: Vec<PieceIndex>,
     pub(super) audited: u32,
+    /// The audit's own count of requests, by block; kept for its memory.
+    pub(super) audit_open: Vec<u32>,
     pub(super) candidates: Vec<PieceIndex>,
     /// Somebody does not read what it is sent.
     overflowing: bool,
@@ -134,6 +140,7 @@ impl Torrent {
             pieces,
             peers: (0..web_seeds.len()).map(|_| None).collect(),
             bitfields: vec![BitSet::default(); web_seeds.len()],
+            asked: vec![0; web_seeds.len()],
             web_seeds,
             connections: 0,
             dial: DialBook::default(),
@@ -141,6 +148,7 @@ impl Torrent {
             super_seeding: complete && config.super_seeding,
             info_bytes: setup.info_bytes,
             told_by: None,
+            contacts_state: 0,
             our_ip: None,
             schedule,
             blame: Blame::with_banned(&setup.banned),
@@ -159,6 +167,7 @@ impl Torrent {
             totals: Totals::default(),
             touched: Vec::new(),
             audited: 0,
+            audit_open: Vec::new(),
             candidates: Vec::new(),
             overflowing: false,
             next_turnover: Now::START,

@@ -42,7 +42,10 @@ const PIECE_HEAD: usize = 13;
 /// Reads one connection: a handshake, then messages.
 #[derive(Debug)]
 pub struct Decoder {
-    chunks: VecDeque<Bytes>,
+    /// The first chunk: most often the only one, which takes no memory beside it.
+    first: Bytes,
+    /// Those behind it; none without it.
+    rest: VecDeque<Bytes>,
     buffered: usize,
     bitfield_max: u32,
     extended_max: u32,
@@ -55,7 +58,8 @@ impl Decoder {
     #[must_use]
     pub fn new(bitfield_bytes: u32, extended_bytes_max: u64) -> Decoder {
         Decoder {
-            chunks: VecDeque::new(),
+            first: Bytes::new(),
+            rest: VecDeque::new(),
             buffered: 0,
             bitfield_max: bitfield_bytes.saturating_add(1),
             extended_max: u32::try_from(extended_bytes_max).unwrap_or(u32::MAX),
@@ -68,14 +72,18 @@ impl Decoder {
             return;
         }
         self.buffered += data.len();
-        match self.chunks.back_mut() {
-            Some(last) if last.len() + data.len() < JOINED_BYTES_MAX => {
-                let mut joined = BytesMut::with_capacity(last.len() + data.len());
-                joined.extend_from_slice(last);
-                joined.extend_from_slice(&data);
-                *last = joined.freeze();
-            }
-            _ => self.chunks.push_back(data),
+        if self.first.is_empty() {
+            self.first = data;
+            return;
+        }
+        let last = self.rest.back_mut().unwrap_or(&mut self.first);
+        if last.len() + data.len() < JOINED_BYTES_MAX {
+            let mut joined = BytesMut::with_capacity(last.len() + data.len());
+            joined.extend_from_slice(last);
+            joined.extend_from_slice(&data);
+            *last = joined.freeze();
+        } else {
+            self.rest.push_back(data);
         }
     }
 
@@ -213,8 +221,12 @@ impl Decoder {
 
     /// Copies the first bytes without taking them; returns how many there were.
     fn peek(&self, out: &mut [u8]) -> usize {
+        if let Some(head) = self.first.get(..out.len()) {
+            out.copy_from_slice(head);
+            return out.len();
+        }
         let mut filled = 0;
-        for chunk in &self.chunks {
+        for chunk in std::iter::once(&self.first).chain(&self.rest) {
             let n = chunk.len().min(out.len() - filled);
             out[filled..filled + n].copy_from_slice(&chunk[..n]);
             filled += n;
@@ -229,37 +241,35 @@ impl Decoder {
     fn take_into(&mut self, out: &mut [u8]) {
         let mut filled = 0;
         while filled < out.len() {
-            let chunk = self
-                .chunks
-                .front_mut()
-                .expect("the caller checked `buffered`");
-            let n = chunk.len().min(out.len() - filled);
-            chunk.copy_to_slice(&mut out[filled..filled + n]);
+            let n = self.first.len().min(out.len() - filled);
+            self.first.copy_to_slice(&mut out[filled..filled + n]);
             filled += n;
-            if chunk.is_empty() {
-                self.chunks.pop_front();
-            }
+            self.next_chunk();
         }
         self.buffered -= filled;
     }
 
+    /// Goes on to the next chunk when the first one is used up.
+    fn next_chunk(&mut self) {
+        if self.first.is_empty() {
+            self.first = self.rest.pop_front().unwrap_or_default();
+        }
+    }
+
     /// Takes `n` bytes, which are buffered: a slice when one chunk holds them, else gathered.
     fn take(&mut self, n: usize) -> Bytes {
-        match self.chunks.front_mut() {
-            Some(chunk) if chunk.len() == n => {
-                self.buffered -= n;
-                self.chunks.pop_front().expect("just seen")
-            }
-            Some(chunk) if chunk.len() > n => {
-                self.buffered -= n;
-                chunk.split_to(n)
-            }
-            _ => {
-                let mut gathered = BytesMut::zeroed(n);
-                self.take_into(&mut gathered);
-                gathered.freeze()
-            }
+        if self.first.len() < n {
+            let mut gathered = BytesMut::zeroed(n);
+            self.take_into(&mut gathered);
+            return gathered.freeze();
         }
+        self.buffered -= n;
+        let taken = match self.first.len() == n {
+            true => std::mem::take(&mut self.first),
+            false => self.first.split_to(n),
+        };
+        self.next_chunk();
+        taken
     }
 
     /// Drops `n` bytes, which are buffered.

@@ -102,7 +102,7 @@ impl Message {
 
     /// Appends everything but a block's data, which is returned so that it can be sent uncopied
     /// right behind.
-    pub fn encode_head(&self, out: &mut BytesMut) -> Option<Bytes> {
+    pub fn encode_head(&self, out: &mut impl BufMut) -> Option<Bytes> {
         let body = self.wire_len() - 4;
         out.put_u32(u32::try_from(body).expect("messages are bounded far below 4 GiB"));
         if let Some(id) = self.id() {

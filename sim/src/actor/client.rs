@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::content::Content;
 use crate::disk::Disk;
 use crate::file_disk::PartDisk;
-use crate::network::fabric::{Fabric, FabricNet};
+use crate::network::{HostNet, Net};
 use crate::scenario::plan::{EndKind, HostPlan};
 use crate::seed;
 
@@ -106,7 +106,7 @@ pub struct DirectClient {
     /// The master seed.
     pub seed: u64,
     /// The network.
-    pub fabric: Fabric,
+    pub net: Net,
     /// The content, for the names of its files.
     pub content: Arc<Content>,
     /// Its disk.
@@ -145,7 +145,7 @@ impl DirectClient {
         end: Option<(Now, EndKind)>,
         tell: ClientObserver,
     ) -> Option<EndKind> {
-        let net = self.fabric.attach(self.plan.ip);
+        let net = self.net.attach(self.plan.ip);
         let work = self.fetch_all(net, life, tell);
         let Some((at, kind)) = end else {
             work.await;
@@ -157,7 +157,7 @@ impl DirectClient {
         (!done).then_some(kind)
     }
 
-    async fn fetch_all(&self, net: FabricNet, life: usize, tell: ClientObserver) {
+    async fn fetch_all(&self, net: HostNet, life: usize, tell: ClientObserver) {
         let kept = self.disk.borrow_mut().restart();
         tell(self.now(), ClientEvent::Started { kept });
         let stream = |purpose: &str| {
@@ -212,7 +212,7 @@ impl DirectClient {
 
     async fn fetch(
         &self,
-        fetcher: &mut Fetcher<FabricNet>,
+        fetcher: &mut Fetcher<HostNet>,
         file: usize,
         server: usize,
     ) -> Result<(), FetchError> {

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use crate::content::Content;
 use crate::disk::{Disk, DiskStorage};
-use crate::network::fabric::{Fabric, FabricNet};
+use crate::network::{HostNet, Net};
 use crate::scenario::plan::{EndKind, HostPlan, OnComplete, Role};
 use crate::seed;
 use crate::world::Contacts;
@@ -45,7 +45,7 @@ pub struct EnginePeer {
     /// The master seed.
     pub seed: u64,
     /// The network.
-    pub fabric: Fabric,
+    pub net: Net,
     /// The content, for the metainfo file.
     pub content: Arc<Content>,
     /// Its disk.
@@ -58,6 +58,8 @@ pub struct EnginePeer {
     pub web_seeds: Vec<String>,
     /// The start of the run.
     pub epoch: Instant,
+    /// Messages that the engines of the run got from peers.
+    pub messages: Rc<Cell<u64>>,
 }
 
 impl EnginePeer {
@@ -102,7 +104,7 @@ impl EnginePeer {
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> impl Future<Output = ()> {
         let plan = &self.plan;
-        let mut net = self.fabric.attach(plan.ip);
+        let mut net = self.net.attach(plan.ip);
         let listen = SocketAddr::from((plan.ip, PEER_PORT));
         net.listen(listen)
             .expect("a host listens on its own address");
@@ -239,6 +241,7 @@ impl EnginePeer {
             commands: begin.commands,
             observer: begin.observer,
         })
+        .counting(Rc::clone(&self.messages))
         .run()
         .await;
     }
@@ -247,7 +250,7 @@ impl EnginePeer {
 /// What a stay begins with, and goes on with when the metainfo is there.
 struct Begin {
     life: usize,
-    net: FabricNet,
+    net: HostNet,
     announcer: Announcer,
     commands: mpsc::UnboundedReceiver<Command>,
     observer: Observer,

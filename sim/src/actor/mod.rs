@@ -9,6 +9,7 @@ mod attack_free_rider;
 mod attack_metadata_liar;
 mod attack_never_deliver;
 mod attack_range_errors;
+mod attack_unseeded;
 mod attack_wrong_bytes;
 pub mod client;
 pub mod engine_peer;
@@ -40,6 +41,7 @@ pub fn attacker(
             content,
             rng,
         )),
+        "unseeded" => Box::new(attack_unseeded::Unseeded::new(&content)),
         "never-deliver" => Box::new(attack_never_deliver::NeverDeliver::new(&content)),
         "free-rider" => Box::new(attack_free_rider::FreeRider::new(content, rng)),
         "metadata-liar" => Box::new(attack_metadata_liar::MetadataLiar::new(content, rng)),
@@ -52,6 +54,16 @@ pub fn attacker(
 pub fn plays_server(attack: &str) -> bool {
     matches!(attack, "range-errors" | "wrong-bytes")
 }
+
+/// Whether the attackers of that name are there to be caught by a check, and spoil what they are part of:
+/// a scenario has to say that it is meant, by the tag [`CANARY`].
+#[must_use]
+pub fn is_canary(attack: &str) -> bool {
+    attack == "unseeded"
+}
+
+/// The tag of scenarios with something in them that a check must catch.
+pub const CANARY: &str = "canary";
 
 /// Whether the attackers of that name may serve, as the present state of a file, what is not.
 #[must_use]

@@ -22,7 +22,7 @@ use skep_engine::{ConnId, InfoHash, Now, PeerId};
 use tokio::time::{Instant, Sleep};
 
 use super::AttackObserver;
-use crate::network::fabric::FabricNet;
+use crate::network::HostNet;
 use crate::scenario::plan::AttackPlan;
 use crate::trace::Attack;
 
@@ -62,7 +62,7 @@ const EXTENDED_BYTES_MAX: u64 = 64 * 1024;
 /// What an attacker is.
 pub struct RawSetup {
     /// Its network.
-    pub net: FabricNet,
+    pub net: HostNet,
     /// Its attack and when it is active.
     pub plan: AttackPlan,
     /// The attack itself.
@@ -102,7 +102,7 @@ struct Contact {
 
 /// What an attack may do.
 pub struct RawIo {
-    net: FabricNet,
+    net: HostNet,
     conns: BTreeMap<ConnId, Conn>,
     /// Connections that the attacker closed: their addresses may be dialled again.
     closed: Vec<ConnId>,

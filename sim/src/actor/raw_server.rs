@@ -16,7 +16,7 @@ use skep_engine::{ConnId, Now};
 use tokio::time::Instant;
 
 use super::AttackObserver;
-use crate::network::fabric::FabricNet;
+use crate::network::HostNet;
 use crate::scenario::plan::AttackPlan;
 use crate::trace::Attack;
 
@@ -55,7 +55,7 @@ pub trait ServerAttack {
 
 /// An attacker's host.
 pub struct RawServer {
-    net: FabricNet,
+    net: HostNet,
     attack: Box<dyn ServerAttack>,
     plan: AttackPlan,
     conns: BTreeMap<ConnId, (SocketAddr, Vec<u8>)>,
@@ -70,7 +70,7 @@ impl RawServer {
     /// When its host cannot listen: a bug in the plan.
     #[must_use]
     pub fn new(
-        mut net: FabricNet,
+        mut net: HostNet,
         listen: SocketAddr,
         attack: Box<dyn ServerAttack>,
         plan: AttackPlan,

@@ -1,8 +1,6 @@
 //! Bytes are conserved: nobody receives what was not sent to it; what a peer received is verified, failed its
 //! hash, or waits in a piece in progress; what a client has is what it kept and received and did not drop.
 
-use std::collections::BTreeMap;
-
 use skep_engine::node::file_server::ServerEvent;
 use skep_engine::session::event::Event;
 use skep_engine::{Now, PieceIndex};
@@ -14,8 +12,8 @@ use crate::trace::{Attack, WorldEvent};
 
 /// Keeps the books of every ordered pair of hosts, and of every host's pieces in progress.
 pub(super) struct BytesConserved {
-    /// Sent and not yet received, by (from, to).
-    under_way: BTreeMap<(usize, usize), u64>,
+    /// Sent and not yet received: by receiver, for each sender, in order of senders.
+    under_way: Vec<Vec<(usize, u64)>>,
     /// Received and not yet verified, by host.
     in_progress: Vec<u64>,
     complete: Vec<bool>,
@@ -27,11 +25,24 @@ impl BytesConserved {
     pub(super) fn new(plan: &Plan) -> BytesConserved {
         let hosts = plan.hosts.len();
         BytesConserved {
-            under_way: BTreeMap::new(),
+            under_way: vec![Vec::new(); hosts],
             in_progress: vec![0; hosts],
             complete: vec![false; hosts],
             fetched: vec![0; hosts],
         }
+    }
+
+    /// What is under way from one host to another.
+    fn open(&mut self, from: usize, to: usize) -> &mut u64 {
+        let senders = &mut self.under_way[to];
+        let place = match senders.binary_search_by_key(&from, |(from, _)| *from) {
+            Ok(place) => place,
+            Err(place) => {
+                senders.insert(place, (from, 0));
+                place
+            }
+        };
+        &mut senders[place].1
     }
 
     fn received(
@@ -43,7 +54,7 @@ impl BytesConserved {
         log: &mut Log,
     ) {
         let len = u64::from(len);
-        let open = from.and_then(|from| self.under_way.get_mut(&(from, to)));
+        let open = from.map(|from| self.open(from, to));
         let sent = open.as_ref().map_or(0, |open| **open);
         log.require(sent >= len, seen.at, seen.host, || {
             format!("received {len} bytes where {sent} were under way")
@@ -123,7 +134,7 @@ impl Check for BytesConserved {
             })
             | WorldEvent::Attack(Attack::Sent { to: peer, len }) => {
                 if let Some(to) = at(peer) {
-                    *self.under_way.entry((host, to)).or_default() += u64::from(*len);
+                    *self.open(host, to) += u64::from(*len);
                 }
             }
             WorldEvent::Peer(Event::BlockReceived { peer, len, .. }) => {

@@ -80,6 +80,11 @@ pub trait Check {
     fn name(&self) -> &'static str;
     /// What it promises, in one sentence.
     fn sentence(&self) -> &'static str;
+    /// It looks at a disk as it is at the moment of the event. On turmoil, where hosts take their turns, it
+    /// sees each host's events as they happen, and the others see all of them in the order of time.
+    fn at_once(&self) -> bool {
+        false
+    }
     /// Looks at one event.
     fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log);
     /// Looks at the end of the run.

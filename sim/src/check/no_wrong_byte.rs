@@ -32,6 +32,10 @@ impl Check for NoWrongByte {
         "no wrong byte is ever marked or served as verified"
     }
 
+    fn at_once(&self) -> bool {
+        true
+    }
+
     fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log) {
         let Some(host) = seen.host else { return };
         let disk = scene.disks[host].borrow();

@@ -7,8 +7,7 @@
 //! that one is gone.
 
 use std::cell::RefCell;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -24,13 +23,17 @@ use tokio::time::{Instant, Sleep};
 
 use crate::scenario::plan::LinkPlan;
 
+use super::agenda::Agenda;
 use super::flow::Flow;
 use super::link::FairQueue;
 
 mod carrying;
 mod connections;
+mod cuts;
 mod host_net;
 
+pub(super) use connections::exponential_ns;
+pub use cuts::{ChangeId, CutId, LinkChange};
 pub use host_net::FabricNet;
 
 /// First port given to outgoing connections.
@@ -38,7 +41,7 @@ const EPHEMERAL_FROM: u16 = 32_768;
 /// Connections that wait to be accepted, per host (the backlog); more are refused.
 const BACKLOG_MAX: usize = 1024;
 
-/// Drained bytes below which a sender is not woken; it hears of them at its next wake-up.
+/// Drained bytes below which a sender is told nothing: it hears of them together with more.
 const ROOM_NEWS_MIN: u64 = 1024;
 
 type HostIndex = u32;
@@ -84,12 +87,18 @@ enum Fact {
     Breaks(End),
     /// A datagram arrives; its number in `datagrams`.
     Datagram(u32),
+    /// Acknowledgements for the flow from this end, which a cut had stopped, arrive.
+    AcksArrive(End),
+    /// The flow from this end has stalled since this moment, ns: too long, if it still does.
+    UserTimeout(End, u64),
 }
 
 #[derive(Debug)]
 struct Host {
     name: String,
     ip: Ipv4Addr,
+    /// Its link by plan, and as it is now.
+    planned: LinkPlan,
     link: LinkPlan,
     /// The port where somebody listens.
     listening: Option<u16>,
@@ -102,12 +111,17 @@ struct Host {
     next_port: u16,
     accepting: usize,
     up: FairQueue<End>,
+    /// When the uplink has carried what it took, ns.
+    up_free: u64,
+    /// [`Fact::UplinkFree`] is planned: somebody waits for that moment.
     up_busy: bool,
     /// Headers of packets without data, not yet carried.
     up_debt: u64,
     down: FairQueue<End>,
     /// The parcel that the downlink carries now: whose, how many bytes.
     down_carries: Option<End>,
+    /// When the downlink has carried what it took, ns.
+    down_free: u64,
     sent_wire: u64,
     /// A peer, or whoever else connections of peers lead to; not a tracker.
     peer: bool,
@@ -123,7 +137,10 @@ struct Conn {
     /// Each end's id at its host, once it has one and until it is closed there.
     ids: [Option<ConnId>; 2],
     flows: [Flow; 2],
-    rng: ChaCha8Rng,
+    /// The number of the stream of its path.
+    crossing: u64,
+    /// That stream, once something was drawn: most paths never draw.
+    rng: Option<Box<ChaCha8Rng>>,
     live: bool,
 }
 
@@ -132,6 +149,8 @@ struct Conn {
 pub struct FabricTotals {
     /// Connections reset on their way.
     pub resets: u64,
+    /// Connections that were over because a cut outlasted the user timeout.
+    pub timed_out: u64,
     /// Facts handled.
     pub facts: u64,
     /// Bytes handed to the network.
@@ -153,20 +172,19 @@ struct State {
     by_ip: BTreeMap<Ipv4Addr, HostIndex>,
     conns: Vec<Conn>,
     free_conns: Vec<u32>,
-    heap: BinaryHeap<Reverse<(u64, u64, FactKey)>>,
-    facts: Vec<Option<Fact>>,
-    free_facts: Vec<u32>,
-    sequence: u64,
+    /// The clock when due facts were handled last, ns.
+    tick: u64,
+    agenda: Agenda<Fact>,
     driver: Option<Waker>,
+    /// The moment at which the driver wakes by itself, ns.
+    armed: u64,
     datagrams: BTreeMap<u32, (HostIndex, SocketAddr, Bytes)>,
     next_datagram: u32,
     /// Dials and datagrams so far, by ordered pair: the number in the name of the next one's stream.
     crossings: BTreeMap<(HostIndex, HostIndex), u64>,
     totals: FabricTotals,
+    cuts: cuts::Cuts,
 }
-
-/// Position of a fact in `facts`: the heap itself stays small and ordered by integers.
-type FactKey = u32;
 
 /// A handle to the network of a run.
 #[derive(Clone, Debug)]
@@ -184,15 +202,15 @@ impl Fabric {
             by_ip: BTreeMap::new(),
             conns: Vec::new(),
             free_conns: Vec::new(),
-            heap: BinaryHeap::new(),
-            facts: Vec::new(),
-            free_facts: Vec::new(),
-            sequence: 0,
+            tick: 0,
+            agenda: Agenda::default(),
             driver: None,
+            armed: u64::MAX,
             datagrams: BTreeMap::new(),
             next_datagram: 0,
             crossings: BTreeMap::new(),
             totals: FabricTotals::default(),
+            cuts: cuts::Cuts::default(),
         })))
     }
 
@@ -219,6 +237,7 @@ impl Fabric {
         state.hosts.push(Host {
             name: name.to_owned(),
             ip,
+            planned: link.clone(),
             link,
             listening: None,
             running: false,
@@ -229,10 +248,12 @@ impl Fabric {
             next_port: EPHEMERAL_FROM,
             accepting: 0,
             up: FairQueue::default(),
+            up_free: 0,
             up_busy: false,
             up_debt: 0,
             down: FairQueue::default(),
             down_carries: None,
+            down_free: 0,
             sent_wire: 0,
             peer,
             sent_to_peers: 0,
@@ -272,6 +293,8 @@ impl Fabric {
         loop {
             let mut state = self.0.borrow_mut();
             let epoch = state.epoch;
+            // It looks at what was planned before it sleeps again.
+            state.armed = 0;
             state.handle_due();
             if !state
                 .driver
@@ -280,16 +303,18 @@ impl Fabric {
             {
                 state.driver = Some(cx.waker().clone());
             }
-            let Some(Reverse((next, ..))) = state.heap.peek() else {
+            let Some(next) = state.agenda.next_at() else {
+                state.armed = u64::MAX;
                 *sleep = None;
                 return Poll::Pending;
             };
-            let at = epoch + Duration::from_nanos(*next);
+            state.armed = next;
+            let at = epoch + Duration::from_nanos(next);
             let (armed, timer) =
-                sleep.get_or_insert_with(|| (*next, Box::pin(tokio::time::sleep_until(at))));
-            if *armed != *next {
+                sleep.get_or_insert_with(|| (next, Box::pin(tokio::time::sleep_until(at))));
+            if *armed != next {
                 timer.as_mut().reset(at);
-                *armed = *next;
+                *armed = next;
             }
             drop(state);
             if timer.as_mut().poll(cx).is_pending() {
@@ -362,41 +387,21 @@ impl State {
     }
 
     fn plan(&mut self, at: u64, fact: Fact) {
-        let key = match self.free_facts.pop() {
-            Some(key) => {
-                self.facts[key as usize] = Some(fact);
-                key
+        self.agenda.plan(at, fact);
+        if at < self.armed {
+            self.armed = at;
+            if let Some(driver) = &self.driver {
+                driver.wake_by_ref();
             }
-            None => {
-                self.facts.push(Some(fact));
-                u32::try_from(self.facts.len() - 1).expect("fewer facts than 2^32")
-            }
-        };
-        let earliest = self
-            .heap
-            .peek()
-            .is_none_or(|Reverse((first, ..))| at < *first);
-        self.heap.push(Reverse((at, self.sequence, key)));
-        self.sequence += 1;
-        if earliest && let Some(driver) = self.driver.take() {
-            driver.wake();
         }
     }
 
     /// Handles every fact that is due by the clock, in order.
     fn handle_due(&mut self) {
         let clock = self.clock();
-        while let Some(Reverse((at, ..))) = self.heap.peek()
-            && *at <= clock
-        {
-            let Some(Reverse((at, _, key))) = self.heap.pop() else {
-                break;
-            };
+        self.tick = clock;
+        while let Some((at, fact)) = self.agenda.pop_due(clock) {
             self.now = self.now.max(at);
-            let fact = self.facts[key as usize]
-                .take()
-                .expect("a fact is handled once");
-            self.free_facts.push(key);
             self.totals.facts += 1;
             self.handle(fact);
         }
@@ -404,6 +409,9 @@ impl State {
     }
 
     fn handle(&mut self, fact: Fact) {
+        if self.holds(fact) {
+            return;
+        }
         match fact {
             Fact::UplinkFree(host) => {
                 self.hosts[host as usize].up_busy = false;
@@ -422,9 +430,12 @@ impl State {
             Fact::Accepted(end, host) => self.on_accepted(end, host),
             Fact::ResetArrives(end) => self.end_at(end.other(), Closed::Reset),
             Fact::Breaks(end) => self.on_breaks(end),
+            Fact::AcksArrive(end) => self.on_acks(end),
+            Fact::UserTimeout(end, since) => self.on_user_timeout(end, since),
             Fact::Datagram(number) => {
                 if let Some((host, from, data)) = self.datagrams.remove(&number)
                     && self.hosts[host as usize].listening.is_some()
+                    && !self.is_cut_from(from, host)
                 {
                     self.deliver(host, NetEvent::Datagram { from, data });
                 }
@@ -455,21 +466,14 @@ impl State {
         }
     }
 
-    /// Tells a sender that its queue drained. News of a few bytes waits for the next wake-up, or
-    /// until they are more: a writer of small messages that waits for room is woken too.
+    /// Tells a sender that its queue drained; a few bytes are told together with more.
     fn tell_room(&mut self, host: HostIndex, conn: ConnId, end: End, drained: u64) {
         let flow = self.flow(end).expect("it had a turn");
         flow.untold += drained;
-        let news = flow.untold >= ROOM_NEWS_MIN;
-        if news {
+        if flow.untold >= ROOM_NEWS_MIN {
             flow.untold = 0;
-        }
-        let queued = flow.unsent_bytes;
-        let event = NetEvent::Room { conn, queued };
-        if news {
-            self.deliver(host, event);
-        } else {
-            self.hosts[host as usize].mailbox.push_back(event);
+            let queued = flow.unsent_bytes;
+            self.deliver(host, NetEvent::Room { conn, queued });
         }
     }
 }

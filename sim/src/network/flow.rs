@@ -61,6 +61,10 @@ pub(super) struct Flow {
     window: u64,
     /// Reads whose acknowledgement is on its way back: when it arrives, how many bytes.
     acks: VecDeque<(u64, u64)>,
+    /// Read by the receiver, whose acknowledgements a cut has stopped.
+    pub(super) unacknowledged: u64,
+    /// Since when a cut holds something of it, ns; until the cut is over.
+    pub(super) stalled_since: Option<u64>,
     /// Pacing of a lossy path: not before this, ns.
     pub(super) paced_until: u64,
     /// Nothing arrives before what was sent before it, ns.
@@ -89,6 +93,8 @@ impl Flow {
             arrived: VecDeque::new(),
             in_flight: 0,
             acks: VecDeque::new(),
+            unacknowledged: 0,
+            stalled_since: None,
             paced_until: 0,
             last_arrival: 0,
             open: false,
@@ -179,6 +185,18 @@ impl Flow {
 }
 
 impl Flow {
+    /// The acknowledgements that a cut had stopped arrive. TCP begins again with a small window.
+    pub(super) fn acknowledge_held(&mut self) {
+        self.in_flight -= std::mem::take(&mut self.unacknowledged);
+        self.window = self.path.initial_window();
+    }
+
+    /// The path is another from now on; what is under way arrives as it would have.
+    pub(super) fn change_path(&mut self, path: Path) {
+        self.window = self.window.min(path.window);
+        self.path = path;
+    }
+
     /// Payload bytes between the sender's call and the receiver's mailbox.
     pub(super) fn held(&self) -> u64 {
         let in_transit = self.in_transit.iter().map(|cargo| match cargo {

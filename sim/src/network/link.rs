@@ -20,9 +20,9 @@ const INITIAL_SEGMENTS: u64 = 10;
 /// Smallest window, bytes.
 const WINDOW_MIN: u64 = 64 * 1024;
 /// First retransmission timeout when a retransmission is lost too.
-const RTO: Duration = Duration::from_millis(200);
+pub(super) const RTO: Duration = Duration::from_millis(200);
 /// Longest retransmission timeout (Linux).
-const RTO_MAX: Duration = Duration::from_secs(120);
+pub(super) const RTO_MAX: Duration = Duration::from_secs(120);
 /// Retransmissions of one segment at most (Linux): then it counts as arrived, even on a dead path.
 const RETRANSMISSIONS_MAX: u32 = 15;
 /// Bytes a flow may send per turn.
@@ -62,8 +62,8 @@ pub struct Path {
     pub window: u64,
     /// Bytes per second of one connection at most, when there is loss (Mathis et al. 1997).
     pub rate_cap: Option<u64>,
-    /// Chance out of 2^64 that at least one of n segments is lost.
-    lost: [u64; PARCEL_SEGMENTS + 1],
+    /// Chance out of 2^64 that at least one of n segments is lost, when there is loss.
+    lost: Option<Box<[u64; PARCEL_SEGMENTS + 1]>>,
 }
 
 fn mean(a: Duration, b: Duration) -> u64 {
@@ -92,7 +92,7 @@ impl Path {
             rtt_ns,
             window: u64::try_from(in_flight).unwrap_or(u64::MAX).max(WINDOW_MIN),
             rate_cap: (loss > 0.0).then(|| (cap as u64).max(1)),
-            lost: std::array::from_fn(chance),
+            lost: (loss > 0.0).then(|| Box::new(std::array::from_fn(chance))),
         }
     }
 
@@ -100,6 +100,12 @@ impl Path {
     #[must_use]
     pub fn initial_window(&self) -> u64 {
         (INITIAL_SEGMENTS * SEGMENT_BYTES).min(self.window)
+    }
+
+    /// The delay of every parcel, on a path where nothing is drawn.
+    #[must_use]
+    pub fn steady_delay(&self) -> Option<u64> {
+        (self.jitter_ns == 0 && self.lost.is_none()).then_some(self.delay_ns)
     }
 
     /// The delay of one parcel of so many payload bytes: the path, its jitter, and a round trip
@@ -136,7 +142,8 @@ impl Path {
 
     fn loses(&self, segments: u64, rng: &mut ChaCha8Rng) -> bool {
         let n = usize::try_from(segments).map_or(PARCEL_SEGMENTS, |n| n.min(PARCEL_SEGMENTS));
-        self.rate_cap.is_some() && rng.next_u64() < self.lost[n]
+        let lost = self.lost.as_ref();
+        lost.is_some_and(|lost| rng.next_u64() < lost[n])
     }
 }
 
@@ -159,6 +166,12 @@ impl<F: Copy + PartialEq> FairQueue<F> {
     /// A flow has something to send. It must not be in the queue already.
     pub fn join(&mut self, flow: F) {
         self.ring.push_back((flow, QUANTUM));
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
     }
 
     /// Whose turn it is.

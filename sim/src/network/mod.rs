@@ -1,6 +1,12 @@
-//! The simulated network: the link model ([`link`], pure arithmetic) and [`fabric`], the
-//! event-driven network of all hosts of a run.
+//! The simulated networks: the link model ([`link`], pure arithmetic), [`fabric`], the event-driven network
+//! of all hosts of a run, and [`turmoil`], the second opinion on it; [`Net`] is either of them.
 
+mod agenda;
+mod either;
 pub mod fabric;
 mod flow;
 pub mod link;
+pub mod turmoil;
+
+pub use either::{HostNet, Net};
+pub use fabric::FabricTotals as Totals;

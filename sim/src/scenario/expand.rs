@@ -49,8 +49,10 @@ impl Scenario {
         Plan {
             scenario: model.name.clone(),
             seed,
+            network: model.run.network,
             time_limit: Now::START.after(model.run.time_limit()),
             settle: model.run.settle(),
+            hash_always: model.run.hash_always,
             torrent: TorrentPlan {
                 files: model
                     .torrent

@@ -172,8 +172,15 @@ pub const RUN: Keys = Keys {
         ),
         may(
             "network",
-            Form::Words(&["fabric"], &["turmoil"]),
-            "The simulated network. Default: fabric.",
+            Form::Words(&["fabric", "turmoil"], &[]),
+            "The simulated network: fabric, or turmoil as a second opinion (at most 50 hosts, latencies of \
+             10 ms or more). Default: fabric.",
+        ),
+        may(
+            "hash",
+            Form::Words(&["recognise", "always"], &[]),
+            "Whether a piece that is the content is recognised without hashing it again, which changes nothing \
+             but the time that a run takes. Default: recognise.",
         ),
     ],
     later: &[],

@@ -9,7 +9,7 @@ use skep_engine::config::FieldValue;
 use toml::Spanned;
 
 use super::expect::Expectation;
-use super::plan::{OnComplete, Role, TrackerProtocol};
+use super::plan::{NetworkKind, OnComplete, Role, TrackerProtocol};
 use super::selector::Selector;
 use super::units::Frequency;
 
@@ -51,6 +51,10 @@ pub struct Run {
     pub time_limit: Option<Spanned<Duration>>,
     /// Time to settle.
     pub settle: Option<Spanned<Duration>>,
+    /// The simulated network.
+    pub network: NetworkKind,
+    /// Every piece is hashed, also one that is known to be the content.
+    pub hash_always: bool,
 }
 
 impl Run {

@@ -19,11 +19,15 @@ pub struct Plan {
     pub scenario: String,
     /// The master seed.
     pub seed: u64,
+    /// The network it runs on.
+    pub network: NetworkKind,
     /// The run ends here at the latest.
     pub time_limit: Now,
     /// After the last disturbance every honest online peer must finish within this
     /// (plus four times the bound of what was missing).
     pub settle: Duration,
+    /// Every piece is hashed, also one that is known to be the content.
+    pub hash_always: bool,
     /// The content.
     pub torrent: TorrentPlan,
     /// The trackers, in the order in which peers number them: by tier, then by place in the file.
@@ -34,6 +38,30 @@ pub struct Plan {
     pub faults: Vec<FaultPlan>,
     /// What the author expects.
     pub expect: Vec<Expectation>,
+}
+
+/// The simulated network of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum NetworkKind {
+    /// Event-driven: all hosts on one runtime.
+    #[default]
+    Fabric,
+    /// turmoil's hosts, moved on in ticks: a second opinion.
+    Turmoil,
+}
+
+impl NetworkKind {
+    /// Every network.
+    pub const ALL: [NetworkKind; 2] = [NetworkKind::Fabric, NetworkKind::Turmoil];
+
+    /// The word in scenario files and output.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            NetworkKind::Fabric => "fabric",
+            NetworkKind::Turmoil => "turmoil",
+        }
+    }
 }
 
 /// The content of the torrent, generated from the seed.

@@ -15,6 +15,7 @@ use super::groups;
 use super::keys;
 use super::metrics::{METRICS_LATER, MetricName, NameError, SOMETIMES, full_names};
 use super::model::{Crash, EngineSetting, Latency, Link, Model, Run, Torrent, Vary};
+use super::plan::NetworkKind;
 use super::problem::{Found, Log, suggest};
 use super::read::{self, Fields, Value};
 use super::selector::Selector;
@@ -70,8 +71,14 @@ pub(super) fn model(document: &DeTable<'_>, vary: Vec<Vary>, log: &mut Log) -> M
 
 fn run(value: &Value<'_>, log: &mut Log) -> Option<Run> {
     let fields = Fields::open(&keys::RUN, value, log)?;
-    fields.word("network", &[("fabric", ())], &["turmoil"], log);
+    let networks = NetworkKind::ALL.map(|kind| (kind.word(), kind));
+    let network = fields.word("network", &networks, &[], log);
+    let hash = [("recognise", false), ("always", true)];
     Some(Run {
+        network: network.map(Spanned::into_inner).unwrap_or_default(),
+        hash_always: fields
+            .word("hash", &hash, &[], log)
+            .is_some_and(Spanned::into_inner),
         seeds: fields.get("seeds").and_then(|v| seeds(v, log)),
         time_limit: fields.quantity("time_limit", "a duration", units::duration, log),
         settle: fields.quantity("settle", "a duration", units::duration, log),

@@ -187,6 +187,12 @@ pub const ATTACKS: Family = Family {
                 doc: "chance that an answer has a wrong byte",
             }],
         },
+        Named {
+            name: "unseeded",
+            doc: "a canary for `skep run --check-determinism`: draws from outside the seed, so that no run repeats; \
+                  only with the tag `canary`",
+            params: &[],
+        },
     ],
     later: &[
         "corrupt-one-block",

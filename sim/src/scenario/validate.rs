@@ -14,6 +14,7 @@ use super::problem::{Found, Log, suggest};
 use super::selector::{Base, RESERVED, Selector, is_group_name};
 use super::units::show_duration;
 use super::{expand, trackers, validate_engine, validate_expect};
+use crate::actor;
 
 /// Hosts that one scenario may have.
 pub const HOSTS_MAX: u64 = 20_000;
@@ -30,6 +31,7 @@ pub(super) fn check(model: &Model, log: &mut Log) {
     torrent(model, log);
     group_names(model, log);
     for group in &model.groups {
+        canary(group, model, log);
         role(group, log);
         have(group, model, log);
     }
@@ -50,6 +52,18 @@ pub(super) fn check(model: &Model, log: &mut Log) {
     validate_expect::expectations(model, log);
     if readable && log.is_empty() {
         content(model, log);
+    }
+}
+
+/// A canary spoils the run it is part of: the file says that this is meant.
+fn canary(group: &Group, model: &Model, log: &mut Log) {
+    if let Some(attack) = &group.attack
+        && actor::is_canary(attack.get_ref())
+        && !model.tags.iter().any(|tag| tag == actor::CANARY)
+    {
+        let message = format!("`{}` is there to be caught by a check", attack.get_ref());
+        let found = Found::at(attack.span(), message).label("a canary");
+        log.push(found.help("a scenario with a canary says so: `tags = [\"canary\"]`"));
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skep_engine::node::file_server::{FileServer, FileServerSetup};
+use tokio::time::Instant;
 
 use super::{World, now, sleep_until};
 use crate::actor;
@@ -54,9 +55,9 @@ fn somebody_lies(plan: &Plan) -> bool {
 impl World {
     pub(super) fn start_server(&mut self, host: usize) {
         let plan = self.plan.hosts[host].clone();
-        let (fabric, epoch) = (self.fabric.clone(), self.epoch);
+        let net = self.net.clone();
         let (recorder, content) = (Rc::clone(&self.recorder), Arc::clone(&self.content));
-        let life = move |_: usize, stay: SessionPlan| {
+        let life = move |epoch: Instant, _: usize, stay: SessionPlan| {
             let (hears, listen) = (
                 Rc::clone(&recorder),
                 SocketAddr::from((plan.ip, SERVER_PORT)),
@@ -72,7 +73,7 @@ impl World {
                 let event = WorldEvent::Server(event);
                 hears.borrow_mut().on_host(at, host, &event);
             };
-            let server = FileServer::new(fabric.attach(plan.ip), setup, observer);
+            let server = FileServer::new(net.attach(plan.ip), setup, observer);
             let server = server.expect("a host listens on its own address");
             async move {
                 let Some((end, kind)) = stay.end else {
@@ -89,20 +90,25 @@ impl World {
 
     pub(super) fn start_client(&mut self, host: usize) {
         let clients = self.plan.hosts[..host].iter();
-        let client = DirectClient {
-            plan: self.plan.hosts[host].clone(),
-            number: clients.filter(|h| h.role == Role::Client).count(),
-            seed: self.plan.seed,
-            fabric: self.fabric.clone(),
-            content: Arc::clone(&self.content),
-            disk: Rc::clone(&self.recorder.borrow().disks[host]),
-            servers: servers(&self.plan),
-            digests: somebody_lies(&self.plan),
-            epoch: self.epoch,
-        };
+        let number = clients.filter(|h| h.role == Role::Client).count();
+        let (plan, net) = (self.plan.hosts[host].clone(), self.net.clone());
+        let (seed, content) = (self.plan.seed, Arc::clone(&self.content));
+        let disk = Rc::clone(&self.recorder.borrow().disks[host]);
+        let (servers, digests) = (servers(&self.plan), somebody_lies(&self.plan));
         let recorder = Rc::clone(&self.recorder);
-        let life = move |life: usize, stay: SessionPlan| {
-            let (client, hears) = (client.clone(), Rc::clone(&recorder));
+        let life = move |epoch: Instant, life: usize, stay: SessionPlan| {
+            let client = DirectClient {
+                plan: plan.clone(),
+                number,
+                seed,
+                net: net.clone(),
+                content: Arc::clone(&content),
+                disk: Rc::clone(&disk),
+                servers: Rc::clone(&servers),
+                digests,
+                epoch,
+            };
+            let hears = Rc::clone(&recorder);
             let tell = Rc::new(move |at, event: ClientEvent| {
                 let event = WorldEvent::Client(event);
                 hears.borrow_mut().on_host(at, host, &event);
@@ -114,15 +120,15 @@ impl World {
 
     pub(super) fn start_raw_server(&mut self, host: usize) {
         let plan = self.plan.hosts[host].clone();
-        let (fabric, epoch) = (self.fabric.clone(), self.epoch);
+        let net = self.net.clone();
         let (recorder, content) = (Rc::clone(&self.recorder), Arc::clone(&self.content));
         let seed = self.plan.seed;
-        let life = move |life: usize, stay: SessionPlan| {
+        let life = move |epoch: Instant, life: usize, stay: SessionPlan| {
             let rng = seed::stream(seed, &format!("peer/{}#{life}/attack", plan.name));
             let attack = plan.attack.clone().expect("an attacker has an attack");
             let hears = Rc::clone(&recorder);
             let server = RawServer::new(
-                fabric.attach(plan.ip),
+                net.attach(plan.ip),
                 SocketAddr::from((plan.ip, SERVER_PORT)),
                 actor::server_attack(&attack, &content, rng).expect("it plays a server"),
                 attack,
@@ -151,16 +157,16 @@ impl World {
         &mut self,
         what: &'static str,
         host: usize,
-        life: impl Fn(usize, SessionPlan) -> F + 'static,
+        life: impl Fn(Instant, usize, SessionPlan) -> F + 'static,
     ) {
-        let sessions = self.plan.hosts[host].sessions.clone();
-        let (recorder, epoch) = (Rc::clone(&self.recorder), self.epoch);
-        self.tasks.spawn(what, async move {
+        let HostPlan { ip, sessions, .. } = self.plan.hosts[host].clone();
+        let recorder = Rc::clone(&self.recorder);
+        self.stage.program(what, ip, async move |epoch| {
             for (number, stay) in sessions.iter().enumerate() {
                 sleep_until(epoch, stay.join).await;
                 let tell = |event| recorder.borrow_mut().on_host(now(epoch), host, &event);
                 tell(WorldEvent::Joined);
-                let ended = life(number, *stay).await;
+                let ended = life(epoch, number, *stay).await;
                 let last = ended.is_none() || number + 1 == sessions.len();
                 recorder.borrow_mut().tallies[host].gone_for_good = last;
                 tell(WorldEvent::Ended(ended));

@@ -12,7 +12,7 @@ use crate::bounds::{self, Bound};
 use crate::check::Failure;
 use crate::content::Content;
 use crate::evaluate;
-use crate::network::fabric::Fabric;
+use crate::network::Net;
 use crate::outcome::{Outcome, PeerOutcome, Verdict};
 use crate::scenario::plan::{HostPlan, Role};
 
@@ -62,7 +62,7 @@ pub(super) fn missing_bound(recorder: &Recorder) -> Duration {
     Duration::from_secs_f64(longest.max(share(missing, up)).max(direct))
 }
 
-fn peer(recorder: &Recorder, host: usize, end: Now, fabric: &Fabric) -> PeerOutcome {
+fn peer(recorder: &Recorder, host: usize, end: Now, net: &Net) -> PeerOutcome {
     let plan = &recorder.plan.hosts[host];
     let tally: &Tally = &recorder.tallies[host];
     let secs = |at: Option<Now>| at.map(Now::as_secs_f64);
@@ -84,7 +84,7 @@ fn peer(recorder: &Recorder, host: usize, end: Now, fabric: &Fabric) -> PeerOutc
         banned_by: tally.banned_by,
         announces: tally.announces,
         online_s: Now(online).as_secs_f64(),
-        control: fabric.sent_to_peers(plan.ip).saturating_sub(tally.uploaded),
+        control: net.sent_to_peers(plan.ip).saturating_sub(tally.uploaded),
         up: plan.link.up,
         acted: tally.acted,
     }
@@ -108,7 +108,7 @@ fn utilisation(recorder: &Recorder) -> Option<f64> {
 pub(super) fn outcome(
     recorder: &mut Recorder,
     content: &Arc<Content>,
-    fabric: &Fabric,
+    net: &Net,
     bound: Bound,
     ended: Ended,
     end: Now,
@@ -116,7 +116,7 @@ pub(super) fn outcome(
     recorder.note_copies();
     let (invariants, checks) = recorder.finish(end);
     let (trace_hash, events) = recorder.trace.hash();
-    let resets = fabric.totals().resets;
+    let resets = net.totals().resets;
     let mut sometimes = recorder.sometimes.clone();
     if resets > 0 {
         sometimes.insert("connection-reset", resets);
@@ -124,12 +124,15 @@ pub(super) fn outcome(
     let mut outcome = Outcome {
         scenario: recorder.plan.scenario.clone(),
         seed: recorder.plan.seed,
-        network: "fabric",
+        network: recorder.plan.network.word(),
         trace_hash: trace_hash.to_string(),
+        checkpoints: recorder.trace.checkpoints().clone(),
         events,
         sim_seconds: end.as_secs_f64(),
         cpu_seconds: 0.0,
         blocks: recorder.blocks,
+        messages: 0,
+        connections: net.connection_slots(),
         bound,
         both_ways: bounds::both_ways(&recorder.plan),
         content_bytes: content.geometry().total,
@@ -137,7 +140,7 @@ pub(super) fn outcome(
         verdict: Verdict::Pass,
         failures: Vec::new(),
         peers: (0..recorder.plan.hosts.len())
-            .map(|h| peer(recorder, h, end, fabric))
+            .map(|h| peer(recorder, h, end, net))
             .collect(),
         checks,
         copies_min: recorder.copies_min.unwrap_or(0),
@@ -149,7 +152,7 @@ pub(super) fn outcome(
     };
     let mut findings = Vec::new();
     findings.extend(invariants.into_iter().map(|f| (Verdict::Invariant, f)));
-    findings.extend(books(fabric, end).map(|f| (Verdict::Invariant, f)));
+    findings.extend(books(net, end).into_iter().map(|f| (Verdict::Invariant, f)));
     // What a broken run expected, finished or did is not worth telling.
     if !matches!(ended, Ended::Broken(_)) {
         let expected = evaluate::expectations(&recorder.plan, &outcome);
@@ -172,20 +175,32 @@ pub(super) fn outcome(
     outcome
 }
 
-/// The network's own books: what was handed in is delivered, dropped or under way.
-fn books(fabric: &Fabric, end: Now) -> Option<Failure> {
-    let totals = fabric.totals();
-    let under_way = fabric.under_way();
+/// The network's own books: what was handed in is delivered, dropped or under way, and nothing took longer
+/// than its path.
+fn books(net: &Net, end: Now) -> Vec<Failure> {
+    let totals = net.totals();
+    let under_way = net.under_way();
     let accounted = totals.delivered + totals.dropped + under_way;
-    (totals.sent != accounted).then(|| Failure {
+    let failure = |message| Failure {
         check: "network-books".into(),
         peer: None,
         at_s: end.as_secs_f64(),
-        message: format!(
+        message,
+    };
+    let mut failures = Vec::new();
+    if totals.sent != accounted {
+        failures.push(failure(format!(
             "{} bytes were sent; {} delivered, {} dropped and {under_way} under way",
             totals.sent, totals.delivered, totals.dropped
-        ),
-    })
+        )));
+    }
+    if net.late() > 0 {
+        let late = net.late();
+        failures.push(failure(format!(
+            "{late} messages took longer than their path"
+        )));
+    }
+    failures
 }
 
 /// Honest peers that are online at the deadline and not complete, and why.

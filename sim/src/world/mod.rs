@@ -1,27 +1,23 @@
 //! One run: builds the hosts of a plan, lets them live until the end, and says what happened.
 //!
-//! Invariant: one thread, one paused runtime, one seed. Nothing here reads a clock, a file or the
+//! Invariant: one thread, paused runtimes, one seed. Nothing here reads a clock, a file or the
 //! environment; a panic of any host's task ends the run.
 
 mod direct;
 mod judge;
 mod recorder;
+mod stage;
 mod trackers;
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use skep_engine::node::spawn::Tasks;
 use skep_engine::{EngineConfig, Now, PeerId, PieceIndex};
-use tokio::task::LocalSet;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::actor::engine_peer::{EnginePeer, PEER_PORT};
 use crate::actor::raw::{RawPeer, RawSetup};
@@ -29,14 +25,15 @@ use crate::actor::{self};
 use crate::bounds;
 use crate::content::Content;
 use crate::disk::Disk;
-use crate::network::fabric::Fabric;
+use crate::network::Net;
 use crate::outcome::Outcome;
 use crate::scenario::Plan;
 use crate::scenario::plan::{HostPlan, Role};
 use crate::seed;
-use crate::trace::{Trace, WorldEvent};
+use crate::trace::{Lines, Trace, WorldEvent};
 
 use recorder::Recorder;
+use stage::Stage;
 pub use trackers::Contacts;
 
 /// Runs a plan to its end. `lines` takes the trace, one JSON object per event.
@@ -46,27 +43,19 @@ pub use trackers::Contacts;
 ///
 /// # Panics
 /// When a host's task panics: a bug in Skep.
-pub fn run(plan: &Plan, lines: Option<Box<dyn Write>>) -> io::Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, async {
-        let mut world = World::new(plan, Trace::new(lines));
-        let ended = world.live().await;
-        world.judge(ended)
-    })
+pub fn run(plan: &Plan, lines: Option<Lines>) -> io::Result<Outcome> {
+    stage::run(plan, Trace::new(lines))
 }
 
 /// A run that is going on.
 struct World {
     plan: Rc<Plan>,
     content: Arc<Content>,
-    fabric: Fabric,
+    net: Net,
     recorder: Rc<RefCell<Recorder>>,
-    tasks: Tasks,
-    epoch: Instant,
+    /// Messages that engines got from peers.
+    messages: Rc<Cell<u64>>,
+    stage: Stage,
     /// The run ends here at the latest: the time limit, or earlier when the settling time is over.
     deadline: Now,
     settle_from: Option<Now>,
@@ -92,21 +81,21 @@ impl Ended {
 }
 
 impl World {
-    fn new(plan: &Plan, trace: Trace) -> World {
+    fn new(plan: &Plan, trace: Trace, stage: Stage) -> World {
         let plan = Rc::new(plan.clone());
-        let epoch = Instant::now();
         let contacts = Rc::new(Contacts::of(&plan.trackers));
         let content = Content::generate(&plan.torrent, plan.seed, &contacts.urls[0]);
         let content = Arc::new(content);
-        let fabric = Fabric::new(plan.seed, epoch);
-        trackers::add_hosts(&plan.trackers, &fabric);
+        let net = stage.net();
+        trackers::add_hosts(&plan.trackers, &net);
         let mut disks = Vec::new();
         for host in &plan.hosts {
-            fabric.add_host(&host.name, host.ip, host.link.clone());
+            net.add_host(&host.name, host.ip, host.link.clone());
             let disk = match host.role {
                 Role::Client => direct::disk_of_client(&content, host.kept),
                 role => {
                     let mut disk = Disk::new(Arc::clone(&content));
+                    disk.hash_always = plan.hash_always;
                     match role.whole() {
                         true => disk.preload(content.geometry().all_pieces()),
                         false => disk.preload(host.have.iter().copied().map(PieceIndex)),
@@ -122,10 +111,10 @@ impl World {
         let mut world = World {
             plan,
             content,
-            fabric,
+            net,
             recorder,
-            tasks: Tasks::new(),
-            epoch,
+            messages: Rc::default(),
+            stage,
             deadline,
             settle_from: None,
         };
@@ -147,30 +136,32 @@ impl World {
                 Role::Attacker => world.start_attacker(host, &contacts),
             }
         }
-        let fabric = world.fabric.clone();
-        world
-            .tasks
-            .spawn("network", async move { fabric.drive().await });
+        world.stage.begin();
         world
     }
 
     fn start_peer(&mut self, host: usize, contacts: &Rc<Contacts>) {
         let plan = self.plan.hosts[host].clone();
         let sessions = plan.sessions.clone();
-        let peer = EnginePeer {
-            plan,
-            seed: self.plan.seed,
-            fabric: self.fabric.clone(),
-            content: Arc::clone(&self.content),
-            disk: Rc::clone(&self.recorder.borrow().disks[host]),
-            has_metainfo: Rc::new(Cell::new(false)),
-            contacts: Rc::clone(contacts),
-            web_seeds: direct::web_seeds(&self.plan),
-            epoch: self.epoch,
-        };
+        let (ip, seed, net) = (plan.ip, self.plan.seed, self.net.clone());
+        let (content, contacts) = (Arc::clone(&self.content), Rc::clone(contacts));
+        let disk = Rc::clone(&self.recorder.borrow().disks[host]);
+        let web_seeds = direct::web_seeds(&self.plan);
+        let messages = Rc::clone(&self.messages);
         let recorder = Rc::clone(&self.recorder);
-        let epoch = self.epoch;
-        self.tasks.spawn("peer", async move {
+        self.stage.program("peer", ip, async move |epoch| {
+            let peer = EnginePeer {
+                plan,
+                seed,
+                net,
+                content,
+                disk,
+                has_metainfo: Rc::new(Cell::new(false)),
+                contacts,
+                web_seeds,
+                epoch,
+                messages,
+            };
             for (life, stay) in sessions.iter().enumerate() {
                 sleep_until(epoch, stay.join).await;
                 recorder
@@ -203,10 +194,10 @@ impl World {
         } = self.plan.hosts[host].clone();
         let attack = attack.expect("validation gives every attacker an attack");
         let seed = self.plan.seed;
-        let (fabric, contacts, epoch) = (self.fabric.clone(), Rc::clone(contacts), self.epoch);
+        let (net, contacts) = (self.net.clone(), Rc::clone(contacts));
         let recorder = Rc::clone(&self.recorder);
         let content = Arc::clone(&self.content);
-        self.tasks.spawn("attacker", async move {
+        self.stage.program("attacker", ip, async move |epoch| {
             let geometry = content.geometry();
             for (life, stay) in sessions.iter().enumerate() {
                 sleep_until(epoch, stay.join).await;
@@ -218,7 +209,7 @@ impl World {
                 let attacker = actor::attacker(&attack, &content, stream("attack"));
                 let hears = Rc::clone(&recorder);
                 let raw = RawPeer::new(RawSetup {
-                    net: fabric.attach(ip),
+                    net: net.attach(ip),
                     plan: attack.clone(),
                     attacker: attacker.expect("validation refuses unknown attacks"),
                     listen: SocketAddr::from((ip, PEER_PORT)),
@@ -251,25 +242,18 @@ impl World {
         });
     }
 
-    /// Lets the world live until there is nothing left to wait for.
-    async fn live(&mut self) -> Ended {
-        let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
-        poll_fn(|cx| self.poll_live(cx, timer.as_mut())).await
-    }
-
-    fn poll_live(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Ended> {
-        self.tasks.poll_panics(cx);
-        let at = now(self.epoch);
+    /// Looks at the world at a moment: whether there is nothing left to wait for.
+    fn look(&mut self, at: Now) -> Option<Ended> {
         let mut recorder = self.recorder.borrow_mut();
-        recorder.waker = Some(cx.waker().clone());
+        recorder.catch_up();
         if recorder.first_failure.is_some() {
-            return Poll::Ready(Ended::Broken(at));
+            return Some(Ended::Broken(at));
         }
         if at > Now::START && recorder.copies_min.is_none() {
             recorder.note_copies();
         }
         if self.plan.hosts.iter().any(|h| h.role.takes()) && judge::done(&recorder) {
-            return Poll::Ready(Ended::Done(at));
+            return Some(Ended::Done(at));
         }
         let last = self.plan.last_disturbance();
         // Not at that moment itself: who joins in it has to be seen first.
@@ -280,23 +264,17 @@ impl World {
                 .deadline
                 .min(at.after(self.plan.settle).after(rest * 4));
         }
-        if at >= self.deadline {
-            return Poll::Ready(Ended::Deadline(at));
-        }
-        drop(recorder);
-        let next = match (self.settle_from, at > Now::START) {
+        (at >= self.deadline).then_some(Ended::Deadline(at))
+    }
+
+    /// When to look again at the latest, if nothing happens before.
+    fn next_look(&self, at: Now) -> Now {
+        let last = self.plan.last_disturbance();
+        match (self.settle_from, at > Now::START) {
             (_, false) => Now(1),
             (None, _) => last.after(Duration::from_nanos(1)).min(self.deadline),
             (Some(_), _) => self.deadline,
-        };
-        timer
-            .as_mut()
-            .reset(self.epoch + Duration::from_nanos(next.0));
-        // A timer that is due already asks for another look.
-        if std::future::Future::poll(timer, cx).is_ready() {
-            cx.waker().wake_by_ref();
         }
-        Poll::Pending
     }
 
     fn judge(&mut self, ended: Ended) -> io::Result<Outcome> {
@@ -304,14 +282,11 @@ impl World {
         recorder.trace.finish()?;
         let bound = bounds::last_completion(&self.plan);
         let at = ended.at();
-        Ok(judge::outcome(
-            &mut recorder,
-            &self.content,
-            &self.fabric,
-            bound,
-            ended,
-            at,
-        ))
+        let outcome = judge::outcome(&mut recorder, &self.content, &self.net, bound, ended, at);
+        Ok(Outcome {
+            messages: self.messages.get(),
+            ..outcome
+        })
     }
 }
 
@@ -364,6 +339,19 @@ down = "1 MiB/s"
         let outcome = outcome(r#"time_limit = "10 min", settle = "1 s""#, "");
         assert_eq!(outcome.verdict, Verdict::Pass, "{:?}", outcome.failures);
         assert!(outcome.sim_seconds > 8.0, "{}", outcome.sim_seconds);
+    }
+
+    #[test]
+    fn hashing_every_piece_changes_nothing_but_the_time() {
+        let corrupt = "[[group]]\nname = \"liar\"\nrole = \"attacker\"\nattack = \"corrupt-blocks\"\n\
+            up = \"1 MiB/s\"\ndown = \"1 MiB/s\"\n";
+        let with = |hash: &str| {
+            let run = format!(r#"time_limit = "10 min", settle = "1 min", hash = "{hash}""#);
+            let outcome = outcome(&run, corrupt);
+            assert!(outcome.peers.iter().any(|p| p.hash_failed > 0), "both ways");
+            (outcome.trace_hash, outcome.events, outcome.peers)
+        };
+        assert_eq!(with("recognise"), with("always"));
     }
 
     #[test]

@@ -88,6 +88,14 @@ pub(super) struct Recorder {
     pub(super) first_failure: Option<Now>,
     /// Who waits for the state to change.
     pub(super) waker: Option<Waker>,
+    /// Events that wait until all of their time are there; `None`: they come in order.
+    held: Option<Vec<(Now, Held)>>,
+}
+
+/// An event that waits.
+enum Held {
+    Host(usize, WorldEvent),
+    Tracker(String, TrackerEvent),
 }
 
 impl Recorder {
@@ -131,24 +139,68 @@ impl Recorder {
             samples: Vec::new(),
             first_failure: None,
             waker: None,
+            held: None,
+        }
+    }
+
+    /// From now on events are held until [`Recorder::catch_up`]: they come host by host.
+    pub(super) fn hold(&mut self) {
+        self.held = Some(Vec::new());
+    }
+
+    /// Takes the events that were held, in the order of time, and of hosts in one moment.
+    pub(super) fn catch_up(&mut self) {
+        let Some(mut events) = self.held.take() else {
+            return;
+        };
+        events.sort_by_key(|(at, _)| *at);
+        for (at, event) in events.drain(..) {
+            match event {
+                Held::Host(host, event) => self.take_host(at, host, &event),
+                Held::Tracker(name, event) => self.take_tracker(at, &name, event),
+            }
+        }
+        self.held = Some(events);
+    }
+
+    /// An event of a host has happened.
+    pub(super) fn on_host(&mut self, at: Now, host: usize, event: &WorldEvent) {
+        let seen = Seen {
+            at,
+            host: Some(host),
+            event,
+        };
+        self.check(&seen, true);
+        match &mut self.held {
+            Some(held) => held.push((at, Held::Host(host, event.clone()))),
+            None => self.take_host(at, host, event),
         }
     }
 
     /// Takes the next event of a host.
-    pub(super) fn on_host(&mut self, at: Now, host: usize, event: &WorldEvent) {
+    fn take_host(&mut self, at: Now, host: usize, event: &WorldEvent) {
         let plan = Rc::clone(&self.plan);
         let index = u32::try_from(host).expect("hosts are bounded");
         self.trace.push(at, index, &plan.hosts[host].name, event);
         self.count(at, host, event);
-        self.check(&Seen {
+        let seen = Seen {
             at,
             host: Some(host),
             event,
-        });
+        };
+        self.check(&seen, false);
+    }
+
+    /// An event of a tracker has happened.
+    pub(super) fn on_tracker(&mut self, at: Now, name: &str, event: TrackerEvent) {
+        match &mut self.held {
+            Some(held) => held.push((at, Held::Tracker(name.to_owned(), event))),
+            None => self.take_tracker(at, name, event),
+        }
     }
 
     /// Takes the next event of a tracker.
-    pub(super) fn on_tracker(&mut self, at: Now, name: &str, event: TrackerEvent) {
+    fn take_tracker(&mut self, at: Now, name: &str, event: TrackerEvent) {
         if let TrackerEvent::Announced { from, .. } = &event
             && let Some(host) = self.by_ip.get(&from.ip())
         {
@@ -156,21 +208,24 @@ impl Recorder {
         }
         let event = WorldEvent::Tracker(event);
         self.trace.push(at, u32::MAX, name, &event);
-        self.check(&Seen {
+        let seen = Seen {
             at,
             host: None,
             event: &event,
-        });
+        };
+        self.check(&seen, false);
     }
 
-    fn check(&mut self, seen: &Seen<'_>) {
+    /// Lets the checks that look at once, or the others, look at an event.
+    fn check(&mut self, seen: &Seen<'_>, at_once: bool) {
         let scene = Scene {
             plan: &self.plan,
             content: &self.content,
             disks: &self.disks,
             by_ip: &self.by_ip,
         };
-        for (check, log) in &mut self.checks {
+        let checks = self.checks.iter_mut();
+        for (check, log) in checks.filter(|(check, _)| check.at_once() == at_once) {
             let before = log.failed;
             check.on_event(seen, &scene, log);
             if log.failed > before && self.first_failure.is_none() {

@@ -16,7 +16,7 @@ use skep_engine::{EngineConfig, Now};
 use tokio::time::Instant;
 
 use super::{World, sleep_until};
-use crate::network::fabric::Fabric;
+use crate::network::{HostNet, Net};
 use crate::scenario::plan::{LinkPlan, TrackerPlan, TrackerProtocol};
 use crate::seed;
 
@@ -80,7 +80,7 @@ fn ip(number: usize) -> Ipv4Addr {
 }
 
 /// Adds the machines. Nothing runs on them yet.
-pub fn add_hosts(trackers: &[TrackerPlan], fabric: &Fabric) {
+pub fn add_hosts(trackers: &[TrackerPlan], net: &Net) {
     for (number, plan) in trackers.iter().enumerate() {
         let link = LinkPlan {
             up: RATE,
@@ -90,7 +90,7 @@ pub fn add_hosts(trackers: &[TrackerPlan], fabric: &Fabric) {
             loss_ppm: plan.loss_ppm,
             reset_every: None,
         };
-        fabric.add_tracker(&plan.name, ip(number), link);
+        net.add_tracker(&plan.name, ip(number), link);
     }
 }
 
@@ -99,45 +99,31 @@ impl World {
     pub(super) fn start_trackers(&mut self) {
         let plans = self.plan.trackers.clone();
         for (number, plan) in plans.into_iter().enumerate() {
-            if plan.until == Some(Now::START) {
+            let until = plan.until;
+            if until == Some(Now::START) {
                 continue;
             }
-            if plan.from == Now::START {
-                // It listens before anybody asks.
-                let host = self.tracker(number, &plan);
-                self.tasks.spawn("tracker", serve(host, plan, self.epoch));
-                continue;
-            }
-            let (fabric, recorder) = (self.fabric.clone(), Rc::clone(&self.recorder));
-            let (seed, epoch) = (self.plan.seed, self.epoch);
-            self.tasks.spawn("tracker", async move {
-                sleep_until(epoch, plan.from).await;
-                let host = host(number, &plan, &fabric, recorder, seed, epoch);
-                serve(host, plan, epoch).await;
-            });
+            let (net, recorder) = (self.net.clone(), Rc::clone(&self.recorder));
+            let (seed, from) = (self.plan.seed, plan.from);
+            let start = move |epoch| host(number, &plan, &net, recorder, seed, epoch);
+            self.stage
+                .program("tracker", ip(number), async move |epoch| {
+                    if from > Now::START {
+                        sleep_until(epoch, from).await;
+                    }
+                    serve(start(epoch), until, epoch).await;
+                });
         }
-    }
-
-    fn tracker(&self, number: usize, plan: &TrackerPlan) -> Host {
-        let recorder = Rc::clone(&self.recorder);
-        host(
-            number,
-            plan,
-            &self.fabric,
-            recorder,
-            self.plan.seed,
-            self.epoch,
-        )
     }
 }
 
-type Host = TrackerHost<crate::network::fabric::FabricNet>;
+type Host = TrackerHost<HostNet>;
 type Recording = Rc<std::cell::RefCell<super::recorder::Recorder>>;
 
 fn host(
     number: usize,
     plan: &TrackerPlan,
-    fabric: &Fabric,
+    net: &Net,
     recorder: Recording,
     seed: u64,
     epoch: Instant,
@@ -154,7 +140,7 @@ fn host(
     };
     let name = plan.name.clone();
     let tracker = TrackerHost::new(
-        fabric.attach(ip(number)),
+        net.attach(ip(number)),
         SocketAddr::from((ip(number), PORT)),
         config,
         protocols,
@@ -166,8 +152,8 @@ fn host(
 }
 
 /// Serves until the plan ends it: then its process is gone, and its connections are reset.
-async fn serve(host: Host, plan: TrackerPlan, epoch: Instant) {
-    let Some(until) = plan.until else {
+async fn serve(host: Host, until: Option<Now>, epoch: Instant) {
+    let Some(until) = until else {
         match host.run().await {}
     };
     let until = epoch + Duration::from_nanos(until.0);

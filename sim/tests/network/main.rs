@@ -3,5 +3,6 @@
 
 mod calibration;
 mod connections;
+mod faults;
 mod lab;
 mod limits;

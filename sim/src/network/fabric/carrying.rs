@@ -7,24 +7,31 @@
 use skep_engine::node::network::{Closed, NetEvent};
 
 use super::{End, Fact, HostIndex, State};
-use crate::network::flow::{Cargo, Turn};
-use crate::network::link::{transmit_ns, wire_bytes};
+use crate::network::flow::{Cargo, Parcel, Turn};
+use crate::network::link::{SEGMENT_BYTES, transmit_ns, wire_bytes};
 
 impl State {
     /// The flow from `end` may have something to send: puts it into its uplink's queue.
     pub(super) fn offer(&mut self, end: End) {
+        if let Some(host) = self.queue_up(end) {
+            self.kick_uplink(host);
+        }
+    }
+
+    /// As [`State::offer`]; returns its host when the uplink has to be looked after.
+    fn queue_up(&mut self, end: End) -> Option<HostIndex> {
         let now = self.now;
-        let Some(conn) = self.conn(end) else { return };
+        let conn = self.conn(end)?;
         let host = conn.hosts[usize::from(end.side)];
         let flow = &mut conn.flows[usize::from(end.side)];
         if flow.in_ring {
-            return;
+            return None;
         }
         match flow.turn(now) {
             Turn::Now => {
                 flow.in_ring = true;
                 self.hosts[host as usize].up.join(end);
-                self.kick_uplink(host);
+                return Some(host);
             }
             Turn::At(at) if !flow.waking => {
                 flow.waking = true;
@@ -33,6 +40,7 @@ impl State {
             Turn::At(_) | Turn::Later => {}
             Turn::Nothing => self.finish_if_asked(end),
         }
+        None
     }
 
     /// Everything is sent: FIN follows if the sender finished.
@@ -48,13 +56,22 @@ impl State {
         }
     }
 
-    /// Starts the next parcel on an idle uplink.
+    /// Starts what is next on an idle uplink: a parcel, or several small ones that make a segment.
     pub(super) fn kick_uplink(&mut self, host: HostIndex) {
         let now = self.now;
-        while !self.hosts[host as usize].up_busy {
-            let Some(end) = self.hosts[host as usize].up.turn() else {
+        let mut carried = 0;
+        loop {
+            let entry = &mut self.hosts[host as usize];
+            let Some(end) = entry.up.turn() else { return };
+            if entry.up_busy {
                 return;
-            };
+            }
+            // It carries still, or has enough for now: who waits has a turn when it is free.
+            if entry.up_free > now && !(1..SEGMENT_BYTES).contains(&carried) {
+                entry.up_busy = true;
+                let free = entry.up_free;
+                return self.plan(free, Fact::UplinkFree(host));
+            }
             let Some(flow) = self.flow(end) else {
                 self.hosts[host as usize].up.sent(0, false);
                 continue;
@@ -62,53 +79,116 @@ impl State {
             if flow.turn(now) != Turn::Now {
                 flow.in_ring = false;
                 self.hosts[host as usize].up.sent(0, false);
-                self.offer(end);
+                self.queue_up(end);
                 continue;
             }
-            let parcel = flow.take(now);
-            let bytes = parcel.bytes();
-            let more = flow.turn(now) == Turn::Now;
-            flow.in_ring = more;
-            let entry = &mut self.hosts[host as usize];
-            let wire = wire_bytes(bytes) + std::mem::take(&mut entry.up_debt);
-            entry.sent_wire += wire;
-            entry.up.sent(wire, more);
-            entry.up_busy = true;
-            let done = now + transmit_ns(wire, entry.link.up);
-            self.plan(done, Fact::UplinkFree(host));
-            let conn = self.conn(end).expect("it had a turn");
-            let id = conn.ids[usize::from(end.side)];
-            let flow = &mut conn.flows[usize::from(end.side)];
-            let delay = flow.path.parcel_delay(bytes, &mut conn.rng);
-            let at = (done + delay).max(flow.last_arrival);
-            flow.last_arrival = at;
-            flow.in_transit.push_back(Cargo::Data(parcel));
-            self.plan(at, Fact::Arrive(end));
-            if let Some(id) = id {
-                self.tell_room(host, id, end, bytes);
-            }
-            if !more {
-                self.offer(end);
-            }
+            carried += self.carry_up(host, end);
         }
     }
 
+    /// The uplink takes the next parcel of a flow that has its turn; returns its bytes on the wire.
+    fn carry_up(&mut self, host: HostIndex, end: End) -> u64 {
+        let now = self.now;
+        let entry = &mut self.hosts[host as usize];
+        let conn = &mut self.conns[end.conn as usize];
+        let flow = &mut conn.flows[usize::from(end.side)];
+        let from = entry.up_free.max(now);
+        let parcel = flow.take(from);
+        let bytes = parcel.bytes();
+        let wire = wire_bytes(bytes) + std::mem::take(&mut entry.up_debt);
+        let more = flow.turn(now) == Turn::Now;
+        flow.in_ring = more;
+        entry.sent_wire += wire;
+        entry.up.sent(wire, more);
+        entry.up_free = from + transmit_ns(wire, entry.link.up);
+        let done = entry.up_free;
+        let delay = match flow.path.steady_delay() {
+            Some(delay) => delay,
+            None => self.drawn_delay(end, bytes),
+        };
+        let conn = &mut self.conns[end.conn as usize];
+        let id = conn.ids[usize::from(end.side)];
+        let flow = &mut conn.flows[usize::from(end.side)];
+        let at = (done + delay).max(flow.last_arrival);
+        flow.last_arrival = at;
+        flow.in_transit.push_back(Cargo::Data(parcel));
+        self.plan(at, Fact::Arrive(end));
+        if let Some(id) = id {
+            self.tell_room(host, id, end, bytes);
+        }
+        if !more {
+            self.queue_up(end);
+        }
+        wire
+    }
+
+    /// The delay of a parcel on a path that draws.
+    fn drawn_delay(&mut self, end: End, bytes: u64) -> u64 {
+        let conn = &mut self.conns[end.conn as usize];
+        let mut rng = match conn.rng.take() {
+            Some(rng) => rng,
+            None => {
+                let (hosts, crossing) = (conn.hosts, conn.crossing);
+                Box::new(self.stream_of(hosts, crossing))
+            }
+        };
+        let conn = &mut self.conns[end.conn as usize];
+        let delay = conn.flows[usize::from(end.side)]
+            .path
+            .parcel_delay(bytes, &mut rng);
+        conn.rng = Some(rng);
+        delay
+    }
+
     pub(super) fn on_arrive(&mut self, end: End) {
-        let Some(conn) = self.conn(end) else { return };
+        let (now, tick) = (self.now, self.tick);
+        let Some(conn) = self.conns.get_mut(end.conn as usize) else {
+            return;
+        };
+        if !conn.live || conn.generation != end.generation {
+            return;
+        }
         let host = conn.hosts[usize::from(1 - end.side)];
         let flow = &mut conn.flows[usize::from(end.side)];
         match flow.in_transit.pop_front() {
             Some(Cargo::Data(parcel)) => {
+                let entry = &mut self.hosts[host as usize];
+                if entry.down_carries.is_none() && entry.down.is_empty() {
+                    // Nobody else wants the downlink. What it has carried before the clock's next look is
+                    // there at that look, without a fact of its own.
+                    let bytes = parcel.bytes();
+                    let from = entry.down_free.max(now);
+                    let done = from + transmit_ns(wire_bytes(bytes), entry.link.down);
+                    if done <= tick {
+                        entry.down_free = done;
+                        return self.hand_over(host, end, parcel);
+                    }
+                }
                 let first = flow.arrived.is_empty();
                 flow.arrived.push_back(parcel);
                 // While its front is carried, the flow stands in the queue or will rejoin.
-                if first && self.hosts[host as usize].down_carries != Some(end) {
-                    self.hosts[host as usize].down.join(end);
+                if first && entry.down_carries != Some(end) {
+                    entry.down.join(end);
                 }
                 self.kick_downlink(host);
             }
             Some(Cargo::Fin) => self.fin_after_data(end),
             None => {}
+        }
+    }
+
+    /// A parcel is through: it goes to its receiver's mailbox.
+    fn hand_over(&mut self, host: HostIndex, end: End, parcel: Parcel) {
+        let conn = self.conn(end).expect("it had a parcel");
+        let Some(conn) = conn.ids[usize::from(1 - end.side)] else {
+            // Its receiver closed; the sender hears of it when the reset arrives.
+            self.totals.dropped += parcel.bytes();
+            return self.free_if_over(end);
+        };
+        let Parcel { first, second } = parcel;
+        self.deliver(host, NetEvent::Data { conn, data: first });
+        if let Some(data) = second {
+            self.deliver(host, NetEvent::Data { conn, data });
         }
     }
 
@@ -138,7 +218,9 @@ impl State {
                 continue;
             };
             entry.down_carries = Some(end);
-            let done = self.now + transmit_ns(wire_bytes(bytes), entry.link.down);
+            let from = entry.down_free.max(self.now);
+            entry.down_free = from + transmit_ns(wire_bytes(bytes), entry.link.down);
+            let done = entry.down_free;
             self.plan(done, Fact::DownlinkFree(host));
         }
     }
@@ -153,36 +235,17 @@ impl State {
             Some(parcel) => {
                 let bytes = parcel.bytes();
                 let now = self.now;
-                let (more, fin, id) = {
+                let (more, fin) = {
                     let conn = self.conn(end).expect("it had a parcel");
                     let flow = &conn.flows[usize::from(end.side)];
                     let fin = matches!(flow.in_transit.front(), Some(Cargo::Fin));
                     let more = !flow.arrived.is_empty();
                     // A FIN still on its way does not count: only one that waits behind data does.
                     let waits = fin && flow.fin_sent && flow.last_arrival <= now;
-                    (more, waits && !more, conn.ids[usize::from(1 - end.side)])
+                    (more, waits && !more)
                 };
                 self.hosts[host as usize].down.sent(wire_bytes(bytes), more);
-                match id {
-                    Some(conn) => {
-                        let second = parcel.second.map(|data| NetEvent::Data { conn, data });
-                        self.deliver(
-                            host,
-                            NetEvent::Data {
-                                conn,
-                                data: parcel.first,
-                            },
-                        );
-                        if let Some(second) = second {
-                            self.deliver(host, second);
-                        }
-                    }
-                    None => {
-                        // Its receiver closed; the sender hears of it when the reset arrives.
-                        self.totals.dropped += bytes;
-                        self.free_if_over(end);
-                    }
-                }
+                self.hand_over(host, end, parcel);
                 if fin {
                     if let Some(flow) = self.flow(end) {
                         flow.in_transit.pop_front();

@@ -80,8 +80,14 @@ impl State {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let mut rng = self.next_stream(host, other);
-        let breaks = breaks.map(|mean| exponential_ns(mean, &mut rng));
+        let crossing = self.next_crossing(host, other);
+        let mut rng = None;
+        let breaks = breaks.map(|mean| {
+            let mut stream = self.stream_of([host, other], crossing);
+            let after = exponential_ns(mean, &mut stream);
+            rng = Some(Box::new(stream));
+            after
+        });
         let index = self.free_conns.pop();
         let generation = index.map_or(0, |i| self.conns[i as usize].generation + 1);
         let conn = Conn {
@@ -90,6 +96,7 @@ impl State {
             addrs: [from_addr, to],
             ids: [None; 2],
             flows,
+            crossing,
             rng,
             live: true,
         };
@@ -146,20 +153,24 @@ impl State {
         let stands = conn.flows[usize::from(end.side)].open;
         if stands {
             self.totals.resets += 1;
-            self.end_at(end, Closed::Reset);
-            self.end_at(end.other(), Closed::Reset);
+            self.end_both(end);
         } else {
             self.fail_dial(end, ConnectError::Unreachable);
         }
     }
 
-    /// The stream of the next connection or datagram from one host to another. It depends on these
-    /// two and on how often they spoke, so that one more peer moves nobody else's draws.
-    pub(super) fn next_stream(&mut self, from: HostIndex, to: HostIndex) -> ChaCha8Rng {
+    /// The number of the next connection or datagram from one host to another: how often they spoke.
+    pub(super) fn next_crossing(&mut self, from: HostIndex, to: HostIndex) -> u64 {
         let number = self.crossings.entry((from, to)).or_default();
         *number += 1;
+        *number
+    }
+
+    /// The stream of a connection or datagram. It depends on its two hosts and on how often they spoke,
+    /// so that one more peer moves nobody else's draws.
+    pub(super) fn stream_of(&self, [from, to]: [HostIndex; 2], crossing: u64) -> ChaCha8Rng {
         let name = |host: HostIndex| &self.hosts[host as usize].name;
-        let path = format!("path/{}/{}/{number}", name(from), name(to));
+        let path = format!("path/{}/{}/{crossing}", name(from), name(to));
         seed::stream(self.seed, &path)
     }
 
@@ -275,9 +286,8 @@ impl State {
             for side in [0, 1] {
                 let end = End { side, ..end };
                 self.hosts[hosts[usize::from(side)] as usize].up.leave(end);
-                self.hosts[hosts[usize::from(1 - side)] as usize]
-                    .down
-                    .leave(end);
+                let far = &mut self.hosts[hosts[usize::from(1 - side)] as usize];
+                far.down.leave(end);
             }
             self.free_conns.push(end.conn);
         }
@@ -285,7 +295,7 @@ impl State {
 }
 
 /// A draw from the exponential distribution, ns.
-fn exponential_ns(mean: Duration, rng: &mut ChaCha8Rng) -> u64 {
+pub(in crate::network) fn exponential_ns(mean: Duration, rng: &mut ChaCha8Rng) -> u64 {
     // In (0, 1]: the logarithm is finite.
     let unit = ((rng.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
     (-libm::log(unit) * mean.as_nanos() as f64) as u64

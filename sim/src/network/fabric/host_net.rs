@@ -107,7 +107,8 @@ impl Network for FabricNet {
         let path = Path::new(&near.link, &state.hosts[other as usize].link);
         let number = state.next_datagram;
         state.next_datagram = number.wrapping_add(1);
-        let mut rng = state.next_stream(host, other);
+        let crossing = state.next_crossing(host, other);
+        let mut rng = state.stream_of([host, other], crossing);
         let wire = wire_bytes(datagram.len() as u64);
         state.hosts[host as usize].up_debt += wire;
         if let Some(delay) = path.datagram_delay(datagram.len() as u64, &mut rng) {
@@ -137,6 +138,7 @@ impl Network for FabricNet {
             state.handle_due();
             let now = state.now;
             if let Some(end) = state.end_of(host, *conn)
+                && !state.holds_acks(end.other(), bytes)
                 && let Some(flow) = state.flow(end.other())
             {
                 // The receiver read: room for the sender one delay later.

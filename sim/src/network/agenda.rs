@@ -1,0 +1,195 @@
+//! Owns what will happen, in its order.
+//!
+//! Invariant: entries come out in the order of (ns, sequence number), whatever the order in which they went
+//! in. What is near waits in slots of about a millisecond, which cost nothing to fill; only the slot that has
+//! its turn is sorted, and it fits the processor's cache.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+/// A slot is 2^20 ns.
+const SLOT_BITS: u32 = 20;
+/// Slots that are near: about a second.
+const SLOTS: usize = 1024;
+const WORDS: usize = SLOTS / 64;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry<F> {
+    at: u64,
+    sequence: u64,
+    fact: F,
+}
+
+impl<F> Entry<F> {
+    fn key(&self) -> (u64, u64) {
+        (self.at, self.sequence)
+    }
+}
+
+impl<F> PartialEq for Entry<F> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl<F> Eq for Entry<F> {}
+
+impl<F> PartialOrd for Entry<F> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<F> Ord for Entry<F> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+/// Facts by their moments.
+#[derive(Debug)]
+pub(super) struct Agenda<F> {
+    sequence: u64,
+    /// The number of the last slot that had its turn.
+    current: u64,
+    /// Everything up to that slot.
+    today: BinaryHeap<Reverse<Entry<F>>>,
+    /// The slots behind it, in a ring.
+    near: Vec<Vec<Entry<F>>>,
+    /// A bit for each slot that holds something.
+    filled: [u64; WORDS],
+    /// What was too far off when it went in.
+    far: BinaryHeap<Reverse<Entry<F>>>,
+}
+
+impl<F> Default for Agenda<F> {
+    fn default() -> Self {
+        Agenda {
+            sequence: 0,
+            current: 0,
+            today: BinaryHeap::new(),
+            near: std::iter::repeat_with(Vec::new).take(SLOTS).collect(),
+            filled: [0; WORDS],
+            far: BinaryHeap::new(),
+        }
+    }
+}
+
+fn slot_of(at: u64) -> u64 {
+    at >> SLOT_BITS
+}
+
+impl<F> Agenda<F> {
+    /// Something will happen at `at` ns, after what was planned for the same moment before.
+    pub(super) fn plan(&mut self, at: u64, fact: F) {
+        let entry = Entry {
+            at,
+            sequence: self.sequence,
+            fact,
+        };
+        self.sequence += 1;
+        let slot = slot_of(at);
+        if slot <= self.current {
+            self.today.push(Reverse(entry));
+        } else if slot - self.current < SLOTS as u64 {
+            let place = slot as usize % SLOTS;
+            self.near[place].push(entry);
+            self.filled[place / 64] |= 1 << (place % 64);
+        } else {
+            self.far.push(Reverse(entry));
+        }
+    }
+
+    /// The moment of the next fact.
+    pub(super) fn next_at(&mut self) -> Option<u64> {
+        if self.today.is_empty() {
+            self.turn_page();
+        }
+        self.today.peek().map(|Reverse(entry)| entry.at)
+    }
+
+    /// The next fact, if it happens at `until` ns at the latest, with its moment.
+    pub(super) fn pop_due(&mut self, until: u64) -> Option<(u64, F)> {
+        if self.next_at()? > until {
+            return None;
+        }
+        let Reverse(entry) = self.today.pop()?;
+        Some((entry.at, entry.fact))
+    }
+
+    /// Goes on to the next slot that holds something.
+    fn turn_page(&mut self) {
+        let near = self.next_near();
+        let far = self.far.peek().map(|Reverse(entry)| slot_of(entry.at));
+        let Some(slot) = [near, far].into_iter().flatten().min() else {
+            return;
+        };
+        self.current = slot;
+        if near == Some(slot) {
+            let place = slot as usize % SLOTS;
+            self.filled[place / 64] &= !(1 << (place % 64));
+            self.today.extend(self.near[place].drain(..).map(Reverse));
+        }
+        while let Some(Reverse(entry)) = self.far.peek()
+            && slot_of(entry.at) == slot
+        {
+            self.today.extend(self.far.pop());
+        }
+    }
+
+    /// The first slot behind the current one that holds something.
+    fn next_near(&self) -> Option<u64> {
+        let first = (self.current + 1) as usize % SLOTS;
+        // The word of the first place comes twice: its upper bits first, its lower ones last.
+        (0..=WORDS).find_map(|step| {
+            let word = (first / 64 + step) % WORDS;
+            let below = (1u64 << (first % 64)) - 1;
+            let bits = match step {
+                0 => self.filled[word] & !below,
+                WORDS => self.filled[word] & below,
+                _ => self.filled[word],
+            };
+            let place = word * 64 + bits.trailing_zeros() as usize;
+            let ahead = (place + SLOTS - first) % SLOTS;
+            (bits != 0).then_some(self.current + 1 + ahead as u64)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::Rng;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    /// Any mixture of near and far, planned and taken in any order: as one sorted list would give it.
+    #[test]
+    fn facts_come_in_the_order_of_their_moments_and_then_as_they_were_planned() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        for _ in 0..50 {
+            let mut agenda = Agenda::default();
+            let mut model = std::collections::BTreeMap::new();
+            let (mut now, mut number) = (0, 0u64);
+            for _ in 0..2_000 {
+                let reach = 1 << (rng.next_u64() % 36);
+                if rng.next_u64() % 5 < 3 {
+                    // Some share a moment; some are due already.
+                    let at = (now + rng.next_u64() % reach) & !0xff;
+                    agenda.plan(at, number);
+                    model.insert((at, number), number);
+                    number += 1;
+                } else {
+                    now += rng.next_u64() % reach;
+                    assert_eq!(agenda.next_at(), model.keys().next().map(|(at, _)| *at));
+                    while let Some((at, fact)) = agenda.pop_due(now) {
+                        let first = model.pop_first().expect("the model has it too");
+                        assert_eq!(first, ((at, fact), fact));
+                    }
+                    let next = model.keys().next();
+                    assert!(next.is_none_or(|(at, _)| *at > now));
+                }
+            }
+        }
+    }
+}

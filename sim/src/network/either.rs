@@ -1,0 +1,149 @@
+//! Owns the choice between the two simulated networks, for those who do not care which it is.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use skep_engine::ConnId;
+use skep_engine::node::network::{CloseHow, NetEvent, Network};
+
+use super::Totals;
+use super::fabric::{Fabric, FabricNet};
+use super::turmoil::{Turmoil, TurmoilNet};
+use crate::scenario::plan::LinkPlan;
+
+/// The network of a run.
+#[derive(Clone, Debug)]
+pub enum Net {
+    /// Event-driven, the default.
+    Fabric(Fabric),
+    /// turmoil's hosts.
+    Turmoil(Turmoil),
+}
+
+impl Net {
+    /// Adds a machine. Nothing runs on it yet.
+    ///
+    /// # Panics
+    /// When the address is taken.
+    pub fn add_host(&self, name: &str, ip: Ipv4Addr, link: LinkPlan) {
+        match self {
+            Net::Fabric(fabric) => fabric.add_host(name, ip, link),
+            Net::Turmoil(turmoil) => turmoil.add_host(name, ip, link, true),
+        }
+    }
+
+    /// As [`Net::add_host`], for a tracker: what goes to it and comes from it is not between peers.
+    ///
+    /// # Panics
+    /// When the address is taken.
+    pub fn add_tracker(&self, name: &str, ip: Ipv4Addr, link: LinkPlan) {
+        match self {
+            Net::Fabric(fabric) => fabric.add_tracker(name, ip, link),
+            Net::Turmoil(turmoil) => turmoil.add_host(name, ip, link, false),
+        }
+    }
+
+    /// The network as a program on that host sees it. Dropping it is the end of the process.
+    ///
+    /// # Panics
+    /// When there is no such host, or a program runs on it already.
+    #[must_use]
+    pub fn attach(&self, ip: Ipv4Addr) -> HostNet {
+        match self {
+            Net::Fabric(fabric) => HostNet::Fabric(fabric.attach(ip)),
+            Net::Turmoil(turmoil) => HostNet::Turmoil(turmoil.attach(ip)),
+        }
+    }
+
+    /// Totals so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        match self {
+            Net::Fabric(fabric) => fabric.totals(),
+            Net::Turmoil(turmoil) => turmoil.totals(),
+        }
+    }
+
+    /// Bytes that are between a sender and a receiver now.
+    #[must_use]
+    pub fn under_way(&self) -> u64 {
+        match self {
+            Net::Fabric(fabric) => fabric.under_way(),
+            Net::Turmoil(turmoil) => turmoil.under_way(),
+        }
+    }
+
+    /// Bytes that a host's programs handed in for connections to peers.
+    #[must_use]
+    pub fn sent_to_peers(&self, ip: Ipv4Addr) -> u64 {
+        match self {
+            Net::Fabric(fabric) => fabric.sent_to_peers(ip),
+            Net::Turmoil(turmoil) => turmoil.sent_to_peers(ip),
+        }
+    }
+
+    /// Connections that there ever were at once; not counted on turmoil: 0.
+    #[must_use]
+    pub fn connection_slots(&self) -> usize {
+        match self {
+            Net::Fabric(fabric) => fabric.connection_slots(),
+            Net::Turmoil(_) => 0,
+        }
+    }
+
+    /// Messages that took longer than their path; none, or times are wrong.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        match self {
+            Net::Fabric(_) => 0,
+            Net::Turmoil(turmoil) => turmoil.late(),
+        }
+    }
+}
+
+/// The network as one program on one host sees it.
+#[derive(Debug)]
+pub enum HostNet {
+    /// On the fabric.
+    Fabric(FabricNet),
+    /// On a turmoil host.
+    Turmoil(TurmoilNet),
+}
+
+/// The same call on whichever it is.
+macro_rules! either {
+    ($net:expr, $inner:ident => $call:expr) => {
+        match $net {
+            HostNet::Fabric($inner) => $call,
+            HostNet::Turmoil($inner) => $call,
+        }
+    };
+}
+
+impl Network for HostNet {
+    fn listen(&mut self, at: SocketAddr) -> io::Result<SocketAddr> {
+        either!(self, net => net.listen(at))
+    }
+
+    fn connect(&mut self, to: SocketAddr) -> ConnId {
+        either!(self, net => net.connect(to))
+    }
+
+    fn send(&mut self, conn: ConnId, data: Bytes) {
+        either!(self, net => net.send(conn, data));
+    }
+
+    fn close(&mut self, conn: ConnId, how: CloseHow) {
+        either!(self, net => net.close(conn, how));
+    }
+
+    fn send_to(&mut self, to: SocketAddr, datagram: Bytes) {
+        either!(self, net => net.send_to(to, datagram));
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent> {
+        either!(self, net => net.poll_event(cx))
+    }
+}
