@@ -1,21 +1,32 @@
 //! Owns the simulated disk of one host: what it holds of the content, across its client's lives.
 //!
 //! Invariants: a block that equals the content is held as a reference to it, so memory does not
-//! grow with peers x content; anything else is held as it came and hashed for real.
+//! grow with peers x content; anything else is held as it came and hashed for real. Only a fault changes
+//! what is here without being asked.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::rc::Rc;
+pub mod condition;
+mod journal;
+mod storage;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
+use rand_chacha::ChaCha8Rng;
 use sha1::{Digest, Sha1};
-use skep_engine::storage::{Storage, StorageEvent, Verified};
+use skep_engine::storage::{Known, Verified};
 use skep_engine::{BlockRange, PieceIndex};
+use tokio::time::Instant;
 
 use crate::content::Content;
 use crate::file_disk::Part;
+use crate::scenario::draw;
+use condition::{Condition, Speed};
+use journal::{Journal, Unsynced};
+pub use storage::DiskStorage;
+
+/// What a disk writes at once: a write that the power fails in ends after a whole number of them.
+const SECTOR: usize = 512;
 
 /// One block on disk.
 #[derive(Clone, Debug)]
@@ -43,6 +54,18 @@ pub struct Disk {
     pieces: Vec<Piece>,
     /// As a client has it, by file; a peer has none.
     pub(crate) parts: Vec<Part>,
+    /// How fast it is, and what is wrong with it.
+    pub condition: Condition,
+    /// When a client or server of direct download has done its last operation.
+    pub(crate) busy_until: Option<Instant>,
+    /// Kept where the power may fail.
+    journal: Option<Journal>,
+    /// Its client is killed, and does not end by itself.
+    killed: bool,
+    /// The power failed; what that does is seen at the next start.
+    power_lost: Option<ChaCha8Rng>,
+    /// Pieces of which a bit flipped.
+    flipped: BTreeSet<PieceIndex>,
     /// A piece that is known to be the content is hashed all the same.
     pub(crate) hash_always: bool,
 }
@@ -56,8 +79,137 @@ impl Disk {
             content,
             pieces,
             parts: Vec::new(),
+            condition: Condition::default(),
+            busy_until: None,
+            journal: None,
+            killed: false,
+            power_lost: None,
+            flipped: BTreeSet::new(),
             hash_always: false,
         }
+    }
+
+    /// It is this fast.
+    pub fn set_speed(&mut self, speed: Speed) {
+        self.condition = Condition::of(speed);
+    }
+
+    /// It keeps a journal of what was synced, and resume data: for hosts whose clients end and start again.
+    pub fn keep_journal(&mut self) {
+        self.journal = Some(Journal::new(self.content.geometry().pieces));
+    }
+
+    /// Its client is killed at this moment: what is queued is not done.
+    pub fn kill(&mut self) {
+        self.killed = true;
+    }
+
+    fn killed(&self) -> bool {
+        self.killed
+    }
+
+    /// The power fails at `now`: what was not synced is gone at the next start, and `rng` says how much of the
+    /// last write is there.
+    pub fn lose_power(&mut self, now: Instant, rng: ChaCha8Rng) {
+        self.kill();
+        if let Some(journal) = &mut self.journal {
+            journal.catch_up(&self.content, now);
+        }
+        self.power_lost = Some(rng);
+    }
+
+    /// The host starts again: after a loss of power its disk is found as that left it.
+    pub fn power_up(&mut self) {
+        let Some(mut rng) = self.power_lost.take() else {
+            return;
+        };
+        let lost = self.journal.as_mut().map(Journal::power_lost);
+        let mut torn = true;
+        // The youngest first: what was there before it is the older write.
+        for write in lost.unwrap_or_default().into_iter().rev() {
+            let Unsynced {
+                piece,
+                number,
+                before,
+            } = write;
+            let written = self.block(piece, number);
+            let block = match written.filter(|_| std::mem::take(&mut torn)) {
+                Some(written) => self.torn(piece, number, &written, &before, &mut rng),
+                None => before,
+            };
+            self.set_block(piece, number, block);
+        }
+    }
+
+    /// The first sectors of a write over what was there before; never the whole write.
+    fn torn(
+        &self,
+        piece: PieceIndex,
+        number: u32,
+        written: &Bytes,
+        before: &Block,
+        rng: &mut ChaCha8Rng,
+    ) -> Block {
+        let sectors = written.len().div_ceil(SECTOR);
+        let kept = draw::below(rng, sectors as u64);
+        let kept = usize::try_from(kept).expect("a block is in memory") * SECTOR;
+        let before = match before {
+            _ if kept == 0 => return before.clone(),
+            Block::Missing => Bytes::from(vec![0; written.len()]),
+            Block::False(data) => data.clone(),
+            Block::True => {
+                let range = self.content.geometry().block(piece, number);
+                self.content.slice(range)
+            }
+        };
+        let mut data = written.to_vec();
+        data[kept..].copy_from_slice(&before[kept..]);
+        self.as_block(self.content.geometry().block(piece, number), data.into())
+    }
+
+    /// A bit of a piece that is whole flips, unnoticed; which, `rng` says. Returns the piece; `None` when no
+    /// piece is whole.
+    pub fn flip_bit(&mut self, rng: &mut ChaCha8Rng) -> Option<PieceIndex> {
+        let geometry = self.content.geometry();
+        let whole: Vec<_> = geometry
+            .all_pieces()
+            .filter(|p| self.piece_is_true(*p))
+            .collect();
+        let mut index = |of: usize| usize::try_from(draw::below(rng, of as u64)).expect("an index");
+        let piece = *whole.get(index(whole.len()))?;
+        let number = u32::try_from(index(geometry.blocks_in(piece) as usize)).expect("few blocks");
+        let mut data = self.block(piece, number).expect("it is whole").to_vec();
+        let bit = index(data.len() * 8);
+        data[bit / 8] ^= 1 << (bit % 8);
+        self.set_block(piece, number, Block::False(data.into()));
+        self.flipped.insert(piece);
+        Some(piece)
+    }
+
+    /// Whether a bit of a piece ever flipped: its host may serve what it believes to be true, and is not.
+    #[must_use]
+    pub fn flipped(&self, piece: PieceIndex) -> bool {
+        self.flipped.contains(&piece)
+    }
+
+    /// A client starts on it: what is known of its pieces without looking.
+    fn open(&mut self, now: Instant) -> Option<Known> {
+        self.killed = false;
+        let content = Arc::clone(&self.content);
+        self.journal.as_mut()?.open(&content, now)
+    }
+
+    /// Everything written is durable.
+    fn finish(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.checkpoint(&self.content);
+        }
+    }
+
+    fn holds_something(&self) -> bool {
+        self.pieces
+            .iter()
+            .any(|piece| !matches!(piece, Piece::Empty))
     }
 
     /// Bytes of the content that are not here and true.
@@ -97,18 +249,41 @@ impl Disk {
         }
     }
 
-    fn write(&mut self, range: BlockRange, data: Bytes) {
-        let geometry = self.content.geometry();
-        let number = geometry
-            .block_number(range)
-            .expect("the session writes whole blocks");
-        let block = if self.content.is_true(range, &data) {
+    fn write(&mut self, range: BlockRange, data: Bytes, now: Instant) {
+        let number = self.content.geometry().block_number(range);
+        let number = number.expect("the session writes whole blocks");
+        if self.journal.is_some() {
+            let unsynced = Unsynced {
+                piece: range.piece,
+                number,
+                before: self.held(range.piece, number),
+            };
+            let journal = self.journal.as_mut().expect("just seen");
+            journal.wrote(&self.content, unsynced, now);
+        }
+        let block = self.as_block(range, data);
+        self.set_block(range.piece, number, block);
+    }
+
+    fn as_block(&self, range: BlockRange, data: Bytes) -> Block {
+        if self.content.is_true(range, &data) {
             Block::True
         } else {
             Block::False(data)
-        };
-        let piece = &mut self.pieces[range.piece.at()];
-        let blocks = geometry.blocks_in(range.piece) as usize;
+        }
+    }
+
+    fn held(&self, piece: PieceIndex, number: u32) -> Block {
+        match &self.pieces[piece.at()] {
+            Piece::Empty => Block::Missing,
+            Piece::True => Block::True,
+            Piece::Blocks(blocks) => blocks[number as usize].clone(),
+        }
+    }
+
+    fn set_block(&mut self, at: PieceIndex, number: u32, block: Block) {
+        let blocks = self.content.geometry().blocks_in(at) as usize;
+        let piece = &mut self.pieces[at.at()];
         match piece {
             Piece::True if matches!(block, Block::True) => return,
             Piece::True => *piece = Piece::Blocks(vec![Block::True; blocks]),
@@ -120,13 +295,16 @@ impl Disk {
         }
     }
 
-    fn verify(&mut self, piece: PieceIndex, digests: bool) -> Verified {
+    fn verify(&mut self, piece: PieceIndex, digests: bool, now: Instant) -> Verified {
         // A piece that is the content is good without hashing it again: the content was hashed
         // when it was generated. Everything else is hashed for real.
         let recognised = !self.hash_always && self.piece_is_true(piece);
         let good = recognised || self.hash(piece) == Some(self.content.piece_hash(piece));
         if good && self.piece_is_true(piece) {
             self.pieces[piece.at()] = Piece::True;
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.hashed(&self.content, piece, good, now);
         }
         let digests = (digests || !good).then(|| self.digests(piece));
         Verified {
@@ -182,79 +360,6 @@ impl Disk {
     }
 }
 
-/// The disk as one life of a client sees it. Answers come at once, in order.
-#[derive(Debug)]
-pub struct DiskStorage {
-    disk: Rc<RefCell<Disk>>,
-    answers: VecDeque<StorageEvent>,
-    waker: Option<Waker>,
-}
-
-impl DiskStorage {
-    /// Opens the disk for a client that starts.
-    #[must_use]
-    pub fn open(disk: Rc<RefCell<Disk>>) -> DiskStorage {
-        DiskStorage {
-            disk,
-            answers: VecDeque::new(),
-            waker: None,
-        }
-    }
-
-    fn answer(&mut self, event: StorageEvent) {
-        self.answers.push_back(event);
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-}
-
-impl Storage for DiskStorage {
-    fn read(&mut self, token: u64, range: BlockRange) {
-        let result = self.disk.borrow().read(range);
-        self.answer(StorageEvent::Read {
-            token,
-            range,
-            result,
-        });
-    }
-
-    fn write(&mut self, range: BlockRange, data: Bytes) {
-        self.disk.borrow_mut().write(range, data);
-        self.answer(StorageEvent::Written {
-            range,
-            result: Ok(()),
-        });
-    }
-
-    fn verify(&mut self, piece: PieceIndex, digests: bool) {
-        let verified = self.disk.borrow_mut().verify(piece, digests);
-        self.answer(StorageEvent::Verified(Ok(verified)));
-    }
-
-    fn finish(&mut self) {
-        self.answer(StorageEvent::Finished(Ok(())));
-    }
-
-    fn may_hold_content(&self) -> bool {
-        self.disk
-            .borrow()
-            .pieces
-            .iter()
-            .any(|piece| !matches!(piece, Piece::Empty))
-    }
-
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent> {
-        match self.answers.pop_front() {
-            Some(event) => Poll::Ready(event),
-            None => {
-                self.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,25 +379,25 @@ mod tests {
 
     #[test]
     fn true_blocks_are_references_and_false_ones_are_hashed_for_real() {
-        let mut disk = disk();
+        let (mut disk, now) = (disk(), Instant::now());
         let piece = PieceIndex(0);
         let geometry = disk.content.geometry();
         let (first, second) = (geometry.block(piece, 0), geometry.block(piece, 1));
-        assert!(!disk.verify(piece, false).good, "nothing is there");
-        disk.write(first, disk.content.slice(first));
+        assert!(!disk.verify(piece, false, now).good, "nothing is there");
+        disk.write(first, disk.content.slice(first), now);
         let copied = Bytes::from(disk.content.slice(second).to_vec());
-        disk.write(second, copied);
-        assert!(disk.verify(piece, false).good);
+        disk.write(second, copied, now);
+        assert!(disk.verify(piece, false, now).good);
         assert!(
             matches!(disk.pieces[0], Piece::True),
             "both by address and by comparison"
         );
-        disk.write(second, Bytes::from(vec![0; 16384]));
-        let verified = disk.verify(piece, false);
+        disk.write(second, Bytes::from(vec![0; 16384]), now);
+        let verified = disk.verify(piece, false, now);
         assert!(!verified.good);
         let digests = verified.digests.expect("a bad piece has digests");
-        disk.write(second, disk.content.slice(second));
-        let good = disk.verify(piece, true).digests.expect("asked for");
+        disk.write(second, disk.content.slice(second), now);
+        let good = disk.verify(piece, true, now).digests.expect("asked for");
         assert!(
             digests[0] == good[0] && digests[1] != good[1],
             "they name the wrong block"
@@ -301,12 +406,12 @@ mod tests {
 
     #[test]
     fn the_last_piece_may_be_short() {
-        let mut disk = disk();
+        let (mut disk, now) = (disk(), Instant::now());
         let last = PieceIndex(3);
         let range = disk.content.geometry().block(last, 0);
         assert_eq!(range.len, 100_000 - 3 * 32_768);
-        disk.write(range, disk.content.slice(range));
-        assert!(disk.verify(last, false).good);
+        disk.write(range, disk.content.slice(range), now);
+        assert!(disk.verify(last, false, now).good);
         assert_eq!(disk.read(range).expect("there"), disk.content.slice(range));
     }
 }

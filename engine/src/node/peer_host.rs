@@ -39,7 +39,9 @@ pub enum Command {
     /// Hash every verified piece once more. What is not there any more is served no more; it is
     /// fetched again while something is missing, but finished files are not written to.
     Recheck,
-    /// Go on after the disk failed: it may have room again.
+    /// Leave the swarm for a while: announce `stopped`, close the connections, keep what is there.
+    Pause,
+    /// Go on after a pause, or after the disk failed: it may have room again.
     Resume,
     /// Want this from now on.
     Want {
@@ -244,6 +246,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             Some(Command::Recheck) => {
                 self.recheck.begin(self.torrent.have(), &mut self.storage);
             }
+            Some(Command::Pause) => self.feed(Input::Pause),
             Some(Command::Resume) => self.feed(Input::Resume),
             Some(Command::Want { pieces, skipped }) => {
                 self.storage.set_skipped(skipped);

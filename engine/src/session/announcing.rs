@@ -187,14 +187,12 @@ impl Torrent {
         let started = self.phase != Phase::Idle;
         self.phase = Phase::Leaving;
         self.emit(Event::Leaving);
-        let open: Vec<_> = self.peers.iter().flatten().map(|p| p.conn).collect();
-        for conn in open {
-            self.close(conn, CloseReason::Leaving, now);
-        }
+        self.close_all(CloseReason::Leaving, now);
         match &mut self.schedule {
             Some(schedule) if started => {
                 schedule.stop();
-                if schedule.stopped_delivered() {
+                // After a pause the farewell may have failed already.
+                if schedule.stopped_delivered() || schedule.waits(now) {
                     return self.left_behind();
                 }
                 self.announce_if_due(now);

@@ -53,6 +53,8 @@ pub enum CloseReason {
     Strikes,
     /// We leave the swarm.
     Leaving,
+    /// The user pauses.
+    Paused,
 }
 
 impl CloseReason {
@@ -79,6 +81,7 @@ impl CloseReason {
             CloseReason::Banned => "banned".into(),
             CloseReason::Strikes => "a hand in too many bad pieces".into(),
             CloseReason::Leaving => "we leave".into(),
+            CloseReason::Paused => "we pause".into(),
         }
     }
 }
@@ -358,7 +361,9 @@ pub enum Event {
         /// Why, in words.
         why: String,
     },
-    /// The user went on after the pause.
+    /// The user pauses: `stopped` goes to the tracker, connections are closed.
+    Paused,
+    /// The user went on after the pause, or after the disk failed.
     Resumed,
     /// The user leaves: `stopped` goes to the tracker.
     Leaving,

@@ -184,7 +184,9 @@ pub enum Input {
         /// Why.
         why: FetchFailure,
     },
-    /// The user goes on after a pause: the disk may have room again.
+    /// The user pauses: connections close, nothing is fetched or served, trackers hear `stopped`.
+    Pause,
+    /// The user goes on after a pause, or after a disk failure: it may have room again.
     Resume,
     /// The user leaves.
     Leave,

@@ -183,6 +183,7 @@ impl MetadataFetch {
             | Input::WebSeedFound { .. }
             | Input::Fetched { .. }
             | Input::FetchFailed { .. }
+            | Input::Pause
             | Input::Resume => return,
         }
         self.close_overflowing(now);

@@ -22,6 +22,7 @@ mod limits;
 mod messages;
 mod metadata;
 pub mod metadata_fetch;
+mod pause;
 mod peer;
 mod pex;
 mod pieces;

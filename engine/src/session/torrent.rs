@@ -99,6 +99,11 @@ pub(super) enum Phase {
     Running,
     /// The disk failed: nothing is asked for or served.
     Failed,
+    /// The user pauses: as if it had left, but for the way back.
+    Paused {
+        /// The disk failed before or since.
+        failed: bool,
+    },
     /// `stopped` is on its way.
     Leaving,
     /// Nothing more will happen.
@@ -213,6 +218,7 @@ impl Torrent {
             Input::WebSeedFound { seed, found } => self.on_web_seed_found(seed, found, now),
             Input::Fetched { fetch, range, data } => self.on_fetched(fetch, range, data, now),
             Input::FetchFailed { fetch, why } => self.on_fetch_failed(fetch, why, now),
+            Input::Pause => self.on_pause(now),
             Input::Resume => self.on_resume(now),
             Input::Leave => self.on_leave(now),
             Input::Timer => self.on_timer(now),
@@ -417,53 +423,6 @@ impl Torrent {
         self.arm(silence.min(keepalive));
         self.pex_timer(slot, now);
         self.request_timers(slot, now);
-    }
-
-    /// The disk failed: nothing is asked for or served any more, and nobody is blamed. Choked peers
-    /// ask elsewhere at once.
-    pub(super) fn on_storage_failure(&mut self, StorageFailure(why): StorageFailure, now: Now) {
-        // Of the rest that it was given it may never speak.
-        self.writing.clear();
-        self.unwritten = 0;
-        if self.phase == Phase::Running {
-            self.phase = Phase::Failed;
-            self.emit(Event::StorageFailed { why });
-            self.choke_all(now);
-            for slot in self.slots() {
-                if self.is_active(slot) {
-                    self.refuse_uploads(slot, now);
-                    self.cancel_requests(slot, now);
-                }
-            }
-        }
-    }
-
-    /// The user goes on after a disk failure: what was in progress is asked for again.
-    fn on_resume(&mut self, now: Now) {
-        if self.phase != Phase::Failed {
-            return;
-        }
-        self.phase = Phase::Running;
-        self.emit(Event::Resumed);
-        self.writing.clear();
-        self.unwritten = 0;
-        let finished = self.pieces.finished();
-        for piece in self.pieces.restart() {
-            self.touch(piece);
-        }
-        self.recount_useful(now);
-        if self.pieces.finished() {
-            match finished {
-                // The disk may have failed at just this.
-                true => self.push(Output::Finish),
-                false => self.on_finished(now),
-            }
-        }
-        self.choking.begin(now);
-        self.arm(self.choking.next_round());
-        self.fill_slots(now);
-        self.fill_all_requests(now);
-        self.find_peers(now);
     }
 
     pub(super) fn touch(&mut self, piece: PieceIndex) {

@@ -400,8 +400,8 @@ impl Torrent {
             CloseReason::Strikes => State::Resting(now.after(self.config.dial_backoff_max)),
             _ => State::Resting(now.after(self.config.dial_backoff_min)),
         };
-        // Who leaves needs not be told of it for each.
-        let told = why != CloseReason::Leaving;
+        // Who leaves or pauses needs not be told of it for each.
+        let told = !matches!(why, CloseReason::Leaving | CloseReason::Paused);
         self.end_web_seed(number, state, told.then(|| why.words()));
         self.wake_web_seeds(now);
         if self.phase == Phase::Running {

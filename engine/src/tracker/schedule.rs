@@ -40,7 +40,7 @@ enum Phase {
     Silent,
 }
 
-/// The announces of one membership.
+/// The announces of one membership, and of those that follow when its user pauses and goes on.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     tiers: Tiers,
@@ -178,6 +178,29 @@ impl Schedule {
         }
     }
 
+    /// The peer comes back after [`Schedule::stop`]: `started` is due at once, or as soon as the `stopped` in
+    /// flight was answered. Where another announce is in flight the tracker never heard of the absence.
+    pub fn start_again(&mut self) {
+        if !matches!(self.phase, Phase::Leaving | Phase::Silent) {
+            return;
+        }
+        (self.retry, self.failures) = (Now::START, 0);
+        self.tiers.begin_round();
+        self.phase = match self.in_flight {
+            None | Some(AnnounceEvent::Started | AnnounceEvent::Stopped) => Phase::Joining,
+            Some(_) => Phase::Member,
+        };
+        if matches!(self.in_flight, None | Some(AnnounceEvent::Stopped)) {
+            self.tiers.forget();
+        }
+    }
+
+    /// Whether nothing is in flight, and nothing is due yet.
+    #[must_use]
+    pub fn waits(&self, now: Now) -> bool {
+        self.in_flight.is_none() && self.next_due(false) > now
+    }
+
     /// The announce in flight was answered. Returns what it was.
     ///
     /// # Panics
@@ -190,14 +213,14 @@ impl Schedule {
         self.regular = now.after(reply.interval.unwrap_or(self.interval_unsaid));
         self.extra = now.after(reply.interval_min.unwrap_or(self.interval_min_unsaid));
         match event {
-            AnnounceEvent::Started => {
-                if self.phase == Phase::Joining {
-                    self.phase = Phase::Member;
-                }
-            }
+            AnnounceEvent::Stopped if self.phase == Phase::Leaving => self.phase = Phase::Silent,
+            // It came back in the meantime.
+            AnnounceEvent::Stopped => self.tiers.forget(),
             AnnounceEvent::Completed => self.completed = Completed::Over,
-            AnnounceEvent::Stopped => self.phase = Phase::Silent,
-            AnnounceEvent::Periodic | AnnounceEvent::Paused => {}
+            AnnounceEvent::Started | AnnounceEvent::Periodic | AnnounceEvent::Paused => {}
+        }
+        if event != AnnounceEvent::Stopped && self.phase == Phase::Joining {
+            self.phase = Phase::Member;
         }
         event
     }

@@ -127,6 +127,12 @@ impl Tiers {
         }
     }
 
+    /// None knows us any more: this client left them all.
+    pub fn forget(&mut self) {
+        self.books.iter_mut().for_each(|book| book.knows_us = false);
+        self.home = None;
+    }
+
     /// All may be asked again.
     pub fn begin_round(&mut self) {
         self.books.iter_mut().for_each(|book| book.tried = false);

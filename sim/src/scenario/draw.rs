@@ -15,7 +15,7 @@ use super::model::Stay;
 const Z95: f64 = 1.644_853_626_951_472_2;
 
 /// A whole number below `limit`; 0 when the limit is 0. One word of the stream.
-pub(super) fn below(rng: &mut ChaCha8Rng, limit: u64) -> u64 {
+pub(crate) fn below(rng: &mut ChaCha8Rng, limit: u64) -> u64 {
     let product = u128::from(rng.next_u64()) * u128::from(limit);
     u64::try_from(product >> 64).expect("the upper half")
 }

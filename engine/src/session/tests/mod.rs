@@ -13,6 +13,7 @@ mod fast;
 mod gifts;
 mod limits;
 mod pair;
+mod pause;
 mod peers;
 mod pex;
 mod priorities;

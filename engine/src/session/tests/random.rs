@@ -80,6 +80,7 @@ enum Step {
         good: bool,
     },
     DiskFails,
+    Pause,
     Resume,
     Leave,
 }
@@ -185,7 +186,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(|from| Step::Peers { from }),
         1 => (0_u8..8).prop_map(|known| Step::DialFails { known }),
         2 => any::<bool>().prop_map(|good| Step::Tracker { good }),
-        1 => prop_oneof![1 => Just(Step::DiskFails), 3 => Just(Step::Resume)],
+        1 => prop_oneof![1 => Just(Step::DiskFails), 1 => Just(Step::Pause), 3 => Just(Step::Resume)],
     ]
 }
 
@@ -267,6 +268,7 @@ impl Rig {
                 let piece = PieceIndex(piece);
                 self.feed(Input::PieceLost { piece });
             }
+            Step::Pause => self.feed(Input::Pause),
             Step::Resume => self.feed(Input::Resume),
             Step::Gone { conn } => {
                 if let Some(conn) = self.some_conn(conn) {

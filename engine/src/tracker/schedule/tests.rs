@@ -370,6 +370,41 @@ fn tracker_ids_go_back_to_who_gave_them() {
     assert_eq!(s.tracker_id(), None);
 }
 
+#[test]
+fn who_comes_back_is_a_new_member() {
+    let mut s = member();
+    s.stop();
+    assert_eq!(s.poll(at(1), false), Some(Stopped));
+    s.on_reply(&reply(100, 10), at(1));
+    assert!(s.stopped_delivered());
+    s.start_again();
+    assert_eq!(s.poll(at(2), false), Some(Started));
+    s.on_reply(&reply(100, 10), at(2));
+    assert_eq!(s.next_due(false), at(102));
+}
+
+#[test]
+fn who_comes_back_before_stopped_was_answered_is_a_new_member_after_it() {
+    let mut s = member();
+    s.stop();
+    assert_eq!(s.poll(at(1), false), Some(Stopped));
+    s.start_again();
+    assert_eq!(s.poll(at(2), false), None);
+    s.on_reply(&reply(100, 10), at(3));
+    assert_eq!(s.poll(at(3), false), Some(Started));
+}
+
+#[test]
+fn an_absence_of_which_no_tracker_heard_is_none() {
+    let mut s = member();
+    assert_eq!(s.poll(at(100), false), Some(Periodic));
+    s.stop();
+    s.start_again();
+    s.on_reply(&reply(100, 10), at(100));
+    assert_eq!(s.next_due(false), at(200));
+    assert!(s.waits(at(199)) && !s.waits(at(200)));
+}
+
 /// What happens to a membership.
 #[derive(Clone, Debug)]
 enum Step {
@@ -381,6 +416,7 @@ enum Step {
     Fail(Retry),
     Complete,
     Leave,
+    Return,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -392,13 +428,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Fail(Retry::Never)),
         1 => Just(Step::Complete),
         1 => Just(Step::Leave),
+        1 => Just(Step::Return),
     ];
     proptest::collection::vec(step, 1..60)
 }
 
 proptest! {
     /// Whatever trackers do: each hears `started` before anything else but `stopped`, `completed` is
-    /// acknowledged once and after `stopped` all is silent; a tracker that said `never` is left alone,
+    /// acknowledged once and after `stopped` all is silent, until the peer comes back; a tracker that said `never` is left alone,
     /// and nobody is asked twice without a pause or an answer between.
     #[test]
     fn every_history_keeps_the_rules(
@@ -408,7 +445,7 @@ proptest! {
         let mut s = Schedule::new(&EngineConfig::default(), &tiers, false, &mut rng);
         let trackers = tiers.iter().sum::<u32>() as usize;
         let (mut knows, mut never) = (vec![false; trackers], vec![false; trackers]);
-        let (mut completed, mut over) = (0, false);
+        let (mut completed, mut left, mut over) = (0, false, false);
         let (mut now, mut flying) = (at(0), None);
         let mut asked_now = vec![0; trackers];
         for step in steps {
@@ -419,12 +456,24 @@ proptest! {
                     asked_now.fill(0);
                 }
                 Step::Complete => s.complete(),
-                Step::Leave => s.stop(),
+                Step::Leave => {
+                    s.stop();
+                    left = true;
+                }
+                Step::Return if !left => s.start_again(),
+                Step::Return => {
+                    s.start_again();
+                    (left, over) = (false, false);
+                    asked_now.fill(0);
+                    if matches!(flying, None | Some((_, Stopped))) {
+                        knows.fill(false);
+                    }
+                }
                 Step::Answer => if let Some((tracker, event)) = flying.take() {
                     s.on_reply(&reply(100, 10), now);
-                    knows[tracker] = true;
+                    knows[tracker] = event != Stopped;
                     completed += u32::from(event == Completed);
-                    over |= event == Stopped;
+                    over |= event == Stopped && left;
                     asked_now.fill(0);
                 },
                 Step::Fail(retry) => if let Some((tracker, _)) = flying.take() {
