@@ -56,8 +56,6 @@ pub struct Disk {
     pub(crate) parts: Vec<Part>,
     /// How fast it is, and what is wrong with it.
     pub condition: Condition,
-    /// When a client or server of direct download has done its last operation.
-    pub(crate) busy_until: Option<Instant>,
     /// Kept where the power may fail.
     journal: Option<Journal>,
     /// Its client is killed, and does not end by itself.
@@ -80,7 +78,6 @@ impl Disk {
             pieces,
             parts: Vec::new(),
             condition: Condition::default(),
-            busy_until: None,
             journal: None,
             killed: false,
             power_lost: None,
@@ -252,13 +249,13 @@ impl Disk {
     fn write(&mut self, range: BlockRange, data: Bytes, now: Instant) {
         let number = self.content.geometry().block_number(range);
         let number = number.expect("the session writes whole blocks");
-        if self.journal.is_some() {
+        let before = self.held(range.piece, number);
+        if let Some(journal) = &mut self.journal {
             let unsynced = Unsynced {
                 piece: range.piece,
                 number,
-                before: self.held(range.piece, number),
+                before,
             };
-            let journal = self.journal.as_mut().expect("just seen");
             journal.wrote(&self.content, unsynced, now);
         }
         let block = self.as_block(range, data);
