@@ -7,11 +7,10 @@
 //! seeds; all of them on request: `cargo test --release --test parity -- --ignored --nocapture`.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use skep_sim::campaign::{self, Report};
+use skep_sim::campaign::{self, Job, Report};
 use skep_sim::network::turmoil::fits_turmoil;
 use skep_sim::outcome::Outcome;
 use skep_sim::scenario::Scenario;
@@ -103,8 +102,12 @@ fn demands_all(scenario: &Scenario) -> bool {
     scenario.model().expect.iter().any(demands)
 }
 
-/// Compares one scenario; adds its line to the table, and returns what differs.
-fn compare(scenario: &Scenario, seeds: &[u64], table: &mut String) -> Vec<String> {
+fn shown_name(scenario: &Scenario) -> &str {
+    scenario.file().trim_start_matches("scenarios/")
+}
+
+/// Compares one scenario; prints its line of the table, and returns what differs.
+fn compare(scenario: &Scenario, seeds: &[u64]) -> Vec<String> {
     let (fabric, turmoil) = (
         runs(scenario, "fabric", seeds),
         runs(scenario, "turmoil", seeds),
@@ -118,10 +121,9 @@ fn compare(scenario: &Scenario, seeds: &[u64], table: &mut String) -> Vec<String
         });
         format!("{:.4}", cpu / sim)
     };
-    let line = writeln!(
-        table,
+    println!(
         "{:<44} {:>5} {:>9} {:>9} {:>6}  {:<12} {:<12} {} {}",
-        scenario.file().trim_start_matches("scenarios/"),
+        shown_name(scenario),
         seeds.len(),
         shown(a),
         shown(b),
@@ -131,7 +133,6 @@ fn compare(scenario: &Scenario, seeds: &[u64], table: &mut String) -> Vec<String
         cpu(&fabric),
         cpu(&turmoil),
     );
-    line.expect("a string takes everything");
     let mut differences = Vec::new();
     let mut differ = |what: String| differences.push(format!("{}: {what}", scenario.file()));
     if fabric.verdict != turmoil.verdict {
@@ -171,10 +172,10 @@ fn compare(scenario: &Scenario, seeds: &[u64], table: &mut String) -> Vec<String
     differences
 }
 
-/// Compares scenarios with at least so many seeds, prints the table, and fails on what differs.
+/// Compares scenarios with at least so many seeds, prints the table as it goes, and fails on what differs.
 fn compare_all<'a>(scenarios: impl Iterator<Item = &'a Scenario>, least: u64) {
-    let mut table = format!(
-        "{:<44} {:>5} {:>9} {:>9} {:>6}  {:<12} {:<12} CPU s per simulated s\n",
+    println!(
+        "{:<44} {:>5} {:>9} {:>9} {:>6}  {:<12} {:<12} CPU s per simulated s",
         "scenario", "seeds", "fabric s", "turmoil s", "ratio", "fabric", "turmoil"
     );
     let (mut compared, mut differences) = (0, Vec::new());
@@ -186,26 +187,43 @@ fn compare_all<'a>(scenarios: impl Iterator<Item = &'a Scenario>, least: u64) {
         };
         let seeds: Vec<u64> = seeds.into_iter().collect();
         match refused(scenario, &seeds) {
-            Some(why) => {
-                let name = scenario.file().trim_start_matches("scenarios/");
-                writeln!(table, "{name:<44} not compared: {why}").expect("a string");
-            }
+            Some(why) => println!("{:<44} not compared: {why}", shown_name(scenario)),
             None => {
-                differences.extend(compare(scenario, &seeds, &mut table));
+                differences.extend(compare(scenario, &seeds));
                 compared += 1;
             }
         }
     }
-    println!("{table}");
     assert!(compared > 0, "nothing was compared");
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
+fn is_fast(scenario: &&Scenario) -> bool {
+    scenario.model().tags.iter().any(|tag| tag == "parity-fast")
+}
+
 #[test]
 fn the_fast_subset_agrees() {
+    compare_all(scenarios().iter().filter(is_fast), SEEDS_FAST);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_on_turmoil() {
+    let on_turmoil = [("run.network".to_owned(), "turmoil".to_owned())];
     let all = scenarios();
-    let fast = |s: &&Scenario| s.model().tags.iter().any(|tag| tag == "parity-fast");
-    compare_all(all.iter().filter(fast), SEEDS_FAST);
+    let fast = all.iter().filter(is_fast);
+    let fast: Vec<Scenario> = fast
+        .map(|scenario| scenario.with(&on_turmoil).expect("it may have that key"))
+        .collect();
+    let hashes = |threads: usize, seed: u64| -> Vec<String> {
+        let jobs = fast.iter().map(|scenario| Job { scenario, seed });
+        let jobs: Vec<Job<'_>> = jobs.collect();
+        let outcomes = campaign::run_all(&jobs, threads, |_| {}).expect("runs without a panic");
+        outcomes.into_iter().map(|o| o.trace_hash).collect()
+    };
+    let alone = hashes(1, 3);
+    assert_eq!(alone, hashes(2, 3));
+    assert!(alone.iter().zip(hashes(2, 4)).all(|(one, other)| *one != other));
 }
 
 #[test]

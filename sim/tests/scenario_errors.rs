@@ -270,8 +270,8 @@ fn what_does_not_belong_together_is_refused() {
         ),
         (
             "[link]",
-            "[run]\nnetwork = \"turmoil\"\n[link]",
-            "`turmoil` is not supported yet as `network`",
+            "[run]\nnetwork = \"turmoli\"\n[link]",
+            "there is no `network` called `turmoli`",
         ),
         (
             "[link]",

@@ -226,6 +226,7 @@ async fn live(machine: Rc<RefCell<Machine>>, programs: Vec<Program>) -> ::turmoi
     let epoch = Instant::now();
     machine.borrow_mut().epoch = Some(epoch);
     let mut tasks = Tasks::new();
+    tasks.spawn("sockets", sockets::listen_to_turmoil(Rc::clone(&machine)));
     tasks.spawn("network", sockets::drive(machine));
     for (what, program) in programs {
         tasks.spawn(what, program(epoch));

@@ -16,10 +16,10 @@ use rand_chacha::ChaCha8Rng;
 use skep_engine::ConnId;
 
 use super::frame::Frame;
-use crate::network::link::{Path, transmit_ns, wire_bytes};
+use crate::network::link::{Path, SEGMENT_BYTES, transmit_ns, wire_bytes};
 
 /// Bytes of the longest parcel: what a connection reserves of a link at once.
-const PARCEL_MAX: usize = 4 * 1024;
+const PARCEL_MAX: u64 = 4 * 1024;
 
 /// A dial under way.
 pub(super) type Dialling = Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>;
@@ -170,8 +170,8 @@ impl Conn {
         if self.unsent_bytes == 0 {
             return Turn::Nothing;
         }
-        let next = self.unsent_bytes.min(PARCEL_MAX as u64);
-        if self.in_flight > 0 && self.in_flight + next > self.window {
+        // No parcel of less than a segment while more is to come: acknowledgements will make room for it.
+        if self.next_len() < self.unsent_bytes.min(SEGMENT_BYTES) {
             return Turn::Later;
         }
         if self.paced_until > now {
@@ -180,24 +180,31 @@ impl Conn {
         Turn::Now
     }
 
+    /// Bytes of the next parcel: as many as the window has room for.
+    fn next_len(&self) -> u64 {
+        let room = self.window.saturating_sub(self.in_flight);
+        self.unsent_bytes.min(PARCEL_MAX).min(room)
+    }
+
     /// Takes the next parcel; the caller asked [`Conn::turn`].
     pub(super) fn take(&mut self, now: u64) -> Bytes {
+        let len = usize::try_from(self.next_len()).expect("a parcel is short");
         let front = self
             .unsent
             .front_mut()
             .expect("the caller asked for a turn");
-        let parcel = if front.len() >= PARCEL_MAX || self.unsent_bytes == front.len() as u64 {
-            let parcel = front.split_to(PARCEL_MAX.min(front.len()));
+        let parcel = if front.len() >= len {
+            let parcel = front.split_to(len);
             if front.is_empty() {
                 self.unsent.pop_front();
             }
             parcel
         } else {
-            let mut parcel = BytesMut::with_capacity(PARCEL_MAX);
+            let mut parcel = BytesMut::with_capacity(len);
             while let Some(front) = self.unsent.front_mut()
-                && parcel.len() < PARCEL_MAX
+                && parcel.len() < len
             {
-                let more = front.len().min(PARCEL_MAX - parcel.len());
+                let more = front.len().min(len - parcel.len());
                 parcel.extend_from_slice(&front[..more]);
                 front.advance(more);
                 if front.is_empty() {
@@ -236,10 +243,11 @@ impl Conn {
         incoming.sum()
     }
 
-    /// Writes a frame, now or when the stream has room again: no frame is lost, whatever is before it.
-    pub(super) fn write(&mut self, frame: &Frame) {
+    /// Writes a frame, now or when the stream has room again: no frame is lost, whatever is before it. False:
+    /// it waits for [`Conn::flush`].
+    pub(super) fn write(&mut self, frame: &Frame) -> bool {
         self.backlog.push_back(frame.encode());
-        self.flush();
+        self.flush()
     }
 
     /// Writes what waits; true when nothing is left.

@@ -14,7 +14,7 @@ pub enum Unfit {
     Hosts(usize),
     /// turmoil's clock moves in ticks: a path must take longer than it takes to carry anything.
     #[error(
-        "{name} has a latency of {} ms; turmoil takes {} ms or more",
+        "{name} has a latency of {:.1} ms; turmoil takes {} ms or more",
         .latency.as_secs_f64() * 1e3,
         DELAY_MIN.as_millis()
     )]

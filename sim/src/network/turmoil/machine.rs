@@ -71,6 +71,10 @@ pub(super) struct Machine {
     pub(super) mailbox: VecDeque<NetEvent>,
     pub(super) waker: Option<Waker>,
     pub(super) driver: Option<Waker>,
+    /// The task that looks at the sockets.
+    pub(super) ears: Option<Waker>,
+    /// For reading, kept.
+    pub(super) buffer: Vec<u8>,
     /// When the driver wakes by itself, ns.
     pub(super) armed: u64,
     slots: Vec<(u32, Option<Key>)>,
@@ -108,6 +112,8 @@ impl Machine {
             mailbox: VecDeque::new(),
             waker: None,
             driver: None,
+            ears: None,
+            buffer: Vec::new(),
             armed: u64::MAX,
             slots: Vec::new(),
             free_slots: Vec::new(),
@@ -142,6 +148,12 @@ impl Machine {
     pub(super) fn wake_driver(&mut self) {
         if let Some(driver) = self.driver.take() {
             driver.wake();
+        }
+    }
+
+    pub(super) fn wake_ears(&mut self) {
+        if let Some(ears) = self.ears.take() {
+            ears.wake();
         }
     }
 
@@ -291,9 +303,19 @@ impl Machine {
         conn.written += bytes;
         let (here, there) = conn.ends.expect("it is open");
         self.ledger.written(here, there, bytes);
-        conn.write(&Frame::Data { at, before, data });
+        self.write(key, &Frame::Data { at, before, data });
         self.plan(done, Due::Sent(key));
         self.tell_room(key, bytes);
+    }
+
+    /// Writes a frame to the other end's machine; false when it waits for room.
+    pub(super) fn write(&mut self, key: Key, frame: &Frame) -> bool {
+        let conn = self.conns.get_mut(&key).expect("the caller has it");
+        let written = conn.write(frame);
+        if !written {
+            self.wake_ears();
+        }
+        written
     }
 
     fn tell_room(&mut self, key: Key, drained: u64) {
@@ -320,7 +342,7 @@ impl Machine {
             let at = (self.now + conn.path.delay_ns).max(conn.last_arrival);
             conn.last_arrival = at;
             let before = conn.written;
-            conn.write(&Frame::Fin { at, before });
+            self.write(key, &Frame::Fin { at, before });
         }
     }
 
@@ -439,8 +461,7 @@ impl Machine {
         let conn = self.conns.get_mut(&key).expect("it is there");
         match &conn.carrier {
             Carrier::Standing(_) => {
-                conn.write(&Frame::Reset { at });
-                if conn.flush() {
+                if self.write(key, &Frame::Reset { at }) {
                     self.remove(key);
                 }
             }

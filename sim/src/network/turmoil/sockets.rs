@@ -1,5 +1,5 @@
-//! Owns a machine's talk with turmoil: its listener, its dials, its streams, its datagrams; and the one task
-//! that drives them all.
+//! Owns a machine's talk with turmoil: its listener, its dials, its streams, its datagrams; and the tasks
+//! that drive them.
 //!
 //! Invariant: everything that turmoil has for the host is taken out at once, so that none of its buffers is
 //! ever full; what is taken out waits in the machine until its moment.
@@ -73,7 +73,7 @@ fn receiving(socket: Rc<UdpSocket>) -> Receiving {
     })
 }
 
-/// Drives a machine for as long as the run lasts.
+/// Moves a machine on for as long as the run lasts: what is due happens, and what was read is acknowledged.
 pub(super) async fn drive(machine: Rc<RefCell<Machine>>) {
     let mut sleep: Option<(u64, Pin<Box<Sleep>>)> = None;
     match poll_fn(|cx| poll_drive(&machine, cx, &mut sleep)).await {}
@@ -86,13 +86,8 @@ fn poll_drive(
 ) -> Poll<Infallible> {
     loop {
         let mut machine = machine.borrow_mut();
-        // Whatever is planned from here to the end is seen before this task sleeps.
-        machine.armed = 0;
         machine.catch_up();
-        machine.poll_sockets(cx);
         machine.acknowledge();
-        machine.catch_up();
-        machine.poll_dials(cx);
         machine.driver = Some(cx.waker().clone());
         let Some((&(next, _), _)) = machine.due.first_key_value() else {
             machine.armed = u64::MAX;
@@ -115,6 +110,20 @@ fn poll_drive(
     }
 }
 
+/// Takes out whatever turmoil has for a machine, for as long as the run lasts. A task of its own, so that
+/// sockets are looked at when turmoil says so and not whenever something is due.
+pub(super) async fn listen_to_turmoil(machine: Rc<RefCell<Machine>>) {
+    poll_fn(|cx| {
+        let mut machine = machine.borrow_mut();
+        machine.catch_up();
+        machine.poll_dials(cx);
+        machine.poll_sockets(cx);
+        machine.ears = Some(cx.waker().clone());
+        Poll::Pending
+    })
+    .await
+}
+
 impl Machine {
     pub(super) fn listen(&mut self, port: u16) -> io::Result<()> {
         if self.listening.is_some() {
@@ -127,7 +136,7 @@ impl Machine {
             port,
             accepting: accepting(listener),
         });
-        self.wake_driver();
+        self.wake_ears();
         Ok(())
     }
 
@@ -174,7 +183,7 @@ impl Machine {
     pub(super) fn dial_now(&mut self, key: Key) {
         if let Some(conn) = self.conns.get_mut(&key) {
             conn.carrier = Carrier::Dialling(Box::pin(TcpStream::connect(conn.addr)));
-            self.wake_driver();
+            self.wake_ears();
         }
     }
 
@@ -197,17 +206,14 @@ impl Machine {
                     conn.ends = Some((here, conn.addr));
                     conn.carrier = Carrier::Standing(stream);
                     let opens = answer_at + conn.path.delay_ns;
-                    let breaks = conn.breaks;
-                    conn.write(&Frame::Hello { opens, breaks });
-                    match conn.reset_at {
+                    let (breaks, reset_at) = (conn.breaks, conn.reset_at);
+                    self.write(key, &Frame::Hello { opens, breaks });
+                    match reset_at {
                         Some(at) => {
-                            conn.write(&Frame::Reset { at });
+                            self.write(key, &Frame::Reset { at });
                             self.remove(key);
                         }
-                        None => {
-                            self.plan(answer_at, Due::Opens(key));
-                            self.poll_stream(key, cx);
-                        }
+                        None => self.plan(answer_at, Due::Opens(key)),
                     }
                 }
                 Err(_) => {
@@ -255,39 +261,47 @@ impl Machine {
 
     /// Takes what a stream has, and writes what waits for room.
     fn poll_stream(&mut self, key: Key, cx: &mut Context<'_>) {
-        let mut buffer = [0; READ_MAX];
-        loop {
-            let Some(conn) = self.conns.get_mut(&key) else {
-                return;
-            };
-            let flushed = conn.flush();
-            if flushed && conn.reset_at.is_some() {
-                return self.remove(key);
-            }
-            let Carrier::Standing(stream) = &mut conn.carrier else {
-                return;
-            };
-            if !flushed {
-                // Asks to be woken when there is room.
-                let _ = pin!(stream.writable()).poll(cx);
-            }
-            let mut read = ReadBuf::new(&mut buffer);
-            let ended = match Pin::new(stream).poll_read(cx, &mut read) {
-                Poll::Pending => return,
-                Poll::Ready(Ok(())) => read.filled().is_empty(),
-                Poll::Ready(Err(_)) => true,
-            };
-            if ended {
-                return self.on_stream_end(key);
-            }
-            conn.input.extend_from_slice(read.filled());
-            let mut input = std::mem::take(&mut conn.input);
-            while let Some(frame) = Frame::next(&mut input) {
-                self.on_frame(key, frame);
-            }
-            let conn = self.conns.get_mut(&key).expect("frames only plan");
-            conn.input = input;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(READ_MAX, 0);
+        while self.read_stream(key, &mut buffer, cx) {}
+        self.buffer = buffer;
+    }
+
+    /// One read and what it brings; false when there is nothing more now.
+    fn read_stream(&mut self, key: Key, buffer: &mut [u8], cx: &mut Context<'_>) -> bool {
+        let Some(conn) = self.conns.get_mut(&key) else {
+            return false;
+        };
+        let flushed = conn.flush();
+        if flushed && conn.reset_at.is_some() {
+            self.remove(key);
+            return false;
         }
+        let Carrier::Standing(stream) = &mut conn.carrier else {
+            return false;
+        };
+        if !flushed {
+            // Asks to be woken when there is room.
+            let _ = pin!(stream.writable()).poll(cx);
+        }
+        let mut read = ReadBuf::new(buffer);
+        let ended = match Pin::new(stream).poll_read(cx, &mut read) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(())) => read.filled().is_empty(),
+            Poll::Ready(Err(_)) => true,
+        };
+        if ended {
+            self.on_stream_end(key);
+            return false;
+        }
+        conn.input.extend_from_slice(read.filled());
+        let mut input = std::mem::take(&mut conn.input);
+        while let Some(frame) = Frame::next(&mut input) {
+            self.on_frame(key, frame);
+        }
+        let conn = self.conns.get_mut(&key).expect("frames only plan");
+        conn.input = input;
+        true
     }
 
     /// The moment of a frame. The path takes longer than turmoil, so it is never over.
@@ -359,7 +373,7 @@ impl Machine {
             if let Some(conn) = self.conns.get_mut(&key) {
                 let bytes = std::mem::take(&mut conn.unacked);
                 let at = now + conn.path.delay_ns;
-                conn.write(&Frame::Ack { at, bytes });
+                self.write(key, &Frame::Ack { at, bytes });
             }
         }
     }
@@ -382,7 +396,7 @@ impl Machine {
         framed.put_slice(data);
         if self.datagrams.is_none() {
             self.datagrams = Some(bind(0).expect("a host has free ports"));
-            self.wake_driver();
+            self.wake_ears();
         }
         let socket = &self.datagrams.as_ref().expect("it is bound").socket;
         let sent = socket.try_send_to(&framed, to);
