@@ -25,6 +25,13 @@ const SEEDS: u64 = 10;
 /// Seeds of the fast subset.
 const SEEDS_FAST: u64 = 3;
 
+/// Scenarios whose times are known to differ by more, and why. One that agrees again is to be taken off.
+const KNOWN_TO_DIFFER: [(&str, &str); 1] = [(
+    "scenarios/regressions/super-seed-and-one-leecher.toml",
+    "one or two blocks are on their way at a time, and the fabric's downlink waits for a whole block before it \
+     carries its first byte: 54 ms for what takes 39 ms segment by segment, and 42 ms in turmoil's 4 KiB parcels",
+)];
+
 /// Scenario files under a folder, at any depth, in the order of their paths.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -89,9 +96,10 @@ fn last_completion(report: &Report) -> Option<f64> {
     }
 }
 
-/// Who completed in a run.
+/// Which honest peers completed in a run.
 fn completed(outcome: &Outcome) -> BTreeSet<&str> {
-    let peers = outcome.peers.iter().filter(|p| p.completed_s.is_some());
+    let peers = outcome.peers.iter();
+    let peers = peers.filter(|p| p.honest() && p.completed_s.is_some());
     peers.map(|p| p.name.as_str()).collect()
 }
 
@@ -223,7 +231,12 @@ fn the_same_seed_gives_the_same_trace_on_turmoil() {
     };
     let alone = hashes(1, 3);
     assert_eq!(alone, hashes(2, 3));
-    assert!(alone.iter().zip(hashes(2, 4)).all(|(one, other)| *one != other));
+    assert!(
+        alone
+            .iter()
+            .zip(hashes(2, 4))
+            .all(|(one, other)| *one != other)
+    );
 }
 
 #[test]

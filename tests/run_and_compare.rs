@@ -54,7 +54,12 @@ fn a_failure_ends_with_the_line_that_reproduces_it() {
 #[test]
 fn the_network_of_the_command_line_is_the_one_that_runs_and_is_reproduced() {
     let file = "scenarios/first-swarm.toml";
-    let set = ["--set", "run.network=fabric", "--set", "expect.wasted=< 0.0001%"];
+    let set = [
+        "--set",
+        "run.network=fabric",
+        "--set",
+        "expect.wasted=< 0.0001%",
+    ];
     let ran = skep(&[&["run", file, "--network", "turmoil"], &set[..]].concat());
     assert_eq!(ran.status.code(), Some(1), "{}", text(&ran.stderr));
     assert!(text(&ran.stdout).contains("network turmoil"));
@@ -70,7 +75,10 @@ fn what_turmoil_cannot_do_is_refused_before_anything_runs() {
     let swarm = "scenarios/first-swarm.toml";
     for (args, why) in [
         (vec![swarm, crowd], "it has 177 hosts"),
-        (vec![swarm, near[0], near[1]], "seed has a latency of 2.0 ms"),
+        (
+            vec![swarm, near[0], near[1]],
+            "seed has a latency of 2.0 ms",
+        ),
     ] {
         let ran = skep(&[&["run", "--network", "turmoil"], &args[..]].concat());
         assert_eq!(ran.status.code(), Some(64));

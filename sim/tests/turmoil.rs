@@ -230,7 +230,12 @@ fn a_slow_downlink_gets_its_share_and_the_rest_is_not_wasted() {
     // Parcels of 4 KiB are three segments.
     let payload = |rate: u64| rate as f64 * 4096.0 / (4096.0 + 3.0 * 40.0);
     calibrate("slow downlink, B/s", payload(MIB / 4), rate(&slow), 0.01);
-    calibrate("fast downlink, B/s", payload(MIB * 3 / 4), rate(&fast), 0.01);
+    calibrate(
+        "fast downlink, B/s",
+        payload(MIB * 3 / 4),
+        rate(&fast),
+        0.01,
+    );
 }
 
 #[test]
