@@ -140,7 +140,7 @@ const CHECKPOINTS_MAX: usize = 1024;
 /// equal until one of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Checkpoints {
-    /// Events from one to the next; [`CHECKPOINT_EVENTS`] times a power of two.
+    /// Events from one to the next; 4,096 times a power of two.
     pub every: u64,
     /// The hash after `every` events, after twice as many, and so on.
     pub hashes: Vec<TraceHash>,

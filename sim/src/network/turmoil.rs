@@ -3,7 +3,7 @@
 //!
 //! turmoil has neither rates nor windows, its latency is a number of ticks, and a segment that it drops hangs
 //! a connection for ever. So it only carries: each message takes one tick, nothing is ever dropped, and a
-//! [`machine`] on each host shapes what it sends and receives by the arithmetic of [`super::link`], the same
+//! `machine` on each host shapes what it sends and receives by the arithmetic of [`super::link`], the same
 //! as the fabric's. Everything else is turmoil's: who runs when, listening and dialling, streams and datagrams.
 //!
 //! Invariants: all hosts start at the same moment and move on by the same ticks, so their clocks agree; what
