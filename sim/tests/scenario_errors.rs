@@ -271,7 +271,7 @@ fn what_does_not_belong_together_is_refused() {
         (
             "[link]",
             "[run]\nnetwork = \"turmoli\"\n[link]",
-            "there is no `network` called `turmoli`",
+            "unknown `network`: `turmoli`",
         ),
         (
             "[link]",
