@@ -200,7 +200,9 @@ fn time_to_carry(plan: &Plan, bytes: f64, whose: impl Fn(&HostPlan) -> bool) -> 
         for stay in &host.sessions {
             changes.push((stay.join.0, host.link.up as f64));
             match stay.end {
-                Some((end, EndKind::Crash)) => changes.push((end.0, -(host.link.up as f64))),
+                Some((end, EndKind::Crash | EndKind::PowerLoss)) => {
+                    changes.push((end.0, -(host.link.up as f64)));
+                }
                 // Who is complete by then does not leave, and who leaves sends out its queue: from
                 // here on only being online all the time is a limit.
                 Some((_, EndKind::Leave)) => break,

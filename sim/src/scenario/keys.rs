@@ -5,6 +5,8 @@
 
 use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
 
+pub mod faults;
+
 /// One key of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -60,6 +62,10 @@ pub enum Form {
     Frequency,
     /// `"25% of home"`.
     Selector,
+    /// `["home[0..20]", "home[20..40]"]`.
+    Selectors,
+    /// `"+200 ms"`.
+    Added,
     /// A name of the family, or a table with `name` and its parameters.
     Strategy(&'static Family),
     /// A name of the family.
@@ -127,8 +133,8 @@ pub const ROOT: Keys = Keys {
         ),
         may(
             "fault",
-            Form::Table(&FAULT),
-            "What is done to hosts at a moment.",
+            Form::Table(&faults::FAULT),
+            "What is done to hosts, links, disks, trackers at a moment.",
         ),
         may(
             "engine",
@@ -469,45 +475,6 @@ pub const TRACKER: Keys = Keys {
         ),
     ],
     later: &["up", "down"],
-};
-
-/// `[fault]`
-pub const FAULT: Keys = Keys {
-    table: "[fault]",
-    keys: &[may(
-        "crash",
-        Form::Tables(&CRASH),
-        "The process dies: its connections are reset, its disk stays.",
-    )],
-    later: &[
-        "partition",
-        "link",
-        "reset",
-        "power-loss",
-        "restart",
-        "disk",
-        "tracker",
-        "user",
-    ],
-};
-
-/// `[[fault.crash]]`
-pub const CRASH: Keys = Keys {
-    table: "[[fault.crash]]",
-    keys: &[
-        must("at", Form::Duration, "When; more than zero."),
-        must(
-            "who",
-            Form::Selector,
-            "Which hosts, of those that are online by plan then.",
-        ),
-        may(
-            "down",
-            Form::Duration,
-            "It starts again this much later, on what its disk holds. Default: never.",
-        ),
-    ],
-    later: &[],
 };
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 mod draw;
 mod expand;
 pub mod expect;
+pub mod faults;
 mod groups;
 pub mod keys;
 pub mod metrics;

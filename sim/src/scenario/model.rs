@@ -9,8 +9,8 @@ use skep_engine::config::FieldValue;
 use toml::Spanned;
 
 use super::expect::Expectation;
+use super::faults::Fault;
 use super::plan::{OnComplete, Role, TrackerProtocol};
-use super::selector::Selector;
 use super::units::Frequency;
 
 /// A whole scenario file.
@@ -32,8 +32,8 @@ pub struct Model {
     pub groups: Vec<Group>,
     /// `[tracker]` or `[[tracker]]`; one when the file names none.
     pub trackers: Vec<Tracker>,
-    /// `[[fault.crash]]`, in order.
-    pub crashes: Vec<Crash>,
+    /// `[[fault.KIND]]`, by kind, each in order.
+    pub faults: Vec<Fault>,
     /// `[engine]`, in order.
     pub engine: Vec<EngineSetting>,
     /// `[vary]`, in order.
@@ -313,17 +313,6 @@ impl Tracker {
         let default = Duration::from_secs(60).min(self.interval());
         self.interval_min.as_ref().map_or(default, |t| *t.get_ref())
     }
-}
-
-/// `[[fault.crash]]`
-#[derive(Clone, Debug)]
-pub struct Crash {
-    /// When.
-    pub at: Spanned<Duration>,
-    /// Which hosts, of those online.
-    pub who: Spanned<Selector>,
-    /// It starts again this much later.
-    pub down: Option<Spanned<Duration>>,
 }
 
 /// One field of `[engine]`.

@@ -12,6 +12,12 @@ use skep_engine::{EngineConfig, Now};
 
 use super::expect::Expectation;
 
+mod faults;
+
+pub use faults::{
+    Direction, DiskFault, FaultKind, FaultPlan, LinkChange, TrackerFault, UserAction,
+};
+
 /// Everything one run needs.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -230,8 +236,10 @@ pub struct SessionPlan {
 pub enum EndKind {
     /// Churn: the client announces `stopped` and closes its connections.
     Leave,
-    /// `[[fault.crash]]`: the process dies, its connections are reset, the disk stays.
+    /// `[[fault.crash]]`, `[[fault.restart]]`: the process dies, its connections are reset, the disk stays.
     Crash,
+    /// `[[fault.power-loss]]`: the machine goes dark; the others hear nothing.
+    PowerLoss,
 }
 
 /// What the user does when the content is complete.
@@ -267,28 +275,19 @@ pub struct AttackPlan {
     pub until: Now,
 }
 
-/// One scheduled fault. Its effect is in the sessions of its hosts; this says what was meant, so that
-/// a fault that hit nobody can be told from one that was never asked for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FaultPlan {
-    /// `crash-N`, counted in the order of the file.
-    pub name: String,
-    /// When.
-    pub at: Now,
-    /// Names of the hosts that are online by plan then; empty: it hits nobody, the run is vacuous.
-    pub hosts: Vec<String>,
-}
-
 impl Plan {
-    /// The last moment at which the plan itself disturbs the swarm: a join, a leave, a crash, a tracker
-    /// that begins or ends to answer.
+    /// The last moment at which the plan itself disturbs the swarm: a join, a leave, the begin or the end of
+    /// a fault, a tracker that begins or ends to answer.
     #[must_use]
     pub fn last_disturbance(&self) -> Now {
+        // The others are in the sessions, or hit nobody.
+        let timed = self.faults.iter().filter(|f| !f.in_sessions());
         self.hosts
             .iter()
             .flat_map(|h| &h.sessions)
             .map(|s| s.end.map_or(s.join, |(at, _)| at))
             .chain(self.trackers.iter().map(|t| t.until.unwrap_or(t.from)))
+            .chain(timed.map(|f| f.until.unwrap_or(f.at)))
             .max()
             .unwrap_or(Now::START)
     }

@@ -14,7 +14,7 @@ use crate::content::Content;
 use crate::evaluate;
 use crate::network::fabric::Fabric;
 use crate::outcome::{Outcome, PeerOutcome, Verdict};
-use crate::scenario::plan::{HostPlan, Role};
+use crate::scenario::plan::{FaultKind, HostPlan, Role};
 
 use super::Ended;
 use super::recorder::{Recorder, Tally};
@@ -257,16 +257,14 @@ fn vacuous(recorder: &Recorder, end: Now) -> Vec<Failure> {
             message,
         });
     };
-    for fault in &plan.faults {
-        let hit = plan.hosts.iter().zip(&recorder.tallies);
-        let hit = hit
-            .filter(|(h, t)| fault.hosts.contains(&h.name) && t.crashed >= Some(fault.at))
-            .count();
-        if hit == 0 {
-            tell(
-                "vacuous",
-                format!("the fault {} never hit anybody", fault.name),
-            );
+    for (fault, firings) in plan.faults.iter().zip(&recorder.firings) {
+        if *firings == 0 {
+            let what = match (fault.hosts.is_empty(), &fault.kind) {
+                (_, FaultKind::Tracker { .. }) => "met nobody's announce",
+                (true, _) => "found nobody to hit",
+                (false, _) => "never did anything to anybody",
+            };
+            tell("vacuous", format!("the fault {} {what}", fault.name));
         }
     }
     let mut groups: Vec<&str> = Vec::new();

@@ -29,6 +29,7 @@ use crate::actor::{self};
 use crate::bounds;
 use crate::content::Content;
 use crate::disk::Disk;
+use crate::fault::{Reach, timeline};
 use crate::network::fabric::Fabric;
 use crate::outcome::Outcome;
 use crate::scenario::Plan;
@@ -147,11 +148,28 @@ impl World {
                 Role::Attacker => world.start_attacker(host, &contacts),
             }
         }
+        world.start_faults();
         let fabric = world.fabric.clone();
         world
             .tasks
             .spawn("network", async move { fabric.drive().await });
         world
+    }
+
+    fn start_faults(&mut self) {
+        if !timeline::is_needed(&self.plan) {
+            return;
+        }
+        let (recorder, epoch) = (Rc::clone(&self.recorder), self.epoch);
+        let tell = move |fault, news| recorder.borrow_mut().on_fault(now(epoch), fault, news);
+        let reach = Reach {
+            plan: Rc::clone(&self.plan),
+            fabric: self.fabric.clone(),
+            disks: self.recorder.borrow().disks.clone(),
+            tell: Rc::new(tell),
+            epoch,
+        };
+        self.tasks.spawn("faults", timeline::run(reach));
     }
 
     fn start_peer(&mut self, host: usize, contacts: &Rc<Contacts>) {

@@ -17,6 +17,7 @@ use crate::actor::client::ClientEvent;
 use crate::check::{self, Check, Failure, Log, Scene, Seen};
 use crate::content::Content;
 use crate::disk::Disk;
+use crate::fault::FaultNews;
 use crate::scenario::Plan;
 use crate::scenario::plan::{EndKind, Role};
 use crate::trace::{Attack, Trace, WorldEvent};
@@ -44,8 +45,8 @@ pub(super) struct Tally {
     /// The server at which a client's last fetch failed for good.
     pub(super) failed_server: Option<std::net::Ipv4Addr>,
     pub(super) acted: u64,
-    /// Its last crash: stays follow each other, so all crashes planned before it happened too.
-    pub(super) crashed: Option<Now>,
+    /// A stay of it ended by a crash or a power loss.
+    pub(super) crashed: bool,
     pub(super) churned: u32,
     /// Its last planned stay is over, or its user left.
     pub(super) gone_for_good: bool,
@@ -73,6 +74,10 @@ pub(super) struct Recorder {
     pub(super) trace: Trace,
     checks: Vec<(Box<dyn Check>, Log)>,
     pub(super) tallies: Vec<Tally>,
+    /// How often each fault of the plan did something.
+    pub(super) firings: Vec<u64>,
+    /// Faults that began and are not over.
+    active: BTreeSet<usize>,
     pub(super) sometimes: BTreeMap<&'static str, u64>,
     pub(super) blocks: u64,
     /// Payload sent by seeds before the first completion.
@@ -109,6 +114,8 @@ impl Recorder {
             .collect();
         Recorder {
             tallies: vec![Tally::default(); plan.hosts.len()],
+            firings: vec![0; plan.faults.len()],
+            active: BTreeSet::new(),
             copies: vec![0; content.geometry().pieces as usize],
             web_seeds: {
                 let hosts = plan.hosts.iter().filter(|host| host.web_seed);
@@ -163,6 +170,38 @@ impl Recorder {
         });
     }
 
+    /// Takes the next news of a fault of the plan.
+    pub(super) fn on_fault(&mut self, at: Now, number: usize, news: FaultNews) {
+        let plan = Rc::clone(&self.plan);
+        let fault = u32::try_from(number).expect("faults are bounded");
+        let event = WorldEvent::Fault(fault, news);
+        self.trace
+            .push(at, u32::MAX, &plan.faults[number].name, &event);
+        match news {
+            FaultNews::Began => {
+                self.active.insert(number);
+            }
+            FaultNews::Did(times) => self.firings[number] += times,
+            FaultNews::Ended => {
+                self.active.remove(&number);
+            }
+        }
+        self.check(&Seen {
+            at,
+            host: None,
+            event: &event,
+        });
+    }
+
+    /// A host's stay ended as these faults planned.
+    fn stay_ended(&mut self, at: Now, host: usize) {
+        for (number, fault) in self.plan.faults.iter().enumerate() {
+            if fault.in_sessions() && fault.at == at && fault.hosts.contains(&host) {
+                self.firings[number] += 1;
+            }
+        }
+    }
+
     fn check(&mut self, seen: &Seen<'_>) {
         let scene = Scene {
             plan: &self.plan,
@@ -205,7 +244,7 @@ impl Recorder {
                 self.sent += u64::from(*bytes);
             }
             WorldEvent::Client(event) => self.count_client(at, host, event),
-            WorldEvent::Tracker(_) | WorldEvent::Server(_) => {}
+            WorldEvent::Tracker(_) | WorldEvent::Server(_) | WorldEvent::Fault(..) => {}
         }
     }
 
@@ -214,7 +253,7 @@ impl Recorder {
         match event {
             Event::Started { have } => {
                 tally.whole = *have == self.content.geometry().pieces;
-                if *have > 0 && (tally.crashed.is_some() || tally.churned > 0) {
+                if *have > 0 && (tally.crashed || tally.churned > 0) {
                     self.happened("resumed");
                 }
                 self.wake();
@@ -288,7 +327,7 @@ impl Recorder {
         match event {
             ClientEvent::Started { kept } => {
                 tally.whole = self.disks[host].borrow().is_whole();
-                if *kept > 0 && (tally.crashed.is_some() || tally.churned > 0) {
+                if *kept > 0 && (tally.crashed || tally.churned > 0) {
                     self.happened("resumed");
                 }
                 self.wake();
@@ -340,10 +379,14 @@ impl Recorder {
     fn on_ended(&mut self, at: Now, host: usize, kind: Option<EndKind>) {
         let tally = &mut self.tallies[host];
         match kind {
-            Some(EndKind::Crash) => tally.crashed = Some(at),
+            Some(EndKind::Crash | EndKind::PowerLoss) => {
+                tally.crashed = true;
+                self.stay_ended(at, host);
+            }
             Some(EndKind::Leave) => tally.churned += 1,
             None => {}
         }
+        let tally = &mut self.tallies[host];
         if let Some(since) = tally.online_since.take() {
             tally.online_ns += at.0 - since.0;
         }
