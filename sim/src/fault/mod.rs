@@ -6,6 +6,7 @@
 //! Invariant: a fault tells what it does ([`FaultNews`]), and what it did is counted: one that fired never
 //! makes the run vacuous. What is over is undone: the world is as it would be without the fault.
 
+pub mod network;
 pub mod timeline;
 
 use std::cell::RefCell;

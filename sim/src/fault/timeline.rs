@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use skep_engine::Now;
 
-use super::{FaultNews, Reach};
+use super::{FaultNews, Reach, network};
 use crate::scenario::Plan;
 use crate::scenario::plan::{FaultKind, FaultPlan};
 
@@ -40,34 +40,44 @@ pub fn is_needed(plan: &Plan) -> bool {
 
 /// Begins and ends every fault at its moment.
 pub async fn run(reach: Reach) {
+    // Ascending: of two changes of one link, the later one in the plan counts.
+    let mut active: Vec<usize> = Vec::new();
     for (at, edge, number) in moments(&reach.plan) {
         tokio::time::sleep_until(reach.epoch + Duration::from_nanos(at.0)).await;
         let fault = &reach.plan.faults[number];
         match edge {
             Edge::Begins => {
                 (reach.tell)(number, FaultNews::Began);
-                begin(&reach, number, fault);
+                if fault.until.is_some() {
+                    let place = active.partition_point(|other| *other < number);
+                    active.insert(place, number);
+                }
+                begin(&reach, number, fault, &active);
             }
             Edge::Ends => {
-                end(&reach, number, fault);
+                active.retain(|other| *other != number);
+                end(&reach, number, fault, &active);
                 (reach.tell)(number, FaultNews::Ended);
             }
         }
     }
 }
 
-fn begin(_reach: &Reach, _number: usize, fault: &FaultPlan) {
+fn begin(reach: &Reach, number: usize, fault: &FaultPlan, active: &[usize]) {
     match &fault.kind {
-        FaultKind::Crash | FaultKind::PowerLoss | FaultKind::Restart => {}
-        FaultKind::Partition { .. } | FaultKind::Link(_) | FaultKind::Reset { .. } => {}
+        FaultKind::Partition { a, b, direction } => network::cut(reach, number, a, b, *direction),
+        FaultKind::Link(_) => network::set_links(reach, number, active),
+        FaultKind::Reset { share_ppm } => network::reset(reach, number, *share_ppm),
         FaultKind::Disk(_) | FaultKind::Tracker { .. } | FaultKind::User(_) => {}
+        FaultKind::Crash | FaultKind::PowerLoss | FaultKind::Restart => {}
     }
 }
 
-fn end(_reach: &Reach, _number: usize, fault: &FaultPlan) {
+fn end(reach: &Reach, number: usize, fault: &FaultPlan, active: &[usize]) {
     match &fault.kind {
-        FaultKind::Crash | FaultKind::PowerLoss | FaultKind::Restart => {}
-        FaultKind::Partition { .. } | FaultKind::Link(_) | FaultKind::Reset { .. } => {}
+        FaultKind::Partition { .. } => network::heal(reach, number),
+        FaultKind::Link(_) => network::set_links(reach, number, active),
         FaultKind::Disk(_) | FaultKind::Tracker { .. } | FaultKind::User(_) => {}
+        FaultKind::Crash | FaultKind::PowerLoss | FaultKind::Restart | FaultKind::Reset { .. } => {}
     }
 }

@@ -20,6 +20,7 @@ use super::plan::{
     AttackPlan, EndKind, HostPlan, LinkPlan, OnComplete, Plan, Role, SessionPlan, StrategyPlan,
     TorrentPlan,
 };
+use super::regions;
 use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
 use super::trackers;
 use super::units::MILLION;
@@ -64,6 +65,10 @@ impl Scenario {
                     .expect("validated: at most 256 MiB"),
             },
             trackers,
+            regions: model
+                .regions
+                .as_ref()
+                .map_or_else(Vec::new, |r| r.delays.clone()),
             hosts,
             faults,
             expect: model.expect.clone(),
@@ -123,6 +128,7 @@ fn host(
         role,
         ip: address(position),
         link: link(model, group, &name, seed),
+        region: regions::of(model, group),
         have: match role {
             Role::Leecher => have(model, group, &name, seed),
             _ => Vec::new(),
@@ -184,6 +190,8 @@ fn link(model: &Model, group: &Group, name: &str, seed: u64) -> LinkPlan {
             Latency::Lognormal { median, p95 } => {
                 draw::lognormal(&mut stream(seed, name, "latency"), median, p95)
             }
+            // To where there is no region, trackers for one: as within its own.
+            Latency::Regions => regions::within(model, group),
         },
         jitter: either(|link| link.jitter.as_ref().map(|j| *j.get_ref())).unwrap_or_default(),
         loss_ppm: loss.map_or(0, |loss| *loss.get_ref()),

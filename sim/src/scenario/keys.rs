@@ -66,6 +66,8 @@ pub enum Form {
     Selectors,
     /// `"+200 ms"`.
     Added,
+    /// `{ eu = { eu = "10 ms", us = "45 ms" }, us = { eu = "55 ms", us = "12 ms" } }`.
+    Regions,
     /// A name of the family, or a table with `name` and its parameters.
     Strategy(&'static Family),
     /// A name of the family.
@@ -244,18 +246,26 @@ const RESET_KEY: Key = may(
 pub const LINK: Keys = Keys {
     table: "[link]",
     keys: &[LATENCY_KEY, JITTER_KEY, LOSS_KEY, RESET_KEY],
-    later: &["regions"],
+    later: &[],
 };
 
 /// A `latency` that is a table.
 pub const LATENCY: Keys = Keys {
     table: "`latency`",
-    keys: &[must(
-        "lognormal",
-        Form::Table(&LOGNORMAL),
-        "Drawn once per host from a log-normal distribution.",
-    )],
-    later: &["regions"],
+    keys: &[
+        may(
+            "lognormal",
+            Form::Table(&LOGNORMAL),
+            "Drawn once per host from a log-normal distribution.",
+        ),
+        may(
+            "regions",
+            Form::Regions,
+            "Only of [link]: for each region a table of the one-way delays to every region, its own included. Each \
+             group says its `region`.",
+        ),
+    ],
+    later: &[],
 };
 
 /// `latency.lognormal`
@@ -298,6 +308,12 @@ pub const GROUP: Keys = Keys {
         JITTER_KEY,
         LOSS_KEY,
         RESET_KEY,
+        may(
+            "region",
+            Form::Text,
+            "In which region of `link.latency.regions` they are. Needed where there are some, unless they have a \
+             `latency` of their own.",
+        ),
         may(
             "have",
             Form::OneOf(&[Form::Percent, Form::Wholes]),

@@ -19,6 +19,7 @@ mod parse;
 pub mod plan;
 mod problem;
 mod read;
+pub mod regions;
 mod schema;
 mod sections;
 pub mod selector;

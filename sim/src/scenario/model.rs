@@ -11,6 +11,7 @@ use toml::Spanned;
 use super::expect::Expectation;
 use super::faults::Fault;
 use super::plan::{OnComplete, Role, TrackerProtocol};
+use super::regions::Regions;
 use super::units::Frequency;
 
 /// A whole scenario file.
@@ -28,6 +29,8 @@ pub struct Model {
     pub torrent: Torrent,
     /// `[link]`
     pub link: Link,
+    /// The regions of `link.latency`, if it has some.
+    pub regions: Option<Regions>,
     /// `[[group]]`, in order.
     pub groups: Vec<Group>,
     /// `[tracker]` or `[[tracker]]`; one when the file names none.
@@ -140,6 +143,8 @@ pub enum Latency {
         /// 19 of 20 hosts have less.
         p95: Duration,
     },
+    /// By region: [`Model::regions`].
+    Regions,
 }
 
 /// `[[group]]`
@@ -157,6 +162,8 @@ pub struct Group {
     pub down: u64,
     /// What it says differently from `[link]`.
     pub link: Link,
+    /// In which region.
+    pub region: Option<Spanned<String>>,
     /// Content at the start.
     pub have: Option<Spanned<Have>>,
     /// Piece selection.

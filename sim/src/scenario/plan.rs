@@ -34,6 +34,8 @@ pub struct Plan {
     pub torrent: TorrentPlan,
     /// The trackers, in the order in which peers number them: by tier, then by place in the file.
     pub trackers: Vec<TrackerPlan>,
+    /// One-way delays from region to region, row to column, in the order of the file; empty without regions.
+    pub regions: Vec<Vec<Duration>>,
     /// All peers, servers, clients and attackers, in the order of the file.
     pub hosts: Vec<HostPlan>,
     /// The scheduled faults, in the order of their moments.
@@ -181,6 +183,8 @@ pub struct HostPlan {
     pub ip: Ipv4Addr,
     /// Its links.
     pub link: LinkPlan,
+    /// Its place in [`Plan::regions`]: paths to others that have one have the delay between the two.
+    pub region: Option<usize>,
     /// Pieces a leecher holds at the start, as indices. A seed has all, and none are listed.
     pub have: Vec<u32>,
     /// Bytes of the content, from its start, that a client kept of an earlier fetch.

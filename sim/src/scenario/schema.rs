@@ -85,6 +85,10 @@ fn form(form: Form) -> Value {
             json!({ "type": "array", "items": selector(), "minItems": 2, "maxItems": 2 })
         }
         Form::Added => pattern(&format!(r"\+ *{TIME}"), &["+200 ms"]),
+        Form::Regions => json!({
+            "type": "object",
+            "additionalProperties": { "type": "object", "additionalProperties": duration() },
+        }),
         Form::Strategy(family) => strategy(family),
         Form::Name(family) => names(family),
         Form::Params(family) => {

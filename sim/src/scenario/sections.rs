@@ -18,7 +18,7 @@ use super::metrics::{METRICS_LATER, MetricName, NameError, SOMETIMES, full_names
 use super::model::{EngineSetting, Latency, Link, Model, Run, Torrent, Vary};
 use super::problem::{Found, Log, suggest};
 use super::read::{self, Fields, Value};
-use super::{trackers, units};
+use super::{regions, trackers, units};
 
 /// Seeds that one file may name.
 const SEEDS_MAX: u64 = 1_000_000;
@@ -55,6 +55,7 @@ pub(super) fn model(document: &DeTable<'_>, vary: Vec<Vary>, log: &mut Log) -> M
             .get("link")
             .and_then(|v| Fields::open(&keys::LINK, v, log))
             .map_or_else(Link::default, |fields| link(&fields, log)),
+        regions: root.get("link").and_then(|v| regions::regions(v, log)),
         groups: root
             .get("group")
             .map_or_else(Vec::new, |v| groups::groups(v, log)),
@@ -173,6 +174,18 @@ fn latency(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Latency>> {
         ));
     }
     let outer = Fields::open(&keys::LATENCY, value, log)?;
+    match (outer.get("lognormal"), outer.get("regions")) {
+        (Some(_), None) => {}
+        (None, Some(_)) => return Some(Spanned::new(value.span(), Latency::Regions)),
+        _ => {
+            let found = Found::at(
+                value.span(),
+                "a latency is one of `lognormal` and `regions`",
+            );
+            log.push(found.help(r#"{ lognormal = { median = "40 ms", p95 = "180 ms" } }"#));
+            return None;
+        }
+    }
     let fields = Fields::open(&keys::LOGNORMAL, outer.get("lognormal")?, log)?;
     let median = fields.quantity("median", "a duration", units::duration, log);
     let p95 = fields.quantity("p95", "a duration", units::duration, log);

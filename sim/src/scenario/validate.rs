@@ -13,7 +13,7 @@ use super::plan::Role;
 use super::problem::{Found, Log, suggest};
 use super::selector::{Base, RESERVED, Selector, is_group_name};
 use super::units::show_duration;
-use super::{expand, faults, trackers, validate_engine, validate_expect};
+use super::{expand, faults, regions, trackers, validate_engine, validate_expect};
 
 /// Hosts that one scenario may have.
 pub const HOSTS_MAX: u64 = 20_000;
@@ -34,6 +34,7 @@ pub(super) fn check(model: &Model, log: &mut Log) {
         have(group, model, log);
     }
     times(model, log);
+    regions::check(model, log);
     trackers::check(model, log);
     faults::check(model, log);
     validate_engine::settings(&model.engine, &[], log);

@@ -116,10 +116,18 @@ pub(super) fn outcome(
     recorder.note_copies();
     let (invariants, checks) = recorder.finish(end);
     let (trace_hash, events) = recorder.trace.hash();
-    let resets = fabric.totals().resets;
+    let totals = fabric.totals();
+    let resets = totals.resets;
     let mut sometimes = recorder.sometimes.clone();
-    if resets > 0 {
-        sometimes.insert("connection-reset", resets);
+    for (word, times) in [
+        ("connection-reset", resets + totals.fault_resets),
+        ("connection-stalled", totals.stalls),
+        ("connection-resumed", totals.resumed),
+        ("connection-timed-out", totals.timed_out),
+    ] {
+        if times > 0 {
+            sometimes.insert(word, times);
+        }
     }
     let mut outcome = Outcome {
         scenario: recorder.plan.scenario.clone(),
@@ -158,7 +166,7 @@ pub(super) fn outcome(
             findings.extend(liveness(recorder, at));
         }
         findings.extend(
-            vacuous(recorder, end)
+            vacuous(recorder, fabric, end)
                 .into_iter()
                 .map(|f| (Verdict::Vacuous, f)),
         );
@@ -245,7 +253,7 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
 }
 
 /// What the plan schedules and never happened.
-fn vacuous(recorder: &Recorder, end: Now) -> Vec<Failure> {
+fn vacuous(recorder: &Recorder, fabric: &Fabric, end: Now) -> Vec<Failure> {
     let plan = &recorder.plan;
     let mut failures = Vec::new();
     let mut tell = |check: &str, message: String| {
@@ -257,8 +265,9 @@ fn vacuous(recorder: &Recorder, end: Now) -> Vec<Failure> {
             message,
         });
     };
-    for (fault, firings) in plan.faults.iter().zip(&recorder.firings) {
-        if *firings == 0 {
+    for (number, (fault, firings)) in plan.faults.iter().zip(&recorder.firings).enumerate() {
+        // Of one that is not over when the run is, the network alone knows.
+        if *firings == 0 && fabric.cut_hits(number) == 0 {
             let what = match (fault.hosts.is_empty(), &fault.kind) {
                 (_, FaultKind::Tracker { .. }) => "met nobody's announce",
                 (true, _) => "found nobody to hit",

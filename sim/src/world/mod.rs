@@ -100,10 +100,14 @@ impl World {
         let content = Content::generate(&plan.torrent, plan.seed, &contacts.urls[0]);
         let content = Arc::new(content);
         let fabric = Fabric::new(plan.seed, epoch);
+        fabric.set_regions(plan.regions.clone());
         trackers::add_hosts(&plan.trackers, &fabric);
         let mut disks = Vec::new();
         for host in &plan.hosts {
             fabric.add_host(&host.name, host.ip, host.link.clone());
+            if let Some(region) = host.region {
+                fabric.set_region(host.ip, region);
+            }
             let disk = match host.role {
                 Role::Client => direct::disk_of_client(&content, host.kept),
                 role => {
@@ -251,18 +255,10 @@ impl World {
                         hears.borrow_mut().on_host(now(epoch), host, &event);
                     }),
                 });
-                let Some((end, kind)) = stay.end else {
-                    raw.run().await;
-                    recorder
-                        .borrow_mut()
-                        .on_host(now(epoch), host, &WorldEvent::Ended(None));
-                    return;
-                };
-                let end_at = epoch + Duration::from_nanos(end.0);
-                let gone = tokio::time::timeout_at(end_at, raw.run()).await.is_ok();
-                let event = WorldEvent::Ended((!gone).then_some(kind));
+                let ended = actor::until_end(&fabric, ip, epoch, stay.end, raw.run()).await;
+                let event = WorldEvent::Ended(ended);
                 recorder.borrow_mut().on_host(now(epoch), host, &event);
-                if gone {
+                if ended.is_none() {
                     return;
                 }
             }

@@ -18,8 +18,9 @@ use crate::check::{self, Check, Failure, Log, Scene, Seen};
 use crate::content::Content;
 use crate::disk::Disk;
 use crate::fault::FaultNews;
+use crate::fault::network::link_of;
 use crate::scenario::Plan;
-use crate::scenario::plan::{EndKind, Role};
+use crate::scenario::plan::{EndKind, FaultKind, Role};
 use crate::trace::{Attack, Trace, WorldEvent};
 
 /// What one host has done so far.
@@ -88,6 +89,8 @@ pub(super) struct Recorder {
     sent: u64,
     capacity: f64,
     uplinks: u64,
+    /// What each host adds to `uplinks` now.
+    uplink_of: Vec<u64>,
     capacity_at: Now,
     pub(super) samples: Vec<Sample>,
     pub(super) first_failure: Option<Now>,
@@ -102,6 +105,7 @@ impl Recorder {
         disks: Vec<Rc<RefCell<Disk>>>,
         trace: Trace,
     ) -> Recorder {
+        let plan_hosts = plan.hosts.len();
         let by_ip = plan
             .hosts
             .iter()
@@ -134,6 +138,7 @@ impl Recorder {
             sent: 0,
             capacity: 0.0,
             uplinks: 0,
+            uplink_of: vec![0; plan_hosts],
             capacity_at: Now::START,
             samples: Vec::new(),
             first_failure: None,
@@ -180,10 +185,17 @@ impl Recorder {
         match news {
             FaultNews::Began => {
                 self.active.insert(number);
+                self.links_changed(at, number);
+                let online = |host: &&usize| self.tallies[**host].online_since.is_some();
+                let online = plan.faults[number].hosts.iter().filter(online).count();
+                if matches!(plan.faults[number].kind, FaultKind::Link(_)) {
+                    self.firings[number] += online as u64;
+                }
             }
             FaultNews::Did(times) => self.firings[number] += times,
             FaultNews::Ended => {
                 self.active.remove(&number);
+                self.links_changed(at, number);
             }
         }
         self.check(&Seen {
@@ -191,6 +203,29 @@ impl Recorder {
             host: None,
             event: &event,
         });
+    }
+
+    /// The links of a fault's hosts are other ones, if that is what it does.
+    fn links_changed(&mut self, at: Now, number: usize) {
+        let plan = Rc::clone(&self.plan);
+        if matches!(plan.faults[number].kind, FaultKind::Link(_)) {
+            for host in &plan.faults[number].hosts {
+                self.set_uplink(at, *host);
+            }
+        }
+    }
+
+    /// A host came or went, or its link is another one.
+    fn set_uplink(&mut self, at: Now, host: usize) {
+        let online = self.tallies[host].online_since.is_some();
+        let up = if online && self.uploads(host) {
+            link_of(&self.plan, host, self.active.iter().copied()).up
+        } else {
+            0
+        };
+        self.integrate(at);
+        self.uplinks = self.uplinks - self.uplink_of[host] + up;
+        self.uplink_of[host] = up;
     }
 
     /// A host's stay ended as these faults planned.
@@ -370,9 +405,12 @@ impl Recorder {
         if self.plan.hosts[host].role.peer() {
             self.change_copies(host, true);
         }
-        if self.uploads(host) {
-            self.integrate(at);
-            self.uplinks += self.plan.hosts[host].link.up;
+        self.set_uplink(at, host);
+        for number in &self.active {
+            let fault = &self.plan.faults[*number];
+            if matches!(fault.kind, FaultKind::Link(_)) && fault.hosts.contains(&host) {
+                self.firings[*number] += 1;
+            }
         }
     }
 
@@ -394,10 +432,7 @@ impl Recorder {
             self.change_copies(host, false);
             self.note_copies();
         }
-        if self.uploads(host) {
-            self.integrate(at);
-            self.uplinks -= self.plan.hosts[host].link.up;
-        }
+        self.set_uplink(at, host);
         self.wake();
     }
 

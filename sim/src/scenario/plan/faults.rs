@@ -34,6 +34,42 @@ impl FaultPlan {
     }
 }
 
+impl super::Plan {
+    /// The changes of a host's link by faults.
+    fn link_changes(&self, host: usize) -> impl Iterator<Item = (&FaultPlan, &LinkChange)> {
+        let of_host = self.faults.iter().filter(move |f| f.hosts.contains(&host));
+        of_host.filter_map(|fault| match &fault.kind {
+            FaultKind::Link(change) => Some((fault, change)),
+            _ => None,
+        })
+    }
+
+    /// The rates of a host's up- and downlink that it has at no time more than, bytes per second: at this moment,
+    /// or ever.
+    #[must_use]
+    pub fn rates_max(&self, host: usize, at: Option<Now>) -> (u64, u64) {
+        let link = &self.hosts[host].link;
+        let active = |fault: &FaultPlan| {
+            at.is_none_or(|at| fault.at <= at && fault.until.is_none_or(|until| at < until))
+        };
+        let changes = self.link_changes(host).filter(|(fault, _)| active(fault));
+        changes.fold((link.up, link.down), |(up, down), (_, change)| {
+            let (most_up, most_down) = (change.up.unwrap_or(0), change.down.unwrap_or(0));
+            (up.max(most_up), down.max(most_down))
+        })
+    }
+
+    /// When faults give a host more uplink than its link has, and how much more, bytes per second: begin, end.
+    pub(crate) fn more_uplink(&self, host: usize) -> Vec<(Now, Now, u64)> {
+        let base = self.hosts[host].link.up;
+        let changes = self.link_changes(host).filter_map(|(fault, change)| {
+            let more = change.up?.checked_sub(base).filter(|more| *more > 0)?;
+            Some((fault.at, fault.until?, more))
+        });
+        changes.collect()
+    }
+}
+
 /// What a fault does.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FaultKind {
