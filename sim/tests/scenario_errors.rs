@@ -300,6 +300,71 @@ fn what_does_not_belong_together_is_refused() {
         ),
         (
             "[link]",
+            "[[fault.partition]]\nat = \"1 s\"\nfor = \"1 s\"\nbetween = [\"home\", \"honest\"]\n[link]",
+            "the sides of a partition have hosts in common",
+        ),
+        (
+            "[link]",
+            "[[fault.partition]]\nat = \"1 s\"\nfor = \"1 s\"\nbetween = [\"home[0..2]\"]\n[link]",
+            "a partition has two sides",
+        ),
+        (
+            "[link]",
+            "[[fault.partition]]\nat = \"1 s\"\nfor = \"58 min\"\nbetween = [\"home[0]\", \"home[1]\"]\n[link]",
+            "the time limit is too short: a partition until 59 min, and 10 min to settle",
+        ),
+        (
+            "[link]",
+            "[[fault.partitoin]]\nat = \"1 s\"\n[link]",
+            "unknown key `partitoin` in [fault]",
+        ),
+        (
+            "[link]",
+            "[[fault.link]]\nat = \"1 s\"\nfor = \"1 s\"\nwho = \"home\"\n[link]",
+            "this changes nothing of a link",
+        ),
+        (
+            "[link]",
+            "[[fault.link]]\nat = \"1 s\"\nfor = \"0 s\"\nwho = \"home\"\nlatency = \"+1 s\"\n[link]",
+            "a fault lasts longer than zero",
+        ),
+        (
+            "[link]",
+            "[[fault.link]]\nat = \"1 s\"\nfor = \"1 s\"\nwho = \"home\"\nlatency = \"200 ms\"\n[link]",
+            "what is added begins with `+`",
+        ),
+        (
+            "[link]",
+            "[[fault.reset]]\nat = \"1 s\"\nwho = \"home\"\nshare = \"0%\"\n[link]",
+            "this resets nothing",
+        ),
+        (
+            "[link]",
+            "[[fault.power-loss]]\nat = \"0 s\"\nwho = \"home\"\n[link]",
+            "nobody is online yet at 0 s",
+        ),
+        (
+            "[link]",
+            "[[fault.disk]]\nat = \"1 s\"\nwho = \"home\"\nmode = \"slow\"\n[link]",
+            "by how much is the disk slower?",
+        ),
+        (
+            "[link]",
+            "[[fault.disk]]\nat = \"1 s\"\nwho = \"all\"\nmode = \"full\"\n[link]",
+            "an attacker cannot be hit by a disk fault",
+        ),
+        (
+            "[link]",
+            "[[fault.tracker]]\nat = \"1 s\"\nwhich = \"traker\"\nmode = \"down\"\n[link]",
+            "there is no tracker `traker`",
+        ),
+        (
+            "[link]",
+            "[[fault.user]]\nat = \"1 s\"\nwho = \"all\"\naction = \"pause\"\n[link]",
+            "an attacker cannot be hit by a user's action",
+        ),
+        (
+            "[link]",
             "[tracker]\nprotocol = \"quic\"\n[link]",
             "unknown `protocol`: `quic`",
         ),

@@ -9,7 +9,6 @@ use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use skep_engine::Now;
 use skep_engine::direct::fetch::FetchError;
@@ -18,6 +17,7 @@ use skep_engine::direct::url::{HttpTarget, http_target};
 use skep_engine::node::fetcher::{FetchEvent, FetchJob, Fetcher};
 use tokio::time::Instant;
 
+use super::until_end;
 use crate::content::Content;
 use crate::disk::Disk;
 use crate::file_disk::PartDisk;
@@ -147,14 +147,8 @@ impl DirectClient {
     ) -> Option<EndKind> {
         let net = self.fabric.attach(self.plan.ip);
         let work = self.fetch_all(net, life, tell);
-        let Some((at, kind)) = end else {
-            work.await;
-            return None;
-        };
-        let at = self.epoch + Duration::from_nanos(at.0);
         // Whether the user ends it or it crashes: what was synced is there the next time.
-        let done = tokio::time::timeout_at(at, work).await.is_ok();
-        (!done).then_some(kind)
+        until_end(&self.fabric, self.plan.ip, self.epoch, end, work).await
     }
 
     async fn fetch_all(&self, net: FabricNet, life: usize, tell: ClientObserver) {

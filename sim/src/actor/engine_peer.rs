@@ -91,7 +91,10 @@ impl EnginePeer {
             let _ = say.send(Command::Leave);
             host.await;
         }
-        // A crash: the process is dropped as it stands.
+        if kind == EndKind::PowerLoss {
+            self.fabric.power_off(self.plan.ip);
+        }
+        // Or a crash: the process is dropped as it stands.
         Some(kind)
     }
 

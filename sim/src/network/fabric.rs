@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use skep_engine::ConnId;
-use skep_engine::node::network::{Closed, NetEvent};
+use skep_engine::node::network::NetEvent;
 use tokio::time::{Instant, Sleep};
 
 use crate::scenario::plan::LinkPlan;
@@ -29,7 +29,9 @@ use super::link::FairQueue;
 
 mod carrying;
 mod connections;
+mod cuts;
 mod host_net;
+mod paths;
 
 pub use host_net::FabricNet;
 
@@ -74,8 +76,8 @@ enum Fact {
     Wake(End),
     /// The dial reaches the other host.
     Knock(End),
-    /// The answer to the dial reaches the dialler.
-    Answer(End, bool),
+    /// The answer to the dial reaches the dialler: it is accepted at this host, or [`REFUSED`].
+    Answer(End, HostIndex),
     /// The dialler's acknowledgement reaches the other end, on this host: accepted.
     Accepted(End, HostIndex),
     /// A reset from this end's side reaches the other end.
@@ -84,6 +86,22 @@ enum Fact {
     Breaks(End),
     /// A datagram arrives; its number in `datagrams`.
     Datagram(u32),
+    /// The sender at this end tries again what was lost on a cut path.
+    Retry(End),
+    /// The sender at this end has heard nothing for the user timeout.
+    GiveUp(End),
+}
+
+/// No host: the dial is refused.
+const REFUSED: HostIndex = HostIndex::MAX;
+
+/// A datagram on its way.
+#[derive(Debug)]
+struct Datagram {
+    hosts: [HostIndex; 2],
+    from: SocketAddr,
+    data: Bytes,
+    rng: ChaCha8Rng,
 }
 
 #[derive(Debug)]
@@ -103,6 +121,8 @@ struct Host {
     accepting: usize,
     up: FairQueue<End>,
     up_busy: bool,
+    /// Datagrams that wait for the uplink, before everything else.
+    up_datagrams: VecDeque<u32>,
     /// Headers of packets without data, not yet carried.
     up_debt: u64,
     down: FairQueue<End>,
@@ -113,6 +133,15 @@ struct Host {
     peer: bool,
     /// Bytes handed in for connections between peers.
     sent_to_peers: u64,
+    /// The delay of its link in the plan: what is above it now is added to its paths.
+    latency: Duration,
+    /// Its place in the matrix of regions.
+    region: Option<usize>,
+    /// Ways that are cut, a bit each: those that begin here, those that end here.
+    cut_from: u64,
+    cut_to: u64,
+    /// Without power.
+    dark: bool,
 }
 
 #[derive(Debug)]
@@ -130,8 +159,16 @@ struct Conn {
 /// Totals of the network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FabricTotals {
-    /// Connections reset on their way.
+    /// Connections reset on their way, at random.
     pub resets: u64,
+    /// Connections reset by a fault.
+    pub fault_resets: u64,
+    /// Senders that were kept from going on by a cut path.
+    pub stalls: u64,
+    /// Of those: that went on in time.
+    pub resumed: u64,
+    /// Of those: that gave up.
+    pub timed_out: u64,
     /// Facts handled.
     pub facts: u64,
     /// Bytes handed to the network.
@@ -158,11 +195,19 @@ struct State {
     free_facts: Vec<u32>,
     sequence: u64,
     driver: Option<Waker>,
-    datagrams: BTreeMap<u32, (HostIndex, SocketAddr, Bytes)>,
+    datagrams: BTreeMap<u32, Datagram>,
     next_datagram: u32,
     /// Dials and datagrams so far, by ordered pair: the number in the name of the next one's stream.
     crossings: BTreeMap<(HostIndex, HostIndex), u64>,
     totals: FabricTotals,
+    /// One-way delays from region to region, if there are regions.
+    regions: Vec<Vec<Duration>>,
+    /// Ways that are cut, and machines without power; 0: nothing to look at.
+    cuts: u32,
+    /// Which fault cut each way, by its bit.
+    cut_faults: Vec<Option<usize>>,
+    /// What each fault kept from arriving.
+    cut_hits: BTreeMap<usize, u64>,
 }
 
 /// Position of a fact in `facts`: the heap itself stays small and ordered by integers.
@@ -193,6 +238,10 @@ impl Fabric {
             next_datagram: 0,
             crossings: BTreeMap::new(),
             totals: FabricTotals::default(),
+            regions: Vec::new(),
+            cuts: 0,
+            cut_faults: Vec::new(),
+            cut_hits: BTreeMap::new(),
         })))
     }
 
@@ -219,7 +268,6 @@ impl Fabric {
         state.hosts.push(Host {
             name: name.to_owned(),
             ip,
-            link,
             listening: None,
             running: false,
             mailbox: VecDeque::new(),
@@ -228,14 +276,21 @@ impl Fabric {
             free_slots: Vec::new(),
             next_port: EPHEMERAL_FROM,
             accepting: 0,
-            up: FairQueue::default(),
+            up: FairQueue::new(link.up),
             up_busy: false,
+            up_datagrams: VecDeque::new(),
             up_debt: 0,
-            down: FairQueue::default(),
+            down: FairQueue::new(link.down),
             down_carries: None,
             sent_wire: 0,
             peer,
             sent_to_peers: 0,
+            latency: link.latency,
+            link,
+            region: None,
+            cut_from: 0,
+            cut_to: 0,
+            dark: false,
         });
     }
 
@@ -248,6 +303,10 @@ impl Fabric {
     pub fn attach(&self, ip: Ipv4Addr) -> FabricNet {
         let mut state = self.0.borrow_mut();
         let host = *state.by_ip.get(&ip).expect("a host with this address");
+        if state.hosts[host as usize].dark {
+            state.handle_due();
+            state.power_on(host);
+        }
         let entry = &mut state.hosts[host as usize];
         assert!(!entry.running, "one program per host");
         entry.running = true;
@@ -418,17 +477,13 @@ impl State {
                 }
             }
             Fact::Knock(end) => self.on_knock(end),
-            Fact::Answer(end, accepted) => self.on_answer(end, accepted),
+            Fact::Answer(end, at) => self.on_answer(end, at),
             Fact::Accepted(end, host) => self.on_accepted(end, host),
-            Fact::ResetArrives(end) => self.end_at(end.other(), Closed::Reset),
+            Fact::ResetArrives(end) => self.on_reset_arrives(end),
             Fact::Breaks(end) => self.on_breaks(end),
-            Fact::Datagram(number) => {
-                if let Some((host, from, data)) = self.datagrams.remove(&number)
-                    && self.hosts[host as usize].listening.is_some()
-                {
-                    self.deliver(host, NetEvent::Datagram { from, data });
-                }
-            }
+            Fact::Datagram(number) => self.on_datagram(number),
+            Fact::Retry(end) => self.on_retry(end),
+            Fact::GiveUp(end) => self.on_give_up(end),
         }
     }
 

@@ -66,6 +66,7 @@ fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
         up,
         down,
         link: sections::link(&fields, log),
+        region: fields.text("region", log),
         have: fields.get("have").and_then(|v| have(v, log)),
         picker: fields
             .get("picker")

@@ -284,6 +284,18 @@ pub const SOMETIMES: &[Sometimes] = &[
         word: "connection-reset",
         doc: "the network reset a connection",
     },
+    Sometimes {
+        word: "connection-stalled",
+        doc: "a partition or a power loss kept what was on its way from arriving",
+    },
+    Sometimes {
+        word: "connection-resumed",
+        doc: "a stalled connection went on, because the partition ended in time",
+    },
+    Sometimes {
+        word: "connection-timed-out",
+        doc: "a connection was stalled for longer than the user timeout",
+    },
 ];
 
 /// A metric as a file names it: `completion.p95.home`.

@@ -9,8 +9,9 @@ use skep_engine::config::FieldValue;
 use toml::Spanned;
 
 use super::expect::Expectation;
+use super::faults::Fault;
 use super::plan::{OnComplete, Role, TrackerProtocol};
-use super::selector::Selector;
+use super::regions::Regions;
 use super::units::Frequency;
 
 /// A whole scenario file.
@@ -28,12 +29,14 @@ pub struct Model {
     pub torrent: Torrent,
     /// `[link]`
     pub link: Link,
+    /// The regions of `link.latency`, if it has some.
+    pub regions: Option<Regions>,
     /// `[[group]]`, in order.
     pub groups: Vec<Group>,
     /// `[tracker]` or `[[tracker]]`; one when the file names none.
     pub trackers: Vec<Tracker>,
-    /// `[[fault.crash]]`, in order.
-    pub crashes: Vec<Crash>,
+    /// `[[fault.KIND]]`, by kind, each in order.
+    pub faults: Vec<Fault>,
     /// `[engine]`, in order.
     pub engine: Vec<EngineSetting>,
     /// `[vary]`, in order.
@@ -140,6 +143,8 @@ pub enum Latency {
         /// 19 of 20 hosts have less.
         p95: Duration,
     },
+    /// By region: [`Model::regions`].
+    Regions,
 }
 
 /// `[[group]]`
@@ -157,6 +162,8 @@ pub struct Group {
     pub down: u64,
     /// What it says differently from `[link]`.
     pub link: Link,
+    /// In which region.
+    pub region: Option<Spanned<String>>,
     /// Content at the start.
     pub have: Option<Spanned<Have>>,
     /// Piece selection.
@@ -313,17 +320,6 @@ impl Tracker {
         let default = Duration::from_secs(60).min(self.interval());
         self.interval_min.as_ref().map_or(default, |t| *t.get_ref())
     }
-}
-
-/// `[[fault.crash]]`
-#[derive(Clone, Debug)]
-pub struct Crash {
-    /// When.
-    pub at: Spanned<Duration>,
-    /// Which hosts, of those online.
-    pub who: Spanned<Selector>,
-    /// It starts again this much later.
-    pub down: Option<Spanned<Duration>>,
 }
 
 /// One field of `[engine]`.

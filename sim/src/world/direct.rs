@@ -6,7 +6,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use skep_engine::node::file_server::{FileServer, FileServerSetup};
 
@@ -74,14 +73,10 @@ impl World {
             };
             let server = FileServer::new(fabric.attach(plan.ip), setup, observer);
             let server = server.expect("a host listens on its own address");
+            let fabric = fabric.clone();
             async move {
-                let Some((end, kind)) = stay.end else {
-                    match server.run().await {}
-                };
-                let end = epoch + Duration::from_nanos(end.0);
-                // The process is dropped as it stands: its connections are reset.
-                let _over = tokio::time::timeout_at(end, server.run()).await;
-                Some(kind)
+                let run = async { match server.run().await {} };
+                actor::until_end(&fabric, plan.ip, epoch, stay.end, run).await
             }
         };
         self.live_through("server", host, life);
@@ -132,15 +127,8 @@ impl World {
                     hears.borrow_mut().on_host(now(epoch), host, &event);
                 }),
             );
-            async move {
-                let Some((end, kind)) = stay.end else {
-                    server.run().await;
-                    return None;
-                };
-                let end = epoch + Duration::from_nanos(end.0);
-                let _over = tokio::time::timeout_at(end, server.run()).await;
-                Some(kind)
-            }
+            let (fabric, ip) = (fabric.clone(), plan.ip);
+            async move { actor::until_end(&fabric, ip, epoch, stay.end, server.run()).await }
         };
         self.live_through("attacker", host, life);
     }

@@ -14,7 +14,7 @@ use crate::content::Content;
 use crate::evaluate;
 use crate::network::fabric::Fabric;
 use crate::outcome::{Outcome, PeerOutcome, Verdict};
-use crate::scenario::plan::{HostPlan, Role};
+use crate::scenario::plan::{FaultKind, HostPlan, Role};
 
 use super::Ended;
 use super::recorder::{Recorder, Tally};
@@ -116,10 +116,18 @@ pub(super) fn outcome(
     recorder.note_copies();
     let (invariants, checks) = recorder.finish(end);
     let (trace_hash, events) = recorder.trace.hash();
-    let resets = fabric.totals().resets;
+    let totals = fabric.totals();
+    let resets = totals.resets;
     let mut sometimes = recorder.sometimes.clone();
-    if resets > 0 {
-        sometimes.insert("connection-reset", resets);
+    for (word, times) in [
+        ("connection-reset", resets + totals.fault_resets),
+        ("connection-stalled", totals.stalls),
+        ("connection-resumed", totals.resumed),
+        ("connection-timed-out", totals.timed_out),
+    ] {
+        if times > 0 {
+            sometimes.insert(word, times);
+        }
     }
     let mut outcome = Outcome {
         scenario: recorder.plan.scenario.clone(),
@@ -158,7 +166,7 @@ pub(super) fn outcome(
             findings.extend(liveness(recorder, at));
         }
         findings.extend(
-            vacuous(recorder, end)
+            vacuous(recorder, fabric, end)
                 .into_iter()
                 .map(|f| (Verdict::Vacuous, f)),
         );
@@ -245,7 +253,7 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
 }
 
 /// What the plan schedules and never happened.
-fn vacuous(recorder: &Recorder, end: Now) -> Vec<Failure> {
+fn vacuous(recorder: &Recorder, fabric: &Fabric, end: Now) -> Vec<Failure> {
     let plan = &recorder.plan;
     let mut failures = Vec::new();
     let mut tell = |check: &str, message: String| {
@@ -257,16 +265,15 @@ fn vacuous(recorder: &Recorder, end: Now) -> Vec<Failure> {
             message,
         });
     };
-    for fault in &plan.faults {
-        let hit = plan.hosts.iter().zip(&recorder.tallies);
-        let hit = hit
-            .filter(|(h, t)| fault.hosts.contains(&h.name) && t.crashed >= Some(fault.at))
-            .count();
-        if hit == 0 {
-            tell(
-                "vacuous",
-                format!("the fault {} never hit anybody", fault.name),
-            );
+    for (number, (fault, firings)) in plan.faults.iter().zip(&recorder.firings).enumerate() {
+        // Of one that is not over when the run is, the network alone knows.
+        if *firings == 0 && fabric.cut_hits(number) == 0 {
+            let what = match (fault.hosts.is_empty(), &fault.kind) {
+                (_, FaultKind::Tracker { .. }) => "met nobody's announce",
+                (true, _) => "found nobody to hit",
+                (false, _) => "never did anything to anybody",
+            };
+            tell("vacuous", format!("the fault {} {what}", fault.name));
         }
     }
     let mut groups: Vec<&str> = Vec::new();

@@ -29,6 +29,7 @@ use crate::actor::{self};
 use crate::bounds;
 use crate::content::Content;
 use crate::disk::Disk;
+use crate::fault::{Reach, timeline};
 use crate::network::fabric::Fabric;
 use crate::outcome::Outcome;
 use crate::scenario::Plan;
@@ -99,10 +100,14 @@ impl World {
         let content = Content::generate(&plan.torrent, plan.seed, &contacts.urls[0]);
         let content = Arc::new(content);
         let fabric = Fabric::new(plan.seed, epoch);
+        fabric.set_regions(plan.regions.clone());
         trackers::add_hosts(&plan.trackers, &fabric);
         let mut disks = Vec::new();
         for host in &plan.hosts {
             fabric.add_host(&host.name, host.ip, host.link.clone());
+            if let Some(region) = host.region {
+                fabric.set_region(host.ip, region);
+            }
             let disk = match host.role {
                 Role::Client => direct::disk_of_client(&content, host.kept),
                 role => {
@@ -147,11 +152,28 @@ impl World {
                 Role::Attacker => world.start_attacker(host, &contacts),
             }
         }
+        world.start_faults();
         let fabric = world.fabric.clone();
         world
             .tasks
             .spawn("network", async move { fabric.drive().await });
         world
+    }
+
+    fn start_faults(&mut self) {
+        if !timeline::is_needed(&self.plan) {
+            return;
+        }
+        let (recorder, epoch) = (Rc::clone(&self.recorder), self.epoch);
+        let tell = move |fault, news| recorder.borrow_mut().on_fault(now(epoch), fault, news);
+        let reach = Reach {
+            plan: Rc::clone(&self.plan),
+            fabric: self.fabric.clone(),
+            disks: self.recorder.borrow().disks.clone(),
+            tell: Rc::new(tell),
+            epoch,
+        };
+        self.tasks.spawn("faults", timeline::run(reach));
     }
 
     fn start_peer(&mut self, host: usize, contacts: &Rc<Contacts>) {
@@ -233,18 +255,10 @@ impl World {
                         hears.borrow_mut().on_host(now(epoch), host, &event);
                     }),
                 });
-                let Some((end, kind)) = stay.end else {
-                    raw.run().await;
-                    recorder
-                        .borrow_mut()
-                        .on_host(now(epoch), host, &WorldEvent::Ended(None));
-                    return;
-                };
-                let end_at = epoch + Duration::from_nanos(end.0);
-                let gone = tokio::time::timeout_at(end_at, raw.run()).await.is_ok();
-                let event = WorldEvent::Ended((!gone).then_some(kind));
+                let ended = actor::until_end(&fabric, ip, epoch, stay.end, raw.run()).await;
+                let event = WorldEvent::Ended(ended);
                 recorder.borrow_mut().on_host(now(epoch), host, &event);
-                if gone {
+                if ended.is_none() {
                     return;
                 }
             }

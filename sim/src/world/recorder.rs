@@ -17,8 +17,10 @@ use crate::actor::client::ClientEvent;
 use crate::check::{self, Check, Failure, Log, Scene, Seen};
 use crate::content::Content;
 use crate::disk::Disk;
+use crate::fault::FaultNews;
+use crate::fault::network::link_of;
 use crate::scenario::Plan;
-use crate::scenario::plan::{EndKind, Role};
+use crate::scenario::plan::{EndKind, FaultKind, Role};
 use crate::trace::{Attack, Trace, WorldEvent};
 
 /// What one host has done so far.
@@ -44,8 +46,8 @@ pub(super) struct Tally {
     /// The server at which a client's last fetch failed for good.
     pub(super) failed_server: Option<std::net::Ipv4Addr>,
     pub(super) acted: u64,
-    /// Its last crash: stays follow each other, so all crashes planned before it happened too.
-    pub(super) crashed: Option<Now>,
+    /// A stay of it ended by a crash or a power loss.
+    pub(super) crashed: bool,
     pub(super) churned: u32,
     /// Its last planned stay is over, or its user left.
     pub(super) gone_for_good: bool,
@@ -73,6 +75,10 @@ pub(super) struct Recorder {
     pub(super) trace: Trace,
     checks: Vec<(Box<dyn Check>, Log)>,
     pub(super) tallies: Vec<Tally>,
+    /// How often each fault of the plan did something.
+    pub(super) firings: Vec<u64>,
+    /// Faults that began and are not over.
+    active: BTreeSet<usize>,
     pub(super) sometimes: BTreeMap<&'static str, u64>,
     pub(super) blocks: u64,
     /// Payload sent by seeds before the first completion.
@@ -83,6 +89,8 @@ pub(super) struct Recorder {
     sent: u64,
     capacity: f64,
     uplinks: u64,
+    /// What each host adds to `uplinks` now.
+    uplink_of: Vec<u64>,
     capacity_at: Now,
     pub(super) samples: Vec<Sample>,
     pub(super) first_failure: Option<Now>,
@@ -97,6 +105,7 @@ impl Recorder {
         disks: Vec<Rc<RefCell<Disk>>>,
         trace: Trace,
     ) -> Recorder {
+        let plan_hosts = plan.hosts.len();
         let by_ip = plan
             .hosts
             .iter()
@@ -109,6 +118,8 @@ impl Recorder {
             .collect();
         Recorder {
             tallies: vec![Tally::default(); plan.hosts.len()],
+            firings: vec![0; plan.faults.len()],
+            active: BTreeSet::new(),
             copies: vec![0; content.geometry().pieces as usize],
             web_seeds: {
                 let hosts = plan.hosts.iter().filter(|host| host.web_seed);
@@ -127,6 +138,7 @@ impl Recorder {
             sent: 0,
             capacity: 0.0,
             uplinks: 0,
+            uplink_of: vec![0; plan_hosts],
             capacity_at: Now::START,
             samples: Vec::new(),
             first_failure: None,
@@ -161,6 +173,68 @@ impl Recorder {
             host: None,
             event: &event,
         });
+    }
+
+    /// Takes the next news of a fault of the plan.
+    pub(super) fn on_fault(&mut self, at: Now, number: usize, news: FaultNews) {
+        let plan = Rc::clone(&self.plan);
+        let fault = u32::try_from(number).expect("faults are bounded");
+        let event = WorldEvent::Fault(fault, news);
+        self.trace
+            .push(at, u32::MAX, &plan.faults[number].name, &event);
+        match news {
+            FaultNews::Began => {
+                self.active.insert(number);
+                self.links_changed(at, number);
+                let online = |host: &&usize| self.tallies[**host].online_since.is_some();
+                let online = plan.faults[number].hosts.iter().filter(online).count();
+                if matches!(plan.faults[number].kind, FaultKind::Link(_)) {
+                    self.firings[number] += online as u64;
+                }
+            }
+            FaultNews::Did(times) => self.firings[number] += times,
+            FaultNews::Ended => {
+                self.active.remove(&number);
+                self.links_changed(at, number);
+            }
+        }
+        self.check(&Seen {
+            at,
+            host: None,
+            event: &event,
+        });
+    }
+
+    /// The links of a fault's hosts are other ones, if that is what it does.
+    fn links_changed(&mut self, at: Now, number: usize) {
+        let plan = Rc::clone(&self.plan);
+        if matches!(plan.faults[number].kind, FaultKind::Link(_)) {
+            for host in &plan.faults[number].hosts {
+                self.set_uplink(at, *host);
+            }
+        }
+    }
+
+    /// A host came or went, or its link is another one.
+    fn set_uplink(&mut self, at: Now, host: usize) {
+        let online = self.tallies[host].online_since.is_some();
+        let up = if online && self.uploads(host) {
+            link_of(&self.plan, host, self.active.iter().copied()).up
+        } else {
+            0
+        };
+        self.integrate(at);
+        self.uplinks = self.uplinks - self.uplink_of[host] + up;
+        self.uplink_of[host] = up;
+    }
+
+    /// A host's stay ended as these faults planned.
+    fn stay_ended(&mut self, at: Now, host: usize) {
+        for (number, fault) in self.plan.faults.iter().enumerate() {
+            if fault.in_sessions() && fault.at == at && fault.hosts.contains(&host) {
+                self.firings[number] += 1;
+            }
+        }
     }
 
     fn check(&mut self, seen: &Seen<'_>) {
@@ -205,7 +279,7 @@ impl Recorder {
                 self.sent += u64::from(*bytes);
             }
             WorldEvent::Client(event) => self.count_client(at, host, event),
-            WorldEvent::Tracker(_) | WorldEvent::Server(_) => {}
+            WorldEvent::Tracker(_) | WorldEvent::Server(_) | WorldEvent::Fault(..) => {}
         }
     }
 
@@ -214,7 +288,7 @@ impl Recorder {
         match event {
             Event::Started { have } => {
                 tally.whole = *have == self.content.geometry().pieces;
-                if *have > 0 && (tally.crashed.is_some() || tally.churned > 0) {
+                if *have > 0 && (tally.crashed || tally.churned > 0) {
                     self.happened("resumed");
                 }
                 self.wake();
@@ -288,7 +362,7 @@ impl Recorder {
         match event {
             ClientEvent::Started { kept } => {
                 tally.whole = self.disks[host].borrow().is_whole();
-                if *kept > 0 && (tally.crashed.is_some() || tally.churned > 0) {
+                if *kept > 0 && (tally.crashed || tally.churned > 0) {
                     self.happened("resumed");
                 }
                 self.wake();
@@ -331,19 +405,26 @@ impl Recorder {
         if self.plan.hosts[host].role.peer() {
             self.change_copies(host, true);
         }
-        if self.uploads(host) {
-            self.integrate(at);
-            self.uplinks += self.plan.hosts[host].link.up;
+        self.set_uplink(at, host);
+        for number in &self.active {
+            let fault = &self.plan.faults[*number];
+            if matches!(fault.kind, FaultKind::Link(_)) && fault.hosts.contains(&host) {
+                self.firings[*number] += 1;
+            }
         }
     }
 
     fn on_ended(&mut self, at: Now, host: usize, kind: Option<EndKind>) {
         let tally = &mut self.tallies[host];
         match kind {
-            Some(EndKind::Crash) => tally.crashed = Some(at),
+            Some(EndKind::Crash | EndKind::PowerLoss) => {
+                tally.crashed = true;
+                self.stay_ended(at, host);
+            }
             Some(EndKind::Leave) => tally.churned += 1,
             None => {}
         }
+        let tally = &mut self.tallies[host];
         if let Some(since) = tally.online_since.take() {
             tally.online_ns += at.0 - since.0;
         }
@@ -351,10 +432,7 @@ impl Recorder {
             self.change_copies(host, false);
             self.note_copies();
         }
-        if self.uploads(host) {
-            self.integrate(at);
-            self.uplinks -= self.plan.hosts[host].link.up;
-        }
+        self.set_uplink(at, host);
         self.wake();
     }
 

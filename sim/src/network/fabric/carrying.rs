@@ -6,7 +6,7 @@
 
 use skep_engine::node::network::{Closed, NetEvent};
 
-use super::{End, Fact, HostIndex, State};
+use super::{Datagram, End, Fact, HostIndex, State};
 use crate::network::flow::{Cargo, Turn};
 use crate::network::link::{transmit_ns, wire_bytes};
 
@@ -52,6 +52,10 @@ impl State {
     pub(super) fn kick_uplink(&mut self, host: HostIndex) {
         let now = self.now;
         while !self.hosts[host as usize].up_busy {
+            if let Some(number) = self.hosts[host as usize].up_datagrams.pop_front() {
+                self.send_datagram(host, number);
+                continue;
+            }
             let Some(end) = self.hosts[host as usize].up.turn() else {
                 return;
             };
@@ -93,7 +97,48 @@ impl State {
         }
     }
 
+    /// An idle uplink carries a datagram.
+    fn send_datagram(&mut self, host: HostIndex, number: u32) {
+        let Some(mut datagram) = self.datagrams.remove(&number) else {
+            return;
+        };
+        let path = self.path(datagram.hosts[0], datagram.hosts[1]);
+        let bytes = datagram.data.len() as u64;
+        let entry = &mut self.hosts[host as usize];
+        let wire = wire_bytes(bytes) + std::mem::take(&mut entry.up_debt);
+        entry.sent_wire += wire;
+        entry.up_busy = true;
+        let done = self.now + transmit_ns(wire, entry.link.up);
+        self.plan(done, Fact::UplinkFree(host));
+        if let Some(delay) = path.datagram_delay(bytes, &mut datagram.rng) {
+            self.datagrams.insert(number, datagram);
+            self.plan(done + delay, Fact::Datagram(number));
+        }
+    }
+
+    /// A datagram arrives.
+    pub(super) fn on_datagram(&mut self, number: u32) {
+        let Some(Datagram {
+            hosts: [near, far],
+            from,
+            data,
+            ..
+        }) = self.datagrams.remove(&number)
+        else {
+            return;
+        };
+        if self.is_cut(near, far) {
+            self.note_hit(near, far);
+        } else if self.hosts[far as usize].listening.is_some() {
+            self.deliver(far, NetEvent::Datagram { from, data });
+        }
+    }
+
     pub(super) fn on_arrive(&mut self, end: End) {
+        let Some(conn) = self.conn(end) else { return };
+        if conn.flows[usize::from(end.side)].is_troubled() && !self.gets_through(end) {
+            return;
+        }
         let Some(conn) = self.conn(end) else { return };
         let host = conn.hosts[usize::from(1 - end.side)];
         let flow = &mut conn.flows[usize::from(end.side)];
