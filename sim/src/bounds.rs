@@ -234,7 +234,7 @@ fn time_to_carry(plan: &Plan, bytes: f64, whose: impl Fn(&HostPlan) -> bool) -> 
                 }
                 // Who is complete by then does not leave, and who leaves sends out its queue: from
                 // here on only being online all the time is a limit.
-                Some((_, EndKind::Leave)) => break,
+                Some((_, EndKind::Leave | EndKind::UserLeft)) => break,
                 None => {}
             }
         }

@@ -8,7 +8,9 @@ pub mod condition;
 mod journal;
 mod storage;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +23,7 @@ use tokio::time::Instant;
 use crate::content::Content;
 use crate::file_disk::Part;
 use crate::scenario::draw;
-use condition::{Condition, Speed};
+use condition::{Condition, Operation, Speed};
 use journal::{Journal, Unsynced};
 pub use storage::DiskStorage;
 
@@ -187,6 +189,30 @@ impl Disk {
     #[must_use]
     pub fn flipped(&self, piece: PieceIndex) -> bool {
         self.flipped.contains(&piece)
+    }
+
+    /// When an operation of a client or server of direct download is done that begins now, after those before it;
+    /// `None`: at once.
+    pub(crate) fn reserve(&mut self, operation: Operation, bytes: u64) -> Option<Instant> {
+        let now = Instant::now();
+        let time = self.condition.time(operation, bytes);
+        let due = self.busy_until.map_or(now, |busy| busy.max(now)) + time;
+        self.busy_until = (due > now).then_some(due);
+        self.busy_until
+    }
+
+    /// Waits until nothing is wrong with it.
+    pub async fn well(disk: &Rc<RefCell<Disk>>) {
+        loop {
+            let better = {
+                let condition = &disk.borrow().condition;
+                if !condition.ails() {
+                    return;
+                }
+                condition.better()
+            };
+            better.notified().await;
+        }
     }
 
     /// A client starts on it: what is known of its pieces without looking.

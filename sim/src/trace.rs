@@ -198,6 +198,7 @@ fn what(event: &WorldEvent) -> What<'_> {
         WorldEvent::Joined => ("joined", String::new()),
         WorldEvent::Ended(None) => ("left", String::new()),
         WorldEvent::Ended(Some(EndKind::Leave)) => ("churned", String::new()),
+        WorldEvent::Ended(Some(EndKind::UserLeft)) => ("left", String::new()),
         WorldEvent::Ended(Some(EndKind::Crash)) => ("crashed", String::new()),
         WorldEvent::Ended(Some(EndKind::PowerLoss)) => ("power-lost", String::new()),
         WorldEvent::Tracker(event) => ("tracker", format!("{event:?}")),

@@ -84,6 +84,13 @@ pub enum ClientEvent {
         /// Why, in words.
         why: String,
     },
+    /// Its disk failed, and it waits until that works again.
+    DiskFailed {
+        /// Which file.
+        file: u32,
+        /// Why, in words.
+        why: String,
+    },
     /// A file is there under its name.
     Fetched {
         /// Which file.
@@ -179,6 +186,13 @@ impl DirectClient {
             }
             let mut failed = 0;
             while let Err(why) = self.fetch(&mut fetcher, number, server).await {
+                if let FetchError::Disk(why) | FetchError::DiskFull(why) = why {
+                    // No server's fault: its user starts it again when the disk works.
+                    let file = file.get();
+                    tell(self.now(), ClientEvent::DiskFailed { file, why });
+                    Disk::well(&self.disk).await;
+                    continue;
+                }
                 if matches!(why, FetchError::WrongDigest(_)) {
                     // Nobody can tell which bytes are wrong: its user deletes the part.
                     let dropped = self.disk.borrow_mut().drop_file(number);

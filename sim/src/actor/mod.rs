@@ -10,6 +10,7 @@ mod attack_metadata_liar;
 mod attack_never_deliver;
 mod attack_range_errors;
 mod attack_wrong_bytes;
+pub mod bad_tracker;
 pub mod client;
 pub mod engine_peer;
 pub mod raw;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use skep_engine::Now;
 
-use super::{FaultNews, Reach, network};
+use super::{FaultNews, Reach, disks, network, users};
 use crate::scenario::Plan;
 use crate::scenario::plan::{FaultKind, FaultPlan};
 
@@ -68,7 +68,9 @@ fn begin(reach: &Reach, number: usize, fault: &FaultPlan, active: &[usize]) {
         FaultKind::Partition { a, b, direction } => network::cut(reach, number, a, b, *direction),
         FaultKind::Link(_) => network::set_links(reach, number, active),
         FaultKind::Reset { share_ppm } => network::reset(reach, number, *share_ppm),
-        FaultKind::Disk(_) | FaultKind::Tracker { .. } | FaultKind::User(_) => {}
+        FaultKind::Disk(what) => disks::begin(reach, number, fault, *what),
+        FaultKind::User(action) => users::act(reach, number, fault, *action),
+        FaultKind::Tracker { .. } => {}
         FaultKind::Crash | FaultKind::PowerLoss | FaultKind::Restart => {}
     }
 }
@@ -77,7 +79,8 @@ fn end(reach: &Reach, number: usize, fault: &FaultPlan, active: &[usize]) {
     match &fault.kind {
         FaultKind::Partition { .. } => network::heal(reach, number),
         FaultKind::Link(_) => network::set_links(reach, number, active),
-        FaultKind::Disk(_) | FaultKind::Tracker { .. } | FaultKind::User(_) => {}
+        FaultKind::Disk(_) => disks::end(reach, number, fault),
+        FaultKind::Tracker { .. } | FaultKind::User(_) => {}
         FaultKind::Crash | FaultKind::PowerLoss | FaultKind::Restart | FaultKind::Reset { .. } => {}
     }
 }

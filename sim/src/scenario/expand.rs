@@ -25,6 +25,7 @@ use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
 use super::trackers;
 use super::units::MILLION;
 use crate::actor;
+use crate::disk::condition::Speed;
 use crate::seed;
 
 /// One-way delay of a host when the file names none.
@@ -149,6 +150,10 @@ fn host(
             .on_complete
             .as_ref()
             .map_or(OnComplete::Stay, |o| *o.get_ref()),
+        disk: group
+            .disk
+            .as_ref()
+            .map_or(Speed::default(), |disk| disk.get_ref().speed()),
         magnet: group.magnet.as_ref().is_some_and(|m| *m.get_ref()),
         engine,
         picker: strategy(group.picker.as_ref().map(|s| s.get_ref()), &PICKERS),

@@ -14,6 +14,7 @@ use super::problem::{Found, Log};
 use super::read::{self, Fields, Value};
 use super::selector::Selector;
 use super::units::{self, MILLION};
+use crate::disk::condition::Speed;
 
 mod check;
 mod plans;
@@ -79,10 +80,10 @@ pub enum FaultBody {
     },
     /// `[[fault.disk]]`
     Disk {
-        /// How; the delay of a slow one is filled in.
+        /// How; the speed of a slow one is filled in.
         mode: Spanned<DiskFault>,
-        /// By how much everything takes longer.
-        delay: Option<Spanned<Duration>>,
+        /// How fast it is, where the file says so.
+        speed: DiskSpeed,
     },
     /// `[[fault.tracker]]`
     Tracker {
@@ -265,11 +266,42 @@ fn reset(fields: &Fields<'_, '_>, log: &mut Log) -> Option<FaultBody> {
     Some(FaultBody::Reset { share })
 }
 
+/// How fast a disk is, as it stands in a file.
+#[derive(Clone, Debug, Default)]
+pub struct DiskSpeed {
+    /// Bytes read per second.
+    pub read: Option<Spanned<u64>>,
+    /// Bytes written per second.
+    pub write: Option<Spanned<u64>>,
+    /// What every operation takes beside that.
+    pub delay: Option<Spanned<Duration>>,
+}
+
+impl DiskSpeed {
+    /// The same without places.
+    #[must_use]
+    pub fn speed(&self) -> Speed {
+        let rate = |rate: &Option<Spanned<u64>>| rate.as_ref().map(|r| *r.get_ref());
+        Speed {
+            read: rate(&self.read),
+            write: rate(&self.write),
+            delay: self.delay.as_ref().map_or(Duration::ZERO, |d| *d.get_ref()),
+        }
+    }
+}
+
+/// Reads `read`, `write` and `delay`.
+pub(super) fn disk_speed(fields: &Fields<'_, '_>, log: &mut Log) -> DiskSpeed {
+    DiskSpeed {
+        read: fields.quantity("read", "a rate", units::rate, log),
+        write: fields.quantity("write", "a rate", units::rate, log),
+        delay: time(fields, "delay", log),
+    }
+}
+
 fn disk(fields: &Fields<'_, '_>, log: &mut Log) -> Option<FaultBody> {
-    let delay = time(fields, "delay", log);
-    let slow = DiskFault::Slow {
-        delay: delay.as_ref().map_or(Duration::ZERO, |d| *d.get_ref()),
-    };
+    let speed = disk_speed(fields, log);
+    let slow = DiskFault::Slow(speed.speed());
     let words = [
         ("full", DiskFault::Full),
         ("slow", slow),
@@ -277,7 +309,7 @@ fn disk(fields: &Fields<'_, '_>, log: &mut Log) -> Option<FaultBody> {
         ("flipped-bit", DiskFault::FlippedBit),
     ];
     let mode = fields.word("mode", &words, &[], log)?;
-    Some(FaultBody::Disk { mode, delay })
+    Some(FaultBody::Disk { mode, speed })
 }
 
 fn tracker(fields: &Fields<'_, '_>, log: &mut Log) -> Option<FaultBody> {
@@ -287,6 +319,10 @@ fn tracker(fields: &Fields<'_, '_>, log: &mut Log) -> Option<FaultBody> {
         ("http-503", TrackerFault::Http503),
         ("garbage", TrackerFault::Garbage),
         ("wrong-interval", TrackerFault::WrongInterval),
+        ("empty", TrackerFault::Empty),
+        ("dead-peers", TrackerFault::DeadPeers),
+        ("huge-reply", TrackerFault::HugeReply),
+        ("redirect-loop", TrackerFault::RedirectLoop),
     ];
     let which = fields.text("which", log);
     let mode = fields.word("mode", &words, &[], log)?;

@@ -364,6 +364,11 @@ pub const GROUP: Keys = Keys {
             "The attack ends. Default: with the run.",
         ),
         may(
+            "disk",
+            Form::Table(&faults::GROUP_DISK),
+            "How fast the disk of each is; whatever is read or written waits for what came before it. Default: no limit.",
+        ),
+        may(
             "engine",
             Form::Engine,
             "Numbers and switches of this group's engines.",

@@ -213,6 +213,18 @@ pub const SOMETIMES: &[Sometimes] = &[
         doc: "an honest peer banned an attacker",
     },
     Sometimes {
+        word: "disk-failed",
+        doc: "a disk failed, and its client stopped at that",
+    },
+    Sometimes {
+        word: "paused",
+        doc: "a user paused an honest peer",
+    },
+    Sometimes {
+        word: "went-on",
+        doc: "an honest peer went on after a pause or a disk failure",
+    },
+    Sometimes {
         word: "tracker-retry",
         doc: "an announce failed and was tried again",
     },

@@ -9,7 +9,7 @@ use skep_engine::config::FieldValue;
 use toml::Spanned;
 
 use super::expect::Expectation;
-use super::faults::Fault;
+use super::faults::{DiskSpeed, Fault};
 use super::plan::{OnComplete, Role, TrackerProtocol};
 use super::regions::Regions;
 use super::units::Frequency;
@@ -176,6 +176,8 @@ pub struct Group {
     pub churn: Option<Spanned<Churn>>,
     /// At the end of the download.
     pub on_complete: Option<Spanned<OnComplete>>,
+    /// How fast its disks are.
+    pub disk: Option<Spanned<DiskSpeed>>,
     /// Whether leechers know of a server as a web seed.
     pub web_seed: Option<Spanned<bool>>,
     /// Whether its leechers have only a magnet link.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use skep_engine::{EngineConfig, Now};
 
 use super::expect::Expectation;
+use crate::disk::condition::Speed;
 
 mod faults;
 
@@ -197,6 +198,8 @@ pub struct HostPlan {
     pub churn: bool,
     /// What its user does when the content is complete.
     pub on_complete: OnComplete,
+    /// How fast its disk is.
+    pub disk: Speed,
     /// It has only a magnet link when it joins first.
     pub magnet: bool,
     /// Its engine's numbers and switches.
@@ -238,8 +241,10 @@ pub struct SessionPlan {
 /// How a stay ends by plan.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum EndKind {
-    /// Churn: the client announces `stopped` and closes its connections.
+    /// Churn: the client announces `stopped` and closes its connections, if it still waits for content.
     Leave,
+    /// `[[fault.user]]`, or the end of a stay in a trace: as above, whether it waits for content or not.
+    UserLeft,
     /// `[[fault.crash]]`, `[[fault.restart]]`: the process dies, its connections are reset, the disk stays.
     Crash,
     /// `[[fault.power-loss]]`: the machine goes dark; the others hear nothing.

@@ -213,6 +213,10 @@ fn role(group: &Group, log: &mut Log) {
     let span = group.web_seed.as_ref().map(Spanned::span);
     let why = "only a server is a web seed";
     refuse(span, "web_seed", &[Role::Server], why);
+    let span = group.disk.as_ref().map(Spanned::span);
+    let why = "an attacker has no disk";
+    let honest = [Role::Seed, Role::Leecher, Role::Server, Role::Client];
+    refuse(span, "disk", &honest, why);
     let why = "attackers are a group of their own";
     let span = group.attack.as_ref().map(Spanned::span);
     refuse(span, "attack", &attacker, why);

@@ -52,6 +52,7 @@ fn somebody_lies(plan: &Plan) -> bool {
 
 impl World {
     pub(super) fn start_server(&mut self, host: usize) {
+        let disk = Rc::clone(&self.recorder.borrow().disks[host]);
         let plan = self.plan.hosts[host].clone();
         let (fabric, epoch) = (self.fabric.clone(), self.epoch);
         let (recorder, content) = (Rc::clone(&self.recorder), Arc::clone(&self.content));
@@ -62,7 +63,7 @@ impl World {
             );
             let setup = FileServerSetup {
                 listen,
-                dir: ServedContent::new(Arc::clone(&content)),
+                dir: ServedContent::new(Arc::clone(&content), Rc::clone(&disk)),
                 config: plan.engine.clone(),
                 epoch,
                 date: None,

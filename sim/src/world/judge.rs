@@ -200,7 +200,8 @@ fn books(fabric: &Fabric, end: Now) -> Option<Failure> {
 fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
     let hosts = recorder.plan.hosts.iter().zip(&recorder.tallies);
     let waiting: Vec<_> = hosts
-        .filter(|(h, t)| h.role != Role::Attacker && t.online_since.is_some() && !t.whole)
+        .zip(&recorder.disks)
+        .filter(|((h, t), _)| h.role != Role::Attacker && t.online_since.is_some() && !t.whole)
         .collect();
     let online = |of: &dyn Fn(&HostPlan) -> bool| {
         let mut all = recorder.plan.hosts.iter().zip(&recorder.tallies);
@@ -215,8 +216,10 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
         let peer = matches!(h.role, Role::Seed | Role::Leecher);
         peer && t.online_since.is_some() && informed(h, t)
     });
-    let failures = waiting.iter().map(|(host, tally)| {
+    let failures = waiting.iter().map(|((host, tally), disk)| {
         let (can, why) = match (host.role, served) {
+            _ if disk.borrow().condition.ails() => (false, "its disk fails"),
+            _ if tally.paused => (false, "its user paused it"),
             (Role::Client, true) => (true, "a server is online"),
             (Role::Client, false) => (false, "no server is online"),
             _ if !told && !informed(host, tally) => {
@@ -265,9 +268,11 @@ fn vacuous(recorder: &Recorder, fabric: &Fabric, end: Now) -> Vec<Failure> {
             message,
         });
     };
-    for (number, (fault, firings)) in plan.faults.iter().zip(&recorder.firings).enumerate() {
+    let counted = recorder.firings.iter().zip(&recorder.counters);
+    let counted = counted.map(|(told, own)| told + own.get());
+    for (number, (fault, firings)) in plan.faults.iter().zip(counted).enumerate() {
         // Of one that is not over when the run is, the network alone knows.
-        if *firings == 0 && fabric.cut_hits(number) == 0 {
+        if firings == 0 && fabric.cut_hits(number) == 0 {
             let what = match (fault.hosts.is_empty(), &fault.kind) {
                 (_, FaultKind::Tracker { .. }) => "met nobody's announce",
                 (true, _) => "found nobody to hit",

@@ -29,6 +29,7 @@ use crate::actor::{self};
 use crate::bounds;
 use crate::content::Content;
 use crate::disk::Disk;
+use crate::fault::users::User;
 use crate::fault::{Reach, timeline};
 use crate::network::fabric::Fabric;
 use crate::outcome::Outcome;
@@ -66,6 +67,8 @@ struct World {
     content: Arc<Content>,
     fabric: Fabric,
     recorder: Rc<RefCell<Recorder>>,
+    /// The user of each host.
+    users: Vec<Rc<User>>,
     tasks: Tasks,
     epoch: Instant,
     /// The run ends here at the latest: the time limit, or earlier when the settling time is over.
@@ -108,7 +111,7 @@ impl World {
             if let Some(region) = host.region {
                 fabric.set_region(host.ip, region);
             }
-            let disk = match host.role {
+            let mut disk = match host.role {
                 Role::Client => direct::disk_of_client(&content, host.kept),
                 role => {
                     let mut disk = Disk::new(Arc::clone(&content));
@@ -119,8 +122,14 @@ impl World {
                     disk
                 }
             };
+            disk.set_speed(host.disk);
+            // What was synced matters to who starts again.
+            if host.role.peer() && host.sessions.len() > 1 {
+                disk.keep_journal();
+            }
             disks.push(Rc::new(RefCell::new(disk)));
         }
+        let users = plan.hosts.iter().map(|_| Rc::default()).collect();
         let recorder = Recorder::new(Rc::clone(&plan), Arc::clone(&content), disks, trace);
         let recorder = Rc::new(RefCell::new(recorder));
         let deadline = plan.time_limit;
@@ -129,6 +138,7 @@ impl World {
             content,
             fabric,
             recorder,
+            users,
             tasks: Tasks::new(),
             epoch,
             deadline,
@@ -170,6 +180,8 @@ impl World {
             plan: Rc::clone(&self.plan),
             fabric: self.fabric.clone(),
             disks: self.recorder.borrow().disks.clone(),
+            users: self.users.clone(),
+            firings: self.recorder.borrow().counters.clone(),
             tell: Rc::new(tell),
             epoch,
         };
@@ -187,6 +199,7 @@ impl World {
             disk: Rc::clone(&self.recorder.borrow().disks[host]),
             has_metainfo: Rc::new(Cell::new(false)),
             contacts: Rc::clone(contacts),
+            user: Rc::clone(&self.users[host]),
             web_seeds: direct::web_seeds(&self.plan),
             epoch: self.epoch,
         };
@@ -195,6 +208,7 @@ impl World {
         self.tasks.spawn("peer", async move {
             for (life, stay) in sessions.iter().enumerate() {
                 sleep_until(epoch, stay.join).await;
+                peer.disk.borrow_mut().power_up();
                 recorder
                     .borrow_mut()
                     .on_host(now(epoch), host, &WorldEvent::Joined);

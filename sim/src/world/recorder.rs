@@ -17,10 +17,11 @@ use crate::actor::client::ClientEvent;
 use crate::check::{self, Check, Failure, Log, Scene, Seen};
 use crate::content::Content;
 use crate::disk::Disk;
+use crate::disk::condition::Firings;
 use crate::fault::FaultNews;
 use crate::fault::network::link_of;
 use crate::scenario::Plan;
-use crate::scenario::plan::{EndKind, FaultKind, Role};
+use crate::scenario::plan::{EndKind, FaultKind, FaultPlan, Role, TrackerFault, UserAction};
 use crate::trace::{Attack, Trace, WorldEvent};
 
 /// What one host has done so far.
@@ -52,6 +53,8 @@ pub(super) struct Tally {
     /// Its last planned stay is over, or its user left.
     pub(super) gone_for_good: bool,
     pub(super) whole: bool,
+    /// Its user paused it.
+    pub(super) paused: bool,
     /// It began with a magnet link, and others gave it the metainfo.
     pub(super) got_metainfo: bool,
 }
@@ -77,6 +80,8 @@ pub(super) struct Recorder {
     pub(super) tallies: Vec<Tally>,
     /// How often each fault of the plan did something.
     pub(super) firings: Vec<u64>,
+    /// The same of what disks and trackers do, which they count themselves.
+    pub(super) counters: Vec<Firings>,
     /// Faults that began and are not over.
     active: BTreeSet<usize>,
     pub(super) sometimes: BTreeMap<&'static str, u64>,
@@ -119,6 +124,7 @@ impl Recorder {
         Recorder {
             tallies: vec![Tally::default(); plan.hosts.len()],
             firings: vec![0; plan.faults.len()],
+            counters: plan.faults.iter().map(|_| Firings::default()).collect(),
             active: BTreeSet::new(),
             copies: vec![0; content.geometry().pieces as usize],
             web_seeds: {
@@ -193,6 +199,14 @@ impl Recorder {
                 }
             }
             FaultNews::Did(times) => self.firings[number] += times,
+            FaultNews::Flipped { host, piece } => {
+                self.firings[number] += 1;
+                // It was a copy.
+                if self.tallies[host as usize].online_since.is_some() {
+                    self.copies[piece.at()] = self.copies[piece.at()].saturating_sub(1);
+                    self.note_copies();
+                }
+            }
             FaultNews::Ended => {
                 self.active.remove(&number);
                 self.links_changed(at, number);
@@ -233,6 +247,31 @@ impl Recorder {
         for (number, fault) in self.plan.faults.iter().enumerate() {
             if fault.in_sessions() && fault.at == at && fault.hosts.contains(&host) {
                 self.firings[number] += 1;
+            }
+        }
+    }
+
+    /// A host's user ended the client as planned: the last such fault did it. The client took its leave first.
+    fn user_left(&mut self, at: Now, host: usize) {
+        let leaves = FaultKind::User(UserAction::Leave);
+        let faults = self.plan.faults.iter();
+        let hit = |f: &&FaultPlan| f.kind == leaves && f.at <= at && f.hosts.contains(&host);
+        let last = faults.enumerate().filter(|(_, f)| hit(f)).last();
+        if let Some((number, _)) = last {
+            self.firings[number] += 1;
+        }
+    }
+
+    /// An announce to a tracker led to nothing: a tracker that is down cannot count that itself.
+    fn announce_failed(&mut self, tracker: u32) {
+        for number in &self.active {
+            if let FaultKind::Tracker {
+                which,
+                mode: TrackerFault::Down,
+            } = &self.plan.faults[*number].kind
+                && which.contains(&(tracker as usize))
+            {
+                self.firings[*number] += 1;
             }
         }
     }
@@ -287,6 +326,7 @@ impl Recorder {
         let tally = &mut self.tallies[host];
         match event {
             Event::Started { have } => {
+                tally.paused = false;
                 tally.whole = *have == self.content.geometry().pieces;
                 if *have > 0 && (tally.crashed || tally.churned > 0) {
                     self.happened("resumed");
@@ -336,6 +376,7 @@ impl Recorder {
             Event::EndgameEntered => self.happened("endgame-entered"),
             Event::AnnounceFailed { tracker, .. } => {
                 tally.failed_tracker = Some(*tracker);
+                self.announce_failed(*tracker);
                 self.happened("tracker-retry");
             }
             Event::Announced { tracker, .. } => {
@@ -350,7 +391,19 @@ impl Recorder {
             }
             Event::MetadataFailed { .. } => self.happened("metadata-failed"),
             Event::PexReceived { learned: 1.., .. } => self.happened("pex-learned"),
-            Event::AnnounceResent { .. } => self.happened("udp-resent"),
+            Event::AnnounceResent { tracker } => {
+                self.announce_failed(*tracker);
+                self.happened("udp-resent");
+            }
+            Event::StorageFailed { .. } => self.happened("disk-failed"),
+            Event::Paused => {
+                tally.paused = true;
+                self.happened("paused");
+            }
+            Event::Resumed => {
+                tally.paused = false;
+                self.happened("went-on");
+            }
             Event::Snubbed { .. } => self.happened("peer-snubbed"),
             Event::RequestTimedOut { .. } => self.happened("request-timed-out"),
             _ => {}
@@ -392,6 +445,7 @@ impl Recorder {
                 self.sample(at);
                 self.wake();
             }
+            ClientEvent::DiskFailed { .. } => self.happened("disk-failed"),
             ClientEvent::Resumed { .. } | ClientEvent::Fetched { .. } => {}
         }
     }
@@ -406,6 +460,13 @@ impl Recorder {
             self.change_copies(host, true);
         }
         self.set_uplink(at, host);
+        // Users who join do so at the moment of the plan; nothing else that a stay shows begins one.
+        let joins = FaultKind::User(UserAction::Join);
+        for (number, fault) in self.plan.faults.iter().enumerate() {
+            if fault.kind == joins && fault.at == at && fault.hosts.contains(&host) {
+                self.firings[number] += 1;
+            }
+        }
         for number in &self.active {
             let fault = &self.plan.faults[*number];
             if matches!(fault.kind, FaultKind::Link(_)) && fault.hosts.contains(&host) {
@@ -422,6 +483,10 @@ impl Recorder {
                 self.stay_ended(at, host);
             }
             Some(EndKind::Leave) => tally.churned += 1,
+            Some(EndKind::UserLeft) => {
+                tally.churned += 1;
+                self.user_left(at, host);
+            }
             None => {}
         }
         let tally = &mut self.tallies[host];

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::{Fault, FaultBody};
+use super::{DiskSpeed, Fault, FaultBody};
+use crate::disk::condition::Speed;
 use crate::scenario::model::Model;
 use crate::scenario::plan::{DiskFault, Role, TrackerFault, TrackerProtocol, UserAction};
 use crate::scenario::problem::{Found, Log, suggest};
@@ -70,11 +71,33 @@ fn body(fault: &Fault, model: &Model, log: &mut Log) {
                 log.push(Found::at(share.span(), "this resets nothing"));
             }
         }
-        FaultBody::Disk { mode, delay } => {
-            slow(mode, delay.as_ref(), log);
-            let able = [Role::Seed, Role::Leecher, Role::Client];
-            let why = "servers and attackers have no disk that could fail";
-            able_hosts(fault, model, &able, why, log);
+        FaultBody::Disk { mode, speed } => {
+            slow(mode, speed, log);
+            let (able, why) = match mode.get_ref() {
+                DiskFault::Full => (
+                    &[Role::Leecher, Role::Client][..],
+                    "only who comes for content writes",
+                ),
+                DiskFault::Slow(_) => (
+                    &[Role::Seed, Role::Leecher, Role::Client, Role::Server][..],
+                    "attackers have no disk",
+                ),
+                DiskFault::ReadError => (
+                    &[Role::Seed, Role::Leecher, Role::Server][..],
+                    "a client only writes, and attackers have no disk",
+                ),
+                DiskFault::FlippedBit => (
+                    &[Role::Seed, Role::Leecher][..],
+                    "nobody hashes what a server or a client has, so nobody would notice",
+                ),
+            };
+            able_hosts(fault, model, able, why, log);
+            if *mode.get_ref() == DiskFault::FlippedBit
+                && let Some(lasts) = &fault.lasts
+            {
+                let found = Found::at(lasts.span(), "a flipped bit stays as it is");
+                log.push(found.help("leave `for` out"));
+            }
         }
         FaultBody::Tracker { which, mode } => tracker(which.as_ref(), mode, model, log),
         FaultBody::User { action } => {
@@ -130,18 +153,24 @@ fn sides(between: &[Spanned<Selector>; 2], model: &Model, log: &mut Log) {
     }
 }
 
-fn slow(mode: &Spanned<DiskFault>, delay: Option<&Spanned<Duration>>, log: &mut Log) {
-    match (mode.get_ref(), delay) {
-        (DiskFault::Slow { .. }, None) => {
-            let found = Found::at(mode.span(), "by how much is the disk slower?");
-            log.push(found.help(r#"add `delay = "50 ms"`"#));
+fn slow(mode: &Spanned<DiskFault>, speed: &DiskSpeed, log: &mut Log) {
+    let given = [
+        speed.read.as_ref().map(Spanned::span),
+        speed.write.as_ref().map(Spanned::span),
+        speed.delay.as_ref().map(Spanned::span),
+    ];
+    let given = given.into_iter().flatten().next();
+    match (mode.get_ref(), given) {
+        (DiskFault::Slow(_), None) => {
+            let found = Found::at(mode.span(), "how slow is the disk?");
+            log.push(found.help(r#"add `write = "500 kB/s"`, `read` or `delay = "50 ms"`"#));
         }
-        (DiskFault::Slow { .. }, Some(delay)) if *delay.get_ref() == Duration::ZERO => {
-            log.push(Found::at(delay.span(), "this slows nothing down"));
+        (DiskFault::Slow(speed), Some(span)) if *speed == Speed::default() => {
+            log.push(Found::at(span, "this slows nothing down"));
         }
-        (DiskFault::Slow { .. }, Some(_)) | (_, None) => {}
-        (_, Some(delay)) => {
-            let found = Found::at(delay.span(), "only a slow disk has a `delay`");
+        (DiskFault::Slow(_), Some(_)) | (_, None) => {}
+        (_, Some(span)) => {
+            let found = Found::at(span, "only a slow disk has a speed");
             log.push(found.and(mode.span(), "this one is not slow"));
         }
     }
@@ -174,9 +203,9 @@ fn tracker(
             }
         },
     };
-    if *mode.get_ref() == TrackerFault::Http503 && !hit.iter().any(|(_, t)| http(t)) {
+    if mode.get_ref().needs_http() && !hit.iter().any(|(_, t)| http(t)) {
         let found = Found::at(mode.span(), "no HTTP tracker is hit by this");
-        log.push(found.help("over UDP there is no status 503"));
+        log.push(found.help("over UDP there is no such thing"));
     }
 }
 

@@ -9,7 +9,8 @@ use super::{Fault, FaultBody};
 use crate::scenario::draw;
 use crate::scenario::model::Model;
 use crate::scenario::plan::{
-    EndKind, FaultKind, FaultPlan, HostPlan, LinkChange, SessionPlan, TrackerPlan,
+    EndKind, FaultKind, FaultPlan, HostPlan, LinkChange, SessionPlan, TrackerPlan, TrackerProtocol,
+    UserAction,
 };
 
 /// The plans of all faults in the order of their moments; changes the stays of the hosts.
@@ -21,9 +22,10 @@ pub fn plans(
 ) -> Vec<FaultPlan> {
     let mut order: Vec<&Fault> = model.faults.iter().collect();
     order.sort_by_key(|fault| *fault.at.get_ref());
-    let plan = |fault: &Fault| match fault.kind.down() {
-        Some(down) => ends_stays(fault, down, hosts, seed),
-        None => timed(fault, trackers, hosts, seed),
+    let plan = |fault: &Fault| match (fault.kind.down(), &fault.kind) {
+        (Some(down), _) => ends_stays(fault, down, hosts, seed),
+        (None, FaultBody::User { action }) => user(fault, *action.get_ref(), hosts, seed),
+        (None, _) => timed(fault, trackers, hosts, seed),
     };
     order.into_iter().map(plan).collect()
 }
@@ -104,16 +106,19 @@ fn timed(fault: &Fault, trackers: &[TrackerPlan], hosts: &[HostPlan], seed: u64)
         FaultBody::Disk { mode, .. } => FaultKind::Disk(*mode.get_ref()),
         FaultBody::Tracker { which, mode } => {
             let all = trackers.iter().enumerate();
-            let meant = |t: &TrackerPlan| which.as_ref().is_none_or(|w| *w.get_ref() == t.name);
+            let meant = |t: &TrackerPlan| {
+                let able = !mode.get_ref().needs_http() || t.protocol == TrackerProtocol::Http;
+                able && which.as_ref().is_none_or(|w| *w.get_ref() == t.name)
+            };
             FaultKind::Tracker {
                 which: all.filter(|(_, t)| meant(t)).map(|(n, _)| n).collect(),
                 mode: *mode.get_ref(),
             }
         }
-        FaultBody::User { action } => FaultKind::User(*action.get_ref()),
-        FaultBody::Crash { .. } | FaultBody::PowerLoss { .. } | FaultBody::Restart { .. } => {
-            unreachable!("those end stays")
-        }
+        FaultBody::Crash { .. }
+        | FaultBody::PowerLoss { .. }
+        | FaultBody::Restart { .. }
+        | FaultBody::User { .. } => unreachable!("the caller looked"),
     };
     FaultPlan {
         name: fault.name(),
@@ -122,6 +127,47 @@ fn timed(fault: &Fault, trackers: &[TrackerPlan], hosts: &[HostPlan], seed: u64)
         hosts: hit,
         kind,
     }
+}
+
+/// What users do: those who come and go change their stays.
+fn user(fault: &Fault, action: UserAction, hosts: &mut [HostPlan], seed: u64) -> FaultPlan {
+    let at = moment(*fault.at.get_ref());
+    let mut hit = chosen(fault, hosts, seed);
+    hit.retain(|position| {
+        let sessions = &mut hosts[*position].sessions;
+        match action {
+            UserAction::Leave => end_stay(sessions, EndKind::UserLeft, at, None),
+            UserAction::Join => begin_stay(sessions, at),
+            UserAction::Pause | UserAction::Resume => true,
+        }
+    });
+    FaultPlan {
+        name: fault.name(),
+        at,
+        until: None,
+        hosts: hit,
+        kind: FaultKind::User(action),
+    }
+}
+
+/// Lets a host that is not online by plan at `at` join then: its next stay begins there, or it stays for good.
+fn begin_stay(sessions: &mut Vec<SessionPlan>, at: Now) -> bool {
+    let next = sessions.iter().position(|s| s.join > at);
+    let before = &sessions[..next.unwrap_or(sessions.len())];
+    if before
+        .iter()
+        .any(|s| s.end.is_none_or(|(end, _)| at <= end))
+    {
+        return false;
+    }
+    match next {
+        Some(next) => sessions[next].join = at,
+        None => sessions.push(SessionPlan {
+            join: at,
+            end: None,
+        }),
+    }
+    true
 }
 
 /// Ends a host's stay at `at` if it is online by plan then: it joined before, and has not left.
@@ -160,6 +206,22 @@ mod tests {
             join: at(join),
             end: end.map(|end| (at(end), EndKind::Leave)),
         }
+    }
+
+    #[test]
+    fn a_user_joins_where_nobody_is_and_the_next_stay_begins_then() {
+        let planned = vec![stay(10, Some(20)), stay(30, None)];
+        let after = |moment| {
+            let mut sessions = planned.clone();
+            (begin_stay(&mut sessions, at(moment)), sessions)
+        };
+        assert_eq!(after(5), (true, vec![stay(5, Some(20)), stay(30, None)]));
+        assert_eq!(after(15), (false, planned.clone()));
+        assert_eq!(after(25), (true, vec![stay(10, Some(20)), stay(25, None)]));
+        assert_eq!(after(40), (false, planned.clone()));
+        let mut gone = vec![stay(10, Some(20))];
+        assert!(begin_stay(&mut gone, at(40)));
+        assert_eq!(gone, [stay(10, Some(20)), stay(40, None)]);
     }
 
     #[test]

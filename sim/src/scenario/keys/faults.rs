@@ -26,6 +26,29 @@ const DOWN: Key = may(
     "It starts again this much later, on what its disk holds. Default: never.",
 );
 
+pub(super) const READ: Key = may(
+    "read",
+    Form::Rate,
+    "Bytes read per second. Default: no limit.",
+);
+pub(super) const WRITE: Key = may(
+    "write",
+    Form::Rate,
+    "Bytes written per second. Default: no limit.",
+);
+pub(super) const DELAY: Key = may(
+    "delay",
+    Form::Duration,
+    "What every operation takes beside that. Default: 0 s.",
+);
+
+/// `group.disk`
+pub const GROUP_DISK: Keys = Keys {
+    table: "`disk`",
+    keys: &[READ, WRITE, DELAY],
+    later: &[],
+};
+
 /// `[fault]`
 pub const FAULT: Keys = Keys {
     table: "[fault]",
@@ -169,13 +192,12 @@ pub const DISK: Keys = Keys {
         must(
             "mode",
             Form::Words(&["full", "slow", "read-error", "flipped-bit"], &[]),
-            "Writes are refused; everything takes longer; reads fail; a stored bit changes.",
+            "Writes are refused; everything takes time; reads fail; a stored bit of a whole piece changes, once and \
+             unnoticed. A client that stopped at a failure is gone on with when the fault is over.",
         ),
-        may(
-            "delay",
-            Form::Duration,
-            "By how much everything takes longer; needed with, and only with, `slow`.",
-        ),
+        READ,
+        WRITE,
+        DELAY,
     ],
     later: &[],
 };
@@ -190,11 +212,22 @@ pub const TRACKER_FAULT: Keys = Keys {
         must(
             "mode",
             Form::Words(
-                &["down", "timeout", "http-503", "garbage", "wrong-interval"],
+                &[
+                    "down",
+                    "timeout",
+                    "http-503",
+                    "garbage",
+                    "wrong-interval",
+                    "empty",
+                    "dead-peers",
+                    "huge-reply",
+                    "redirect-loop",
+                ],
                 &[],
             ),
             "Nobody listens; it never answers; it answers 503; its answers mean nothing; it names an interval that makes \
-             no sense.",
+             no sense, no peers, or peers that do not exist; its answers are huge; it sends who asks back to itself. \
+             Afterwards it starts anew and knows nobody.",
         ),
     ],
     later: &[],
@@ -209,7 +242,8 @@ pub const USER: Keys = Keys {
         must(
             "action",
             Form::Words(&["leave", "pause", "resume", "join"], &[]),
-            "Ends the client; pauses the transfer; goes on with it; starts the client.",
+            "Ends the client, whether it has everything or not; pauses it, which closes its connections and tells the \
+             trackers `stopped`; goes on; starts the client of a host that is not there.",
         ),
     ],
     later: &[],

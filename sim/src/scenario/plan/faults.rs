@@ -1,11 +1,13 @@
 //! Owns what a plan says about faults: which, when, and whom they hit.
 //!
-//! Invariant: who is hit is resolved; what a fault does to a stay (crash, power loss, restart) is in the
-//! sessions of its hosts already, everything else happens through the timeline of `crate::fault`.
+//! Invariant: who is hit is resolved; what a fault does to a stay (crash, power loss, restart, a user who comes or
+//! goes) is in the sessions of its hosts already, everything else happens through the timeline of `crate::fault`.
 
 use std::time::Duration;
 
 use skep_engine::Now;
+
+use crate::disk::condition::Speed;
 
 /// One scheduled fault.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,7 +19,7 @@ pub struct FaultPlan {
     /// When it is over: the end of its `for`, or the moment at which who is down comes back.
     pub until: Option<Now>,
     /// Positions in [`super::Plan::hosts`] of those it hits, ascending. Of crashes, power losses and
-    /// restarts: those that are online by plan then. Empty: it hits nobody, the run is vacuous.
+    /// restarts, and of users who leave: those that are online by plan then; of users who join: those that are not. Empty: it hits nobody, the run is vacuous.
     pub hosts: Vec<usize>,
     /// What it does.
     pub kind: FaultKind,
@@ -29,7 +31,10 @@ impl FaultPlan {
     pub fn in_sessions(&self) -> bool {
         matches!(
             self.kind,
-            FaultKind::Crash | FaultKind::PowerLoss | FaultKind::Restart
+            FaultKind::Crash
+                | FaultKind::PowerLoss
+                | FaultKind::Restart
+                | FaultKind::User(UserAction::Leave | UserAction::Join)
         )
     }
 }
@@ -135,14 +140,11 @@ pub struct LinkChange {
 pub enum DiskFault {
     /// Writes are refused.
     Full,
-    /// Everything takes longer.
-    Slow {
-        /// By so much.
-        delay: Duration,
-    },
+    /// It works at most this fast.
+    Slow(Speed),
     /// Reads fail.
     ReadError,
-    /// A bit of what is stored changes.
+    /// A bit of what is stored changes, once.
     FlippedBit,
 }
 
@@ -159,6 +161,23 @@ pub enum TrackerFault {
     Garbage,
     /// It names an interval that makes no sense.
     WrongInterval,
+    /// It names nobody.
+    Empty,
+    /// It names peers that do not exist.
+    DeadPeers,
+    /// Its answers are larger than any answer need be.
+    HugeReply,
+    /// It sends who asks back to itself.
+    RedirectLoop,
+}
+
+impl TrackerFault {
+    /// Whether there is such a thing only over HTTP.
+    #[must_use]
+    pub fn needs_http(self) -> bool {
+        use TrackerFault::{Http503, HugeReply, RedirectLoop};
+        matches!(self, Http503 | HugeReply | RedirectLoop)
+    }
 }
 
 /// What a user does.
