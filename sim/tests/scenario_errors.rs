@@ -285,8 +285,8 @@ fn what_does_not_belong_together_is_refused() {
         ),
         (
             "[link]",
-            "[[fault.partition]]\nat = \"1 s\"\n[link]",
-            "`partition` is not supported yet in [fault]",
+            "[[fault.partition]]\nat = \"1 s\"\nfor = \"1 s\"\n[link]",
+            "`between` is missing in [[fault.partition]]",
         ),
         (
             "[link]",
@@ -297,6 +297,16 @@ fn what_does_not_belong_together_is_refused() {
             "[link]",
             "[[fault.crash]]\nat = \"58 min\"\nwho = \"home\"\n[link]",
             "the time limit is too short: a crash until 58 min, and 10 min to settle",
+        ),
+        (
+            "picker = \"random\"",
+            "region = \"eu\"",
+            "there are no regions",
+        ),
+        (
+            "picker = \"random\"",
+            "latency = { regions = { eu = { eu = \"1 ms\" } } }",
+            "regions are for all groups",
         ),
         (
             "[link]",
@@ -310,7 +320,7 @@ fn what_does_not_belong_together_is_refused() {
         ),
         (
             "[link]",
-            "[[fault.partition]]\nat = \"1 s\"\nfor = \"58 min\"\nbetween = [\"home[0]\", \"home[1]\"]\n[link]",
+            "[[fault.partition]]\nat = \"1 min\"\nfor = \"58 min\"\nbetween = [\"home[0]\", \"home[1]\"]\n[link]",
             "the time limit is too short: a partition until 59 min, and 10 min to settle",
         ),
         (

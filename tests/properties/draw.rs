@@ -53,7 +53,7 @@ pub fn swarm() -> impl Strategy<Value = SwarmDraft> {
                 udp,
                 engine,
             };
-            with_room(in_time(hiding_in_time(draft)))
+            with_room(whole_files_fit(in_time(hiding_in_time(draft))))
         },
     )
 }
@@ -65,6 +65,17 @@ fn hiding_in_time(mut draft: SwarmDraft) -> SwarmDraft {
     draft.seeds.super_seeding &= pieces < 300;
     if draft.seeds.super_seeding {
         draft.engine.retain(|s| s.field != "unchoke_on_interest");
+    }
+    draft
+}
+
+/// Who serves no parts needs a connection that lasts for a whole file; clients would begin anew for ever.
+fn whole_files_fit(mut draft: SwarmDraft) -> SwarmDraft {
+    let total: u64 = draft.files.iter().sum();
+    if let (Some(direct), Some(reset_s)) = (&mut draft.direct, draft.link.reset_s) {
+        let rate = direct.servers.up.min(direct.clients.down) * 1000;
+        let clients = u64::from(direct.clients.count);
+        direct.range_errors &= total * clients / rate < reset_s / 4;
     }
     draft
 }

@@ -58,7 +58,8 @@ pub fn transmit_ns(bytes: u64, rate: u64) -> u64 {
 }
 
 /// When what was lost at `since` is sent again, on a path that works from `now` on: at the first of the
-/// sender's retransmissions, one timeout after the loss, then twice as long after each other. All in ns.
+/// sender's retransmissions, one timeout after the loss, then twice as long after each other, and a last time
+/// just before the user timeout: a path that works again before that saves the connection. All in ns.
 #[must_use]
 pub fn retransmit_at(since: u64, now: u64, rtt_ns: u64) -> u64 {
     let ns = |time: Duration| u64::try_from(time.as_nanos()).expect("at most 120 s");
@@ -68,7 +69,8 @@ pub fn retransmit_at(since: u64, now: u64, rtt_ns: u64) -> u64 {
         timeout = timeout.saturating_mul(2).min(ns(RTO_MAX));
         at = at.saturating_add(timeout);
     }
-    at
+    let last = since.saturating_add(ns(USER_TIMEOUT) - 1);
+    at.min(last.max(now))
 }
 
 /// How much later a packet of the handshake is sent again that was lost for the n-th time, n from 1; `None`:

@@ -252,6 +252,14 @@ fn partition(fields: &Fields<'_, '_>, log: &mut Log) -> Option<FaultBody> {
 }
 
 fn link(fields: &Fields<'_, '_>, log: &mut Log) -> Option<FaultBody> {
+    let given = |name: &&str| fields.get(name).is_some();
+    let what = ["up", "down", "latency", "loss"];
+    if let Some(span) = fields.key_span("at")
+        && !what.iter().any(given)
+    {
+        let found = Found::at(span, "this changes nothing of a link").label("this fault");
+        log.push(found.help(r#"add `up`, `down`, `latency = "+200 ms"` or `loss`"#));
+    }
     Some(FaultBody::Link {
         up: fields.quantity("up", "a rate", units::rate, log),
         down: fields.quantity("down", "a rate", units::rate, log),

@@ -146,3 +146,81 @@ pub(super) fn within(model: &Model, group: &Group) -> Duration {
     let regions = model.regions.as_ref().expect("validated: there are some");
     regions.delays[place][place]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    const SQUARE: &str =
+        r#"{ eu = { eu = "10 ms", us = "45 ms" }, us = { eu = "55 ms", us = "12 ms" } }"#;
+
+    fn read(regions: &str, seed: &str, home: &str) -> Result<Scenario, String> {
+        let text = format!(
+            r#"
+name = "two"
+torrent = {{ size = "1 MiB" }}
+link = {{ latency = {{ regions = {regions} }} }}
+[[group]]
+name = "seed"
+role = "seed"
+up = "1 MB/s"
+down = "1 MB/s"
+{seed}
+[[group]]
+name = "home"
+role = "leecher"
+up = "1 MB/s"
+down = "1 MB/s"
+{home}
+"#
+        );
+        Scenario::parse("two.toml", &text).map_err(|errors| format!("{errors:?}"))
+    }
+
+    #[test]
+    fn each_way_has_its_delay_and_a_host_outside_has_its_own() {
+        let plan = read(SQUARE, r#"region = "us""#, r#"region = "eu""#);
+        let plan = plan.expect("a good file").expand(1);
+        let ms = Duration::from_millis;
+        assert_eq!(
+            (plan.hosts[0].region, plan.hosts[1].region),
+            (Some(1), Some(0))
+        );
+        assert_eq!(plan.regions[0][1], ms(45));
+        assert_eq!(plan.regions[1][0], ms(55));
+        assert_eq!(plan.hosts[0].link.latency, ms(12));
+        let outside = read(SQUARE, r#"region = "us""#, r#"latency = "9 ms""#);
+        let outside = outside.expect("a good file").expand(1);
+        assert_eq!(outside.hosts[1].region, None);
+        assert_eq!(outside.hosts[1].link.latency, ms(9));
+    }
+
+    #[test]
+    fn a_table_that_is_not_square_and_a_group_that_is_nowhere_are_refused() {
+        let eu = r#"region = "eu""#;
+        for (regions, seed, message) in [
+            (
+                r#"{ eu = { us = "1 ms", eu = "1 ms" } }"#,
+                eu,
+                "there is no region `us`",
+            ),
+            (
+                r#"{ eu = { eu = "1 ms", us = "1 ms" }, us = { us = "1 ms" } }"#,
+                eu,
+                "the delay from `us` to `eu` is missing",
+            ),
+            ("{ }", "", "there is no region in it"),
+            (SQUARE, "", "in which region is `seed`?"),
+            (SQUARE, r#"region = "asia""#, "there is no region `asia`"),
+            (
+                SQUARE,
+                "region = \"eu\"\nlatency = \"1 ms\"",
+                "`region` and `latency` exclude each other",
+            ),
+        ] {
+            let refused = read(regions, seed, eu).expect_err("it is wrong");
+            assert!(refused.contains(message), "{message}: {refused}");
+        }
+    }
+}

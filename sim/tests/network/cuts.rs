@@ -108,6 +108,30 @@ fn a_partition_that_heals_in_time_costs_its_time_and_no_byte() {
 }
 
 #[test]
+fn a_partition_that_heals_just_before_the_user_timeout_saves_the_connection() {
+    lab::run(
+        200 * SECOND,
+        |lab| {
+            let talks = talkers(lab);
+            cut(lab, 5 * SECOND, 60_900 * MS, 0, 1, true);
+            say(lab, 6 * SECOND, 0, &talks[0], 500);
+            say(lab, 7 * SECOND, 1, &talks[1], 500);
+            talks
+        },
+        |lab, talks| {
+            // Healed at 65.9 s; the last tries are a minute after the losses at 6.02 and 7.02 s.
+            let heard = talks.map(|talk| {
+                assert_eq!(talk.closed.get(), None);
+                let data = talk.data.borrow();
+                data.first().map(|(at, _)| at.as_millis())
+            });
+            assert_eq!(heard, [Some(67_041), Some(66_041)]);
+            assert_eq!(lab.fabric.totals().timed_out, 0);
+        },
+    );
+}
+
+#[test]
 fn a_partition_longer_than_the_user_timeout_resets_both_ends_that_speak() {
     lab::run(
         200 * SECOND,

@@ -53,19 +53,8 @@ fn moments(fault: &Fault, log: &mut Log) {
 fn body(fault: &Fault, model: &Model, log: &mut Log) {
     match &fault.kind {
         FaultBody::Crash { .. } | FaultBody::PowerLoss { .. } | FaultBody::Restart { .. } => {}
+        FaultBody::Link { .. } => {}
         FaultBody::Partition { between, .. } => sides(between, model, log),
-        FaultBody::Link {
-            up,
-            down,
-            latency,
-            loss,
-        } => {
-            let given = [up.is_some(), down.is_some(), latency.is_some()];
-            if !given.contains(&true) && loss.is_none() {
-                let found = Found::at(fault.at.span(), "this changes nothing of a link");
-                log.push(found.help(r#"add `up`, `down`, `latency = "+200 ms"` or `loss`"#));
-            }
-        }
         FaultBody::Reset { share } => {
             if *share.get_ref() == 0 {
                 log.push(Found::at(share.span(), "this resets nothing"));
