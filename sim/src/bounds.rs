@@ -3,7 +3,8 @@
 //! Invariant: only true lower bounds of the *last* completion. A run that beats one is a bug in the
 //! simulator.
 
-use crate::scenario::plan::{EndKind, HostPlan, Plan, Role};
+use crate::network::link::{parcel_wire_max, transmit_ns};
+use crate::scenario::plan::{EndKind, FaultKind, FaultPlan, HostPlan, Plan, Role};
 
 /// A lower bound of the last completion.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -43,7 +44,8 @@ pub fn last_completion(plan: &Plan) -> Bound {
         let join = host.sessions.last().map_or(0.0, |s| s.join.as_secs_f64());
         // What was received in earlier stays counts too: only the last one is certain.
         let online = if host.sessions.len() == 1 { join } else { 0.0 };
-        let seconds = online + missing(plan, host) as f64 / host.link.down as f64;
+        let (_, down) = fastest(plan, host);
+        let seconds = online + missing(plan, host) as f64 / down as f64;
         best.raise(seconds, "a downlink");
     }
     let fetched: u64 = clients.iter().map(|h| missing(plan, h)).sum();
@@ -130,6 +132,16 @@ fn takers(plan: &Plan, role: Role) -> Vec<&HostPlan> {
         .collect()
 }
 
+/// The fastest up- and downlink that a host ever has, faults included.
+fn fastest(plan: &Plan, host: &HostPlan) -> (u64, u64) {
+    let links = |fault: &FaultPlan| matches!(fault.kind, FaultKind::Link(_));
+    if !plan.faults.iter().any(links) {
+        return (host.link.up, host.link.down);
+    }
+    let position = plan.hosts.iter().position(|h| h.ip == host.ip);
+    plan.rates_max(position.expect("a host of the plan"), None)
+}
+
 fn servers(plan: &Plan) -> usize {
     plan.hosts.iter().filter(|h| serves_clients(h)).count()
 }
@@ -160,7 +172,7 @@ fn swarm(plan: &Plan, leechers: &[&HostPlan], best: &mut Best) {
         .filter(|h| !source(h) && h.role != Role::Client);
     let empty_start = others.clone().all(|h| h.have.is_empty() && h.kept == 0);
     let up = |hosts: &mut dyn Iterator<Item = &HostPlan>| -> f64 {
-        hosts.map(|h| h.link.up as f64).sum()
+        hosts.map(|h| fastest(plan, h).0 as f64).sum()
     };
     let from_sources = up(&mut plan.hosts.iter().filter(|h| source(h)));
     if !empty_start || leechers.is_empty() || from_sources <= 0.0 {
@@ -196,14 +208,33 @@ fn flash_crowd(plan: &Plan) -> bool {
 /// online; 0 when they never could.
 fn time_to_carry(plan: &Plan, bytes: f64, whose: impl Fn(&HostPlan) -> bool) -> f64 {
     let mut changes: Vec<(u64, f64)> = Vec::new();
-    for host in plan.hosts.iter().filter(|h| whose(h)) {
+    for (position, host) in plan.hosts.iter().enumerate() {
+        if !whose(host) {
+            continue;
+        }
+        let more = plan.more_uplink(position);
         for stay in &host.sessions {
             changes.push((stay.join.0, host.link.up as f64));
+            let over = match stay.end {
+                Some((end, EndKind::Crash | EndKind::PowerLoss)) => end.0,
+                _ => u64::MAX,
+            };
+            for (from, until, more) in &more {
+                // What began to leave at the higher rate ends at it.
+                let until = until.0 + transmit_ns(parcel_wire_max(), host.link.up + more);
+                let (from, until) = (from.0.max(stay.join.0), until.min(over));
+                if from < until {
+                    changes.push((from, *more as f64));
+                    changes.push((until, -(*more as f64)));
+                }
+            }
             match stay.end {
-                Some((end, EndKind::Crash)) => changes.push((end.0, -(host.link.up as f64))),
+                Some((end, EndKind::Crash | EndKind::PowerLoss)) => {
+                    changes.push((end.0, -(host.link.up as f64)));
+                }
                 // Who is complete by then does not leave, and who leaves sends out its queue: from
                 // here on only being online all the time is a limit.
-                Some((_, EndKind::Leave)) => break,
+                Some((_, EndKind::Leave | EndKind::UserLeft)) => break,
                 None => {}
             }
         }
@@ -275,6 +306,23 @@ down = "4 MiB/s"
         let bound = bound("", crash);
         // 12 MiB by 4 s, then the seed alone: 20 MiB more until 24 s.
         assert_eq!((bound.seconds, bound.term), (24.0, "the sum of uplinks"));
+    }
+
+    #[test]
+    fn a_faster_link_counts_while_it_is_there_and_a_slower_one_does_not() {
+        let link = |up: &str, rest: &str| {
+            format!(
+                "[[fault.link]]\nat = \"4 s\"\nfor = \"4 s\"\nwho = \"source\"\nup = \"{up}\"\n{rest}"
+            )
+        };
+        let of = |fault: &str| last_completion(&plan("server", "client", 8, "", fault)).seconds;
+        // 128 MiB: 4 at first, then 20, then the rest at 1 MiB/s from 8 s on, but for one parcel.
+        let faster = of(&link("5 MiB/s", ""));
+        assert!((111.9..112.0).contains(&faster), "{faster}");
+        assert_eq!(of(&link("1 kB/s", "")), 128.0);
+        let slow_down =
+            "[[fault.link]]\nat = \"4 s\"\nfor = \"4 s\"\nwho = \"home\"\ndown = \"1 kB/s\"";
+        assert_eq!(of(slow_down), 128.0);
     }
 
     #[test]

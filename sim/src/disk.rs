@@ -8,7 +8,9 @@ pub mod condition;
 mod journal;
 mod storage;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +23,7 @@ use tokio::time::Instant;
 use crate::content::Content;
 use crate::file_disk::Part;
 use crate::scenario::draw;
-use condition::{Condition, Speed};
+use condition::{Condition, Operation, Speed};
 use journal::{Journal, Unsynced};
 pub use storage::DiskStorage;
 
@@ -56,6 +58,8 @@ pub struct Disk {
     pub(crate) parts: Vec<Part>,
     /// How fast it is, and what is wrong with it.
     pub condition: Condition,
+    /// When a client or server of direct download has done its last operation.
+    pub(crate) busy_until: Option<Instant>,
     /// Kept where the power may fail.
     journal: Option<Journal>,
     /// Its client is killed, and does not end by itself.
@@ -78,6 +82,7 @@ impl Disk {
             pieces,
             parts: Vec::new(),
             condition: Condition::default(),
+            busy_until: None,
             journal: None,
             killed: false,
             power_lost: None,
@@ -187,6 +192,30 @@ impl Disk {
     #[must_use]
     pub fn flipped(&self, piece: PieceIndex) -> bool {
         self.flipped.contains(&piece)
+    }
+
+    /// When an operation of a client or server of direct download is done that begins now, after those before it;
+    /// `None`: at once.
+    pub(crate) fn reserve(&mut self, operation: Operation, bytes: u64) -> Option<Instant> {
+        let now = Instant::now();
+        let time = self.condition.time(operation, bytes);
+        let due = self.busy_until.map_or(now, |busy| busy.max(now)) + time;
+        self.busy_until = (due > now).then_some(due);
+        self.busy_until
+    }
+
+    /// Waits until nothing is wrong with it.
+    pub async fn well(disk: &Rc<RefCell<Disk>>) {
+        loop {
+            let better = {
+                let condition = &disk.borrow().condition;
+                if !condition.ails() {
+                    return;
+                }
+                condition.better()
+            };
+            better.notified().await;
+        }
     }
 
     /// A client starts on it: what is known of its pieces without looking.

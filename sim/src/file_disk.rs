@@ -20,6 +20,7 @@ use skep_engine::direct::validator::{EntityTag, Validators, Version};
 
 use crate::content::Content;
 use crate::disk::Disk;
+use crate::disk::condition::Operation;
 
 /// One file as a client has it.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +58,7 @@ impl Disk {
 
     /// A client starts on it: what an earlier life did not sync is gone. Returns the bytes that are there.
     pub fn restart(&mut self) -> u64 {
+        self.busy_until = None;
         for file in 0..self.parts.len() {
             let part = &self.parts[file];
             if !part.finished {
@@ -152,6 +154,15 @@ impl PartDisk {
     pub fn open(disk: Rc<RefCell<Disk>>, file: usize) -> PartDisk {
         PartDisk { disk, file }
     }
+
+    /// An operation takes its time, and may fail.
+    async fn works(&self, operation: Operation, bytes: u64) -> io::Result<()> {
+        let due = self.disk.borrow_mut().reserve(operation, bytes);
+        if let Some(due) = due {
+            tokio::time::sleep_until(due).await;
+        }
+        self.disk.borrow().condition.works(operation)
+    }
 }
 
 impl FetchDisk for PartDisk {
@@ -166,6 +177,7 @@ impl FetchDisk for PartDisk {
     }
 
     async fn begin(&mut self, origin: &Origin) -> io::Result<()> {
+        self.works(Operation::Write, 0).await?;
         self.disk.borrow_mut().parts[self.file] = Part {
             origin: Some(origin.clone()),
             ..Part::default()
@@ -174,6 +186,7 @@ impl FetchDisk for PartDisk {
     }
 
     async fn append(&mut self, data: Bytes) -> io::Result<()> {
+        self.works(Operation::Write, data.len() as u64).await?;
         self.disk.borrow_mut().append(self.file, &data);
         Ok(())
     }
@@ -185,6 +198,8 @@ impl FetchDisk for PartDisk {
     }
 
     async fn sha256(&mut self) -> io::Result<[u8; 32]> {
+        let len = self.disk.borrow().parts[self.file].len;
+        self.works(Operation::Read, len).await?;
         Ok(self.disk.borrow().file_sha256(self.file))
     }
 
@@ -227,13 +242,14 @@ pub fn origin(content: &Content, file: usize, url: String) -> Origin {
 #[derive(Clone, Debug)]
 pub struct ServedContent {
     content: Arc<Content>,
+    disk: Rc<RefCell<Disk>>,
 }
 
 impl ServedContent {
-    /// The whole content.
+    /// The whole content, on a disk that may be slow or fail.
     #[must_use]
-    pub fn new(content: Arc<Content>) -> ServedContent {
-        ServedContent { content }
+    pub fn new(content: Arc<Content>, disk: Rc<RefCell<Disk>>) -> ServedContent {
+        ServedContent { content, disk }
     }
 
     fn look(&self, path: &[String], entries_max: usize) -> Result<Found<ServedPart>, FindError> {
@@ -242,6 +258,7 @@ impl ServedContent {
             return Ok(Found::File(ServedPart {
                 version: version(&self.content, file),
                 content: Arc::clone(&self.content),
+                disk: Rc::clone(&self.disk),
                 file,
             }));
         }
@@ -283,6 +300,7 @@ impl ServedDir for ServedContent {
 #[derive(Clone, Debug)]
 pub struct ServedPart {
     content: Arc<Content>,
+    disk: Rc<RefCell<Disk>>,
     file: usize,
     version: Version,
 }
@@ -293,7 +311,16 @@ impl ServedFile for ServedPart {
     }
 
     fn read(&self, offset: u64, len: u32) -> impl Future<Output = io::Result<Bytes>> + 'static {
-        ready(Ok(self.content.file_slice(self.file, offset, len.into())))
+        let data = self.content.file_slice(self.file, offset, len.into());
+        let disk = Rc::clone(&self.disk);
+        let due = disk.borrow_mut().reserve(Operation::Read, len.into());
+        async move {
+            if let Some(due) = due {
+                tokio::time::sleep_until(due).await;
+            }
+            disk.borrow().condition.works(Operation::Read)?;
+            Ok(data)
+        }
     }
 }
 
@@ -360,7 +387,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_has_the_files_below_the_name_and_their_folders() {
-        let served = ServedContent::new(content());
+        let served = ServedContent::new(content(), disk(0));
         let find = async |path: &[&str]| {
             let path: Vec<String> = path.iter().map(|p| (*p).to_owned()).collect();
             served.find(&path, 10).await

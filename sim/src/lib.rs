@@ -11,6 +11,7 @@ pub mod content;
 pub mod disk;
 pub mod evaluate;
 pub mod explore;
+pub mod fault;
 pub mod file_disk;
 pub mod network;
 pub mod outcome;

@@ -18,6 +18,7 @@ use skep_engine::node::tracker_server::TrackerEvent;
 use skep_engine::session::event::Event;
 
 use crate::actor::client::ClientEvent;
+use crate::fault::FaultNews;
 use crate::scenario::plan::EndKind;
 
 /// One event of a run: of a peer, of the tracker, of an end of direct download, of an attacker, or of the
@@ -38,6 +39,8 @@ pub enum WorldEvent {
     Client(ClientEvent),
     /// An attacker acted.
     Attack(Attack),
+    /// A scheduled fault, by its position in the plan.
+    Fault(u32, FaultNews),
 }
 
 /// What an attacker did.
@@ -341,11 +344,14 @@ fn what(event: &WorldEvent) -> What<'_> {
         WorldEvent::Joined => ("joined", String::new()),
         WorldEvent::Ended(None) => ("left", String::new()),
         WorldEvent::Ended(Some(EndKind::Leave)) => ("churned", String::new()),
+        WorldEvent::Ended(Some(EndKind::UserLeft)) => ("left", String::new()),
         WorldEvent::Ended(Some(EndKind::Crash)) => ("crashed", String::new()),
+        WorldEvent::Ended(Some(EndKind::PowerLoss)) => ("power-lost", String::new()),
         WorldEvent::Tracker(event) => ("tracker", format!("{event:?}")),
         WorldEvent::Server(event) => ("server", format!("{event:?}")),
         WorldEvent::Client(event) => ("client", format!("{event:?}")),
         WorldEvent::Attack(event) => ("attack", format!("{event:?}")),
+        WorldEvent::Fault(_, news) => ("fault", format!("{news:?}")),
     };
     What::Other { event, detail }
 }

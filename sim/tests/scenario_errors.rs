@@ -285,8 +285,8 @@ fn what_does_not_belong_together_is_refused() {
         ),
         (
             "[link]",
-            "[[fault.partition]]\nat = \"1 s\"\n[link]",
-            "`partition` is not supported yet in [fault]",
+            "[[fault.partition]]\nat = \"1 s\"\nfor = \"1 s\"\n[link]",
+            "`between` is missing in [[fault.partition]]",
         ),
         (
             "[link]",
@@ -297,6 +297,81 @@ fn what_does_not_belong_together_is_refused() {
             "[link]",
             "[[fault.crash]]\nat = \"58 min\"\nwho = \"home\"\n[link]",
             "the time limit is too short: a crash until 58 min, and 10 min to settle",
+        ),
+        (
+            "picker = \"random\"",
+            "region = \"eu\"",
+            "there are no regions",
+        ),
+        (
+            "picker = \"random\"",
+            "latency = { regions = { eu = { eu = \"1 ms\" } } }",
+            "regions are for all groups",
+        ),
+        (
+            "[link]",
+            "[[fault.partition]]\nat = \"1 s\"\nfor = \"1 s\"\nbetween = [\"home\", \"honest\"]\n[link]",
+            "the sides of a partition have hosts in common",
+        ),
+        (
+            "[link]",
+            "[[fault.partition]]\nat = \"1 s\"\nfor = \"1 s\"\nbetween = [\"home[0..2]\"]\n[link]",
+            "a partition has two sides",
+        ),
+        (
+            "[link]",
+            "[[fault.partition]]\nat = \"1 min\"\nfor = \"58 min\"\nbetween = [\"home[0]\", \"home[1]\"]\n[link]",
+            "the time limit is too short: a partition until 59 min, and 10 min to settle",
+        ),
+        (
+            "[link]",
+            "[[fault.partitoin]]\nat = \"1 s\"\n[link]",
+            "unknown key `partitoin` in [fault]",
+        ),
+        (
+            "[link]",
+            "[[fault.link]]\nat = \"1 s\"\nfor = \"1 s\"\nwho = \"home\"\n[link]",
+            "this changes nothing of a link",
+        ),
+        (
+            "[link]",
+            "[[fault.link]]\nat = \"1 s\"\nfor = \"0 s\"\nwho = \"home\"\nlatency = \"+1 s\"\n[link]",
+            "a fault lasts longer than zero",
+        ),
+        (
+            "[link]",
+            "[[fault.link]]\nat = \"1 s\"\nfor = \"1 s\"\nwho = \"home\"\nlatency = \"200 ms\"\n[link]",
+            "what is added begins with `+`",
+        ),
+        (
+            "[link]",
+            "[[fault.reset]]\nat = \"1 s\"\nwho = \"home\"\nshare = \"0%\"\n[link]",
+            "this resets nothing",
+        ),
+        (
+            "[link]",
+            "[[fault.power-loss]]\nat = \"0 s\"\nwho = \"home\"\n[link]",
+            "nobody is online yet at 0 s",
+        ),
+        (
+            "[link]",
+            "[[fault.disk]]\nat = \"1 s\"\nwho = \"home\"\nmode = \"slow\"\n[link]",
+            "how slow is the disk?",
+        ),
+        (
+            "[link]",
+            "[[fault.disk]]\nat = \"1 s\"\nwho = \"all\"\nmode = \"full\"\n[link]",
+            "a seed cannot be hit by a disk fault",
+        ),
+        (
+            "[link]",
+            "[[fault.tracker]]\nat = \"1 s\"\nwhich = \"traker\"\nmode = \"down\"\n[link]",
+            "there is no tracker `traker`",
+        ),
+        (
+            "[link]",
+            "[[fault.user]]\nat = \"1 s\"\nwho = \"all\"\naction = \"pause\"\n[link]",
+            "an attacker cannot be hit by a user's action",
         ),
         (
             "[link]",

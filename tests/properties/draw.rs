@@ -8,8 +8,8 @@ use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 use skep_sim::explore::{
-    Arrival, AttackDraft, AttackKind, Churn, CrashDraft, DirectDraft, Group, HoldersDraft,
-    LeecherDraft, LinkDraft, Setting, SwarmDraft, Target,
+    Arrival, AttackDraft, AttackKind, Change, Churn, DirectDraft, Down, FaultDraft, FaultKindDraft,
+    Group, HoldersDraft, LeecherDraft, LinkDraft, Setting, Sides, SwarmDraft, Target,
 };
 
 const KIB: u64 = 1024;
@@ -21,7 +21,7 @@ pub fn swarm() -> impl Strategy<Value = SwarmDraft> {
         holders(),
         vec(leechers(), 1..=3),
         vec(attackers(), 0..=2),
-        vec(crash(), 0..=3),
+        vec(fault(), 0..=3),
     );
     // An answer of a few peers is drawn often, or whom it never names nobody can find.
     let tracker = select(vec![
@@ -35,7 +35,7 @@ pub fn swarm() -> impl Strategy<Value = SwarmDraft> {
     let rest = (30..240u64, tracker, any::<bool>(), weighted(0.25, direct()));
     (0..1000u64, content, link(), peers, rest, engine()).prop_map(
         |(seed, (files, piece), link, peers, rest, engine)| {
-            let (seeds, leechers, attackers, crashes) = peers;
+            let (seeds, leechers, attackers, faults) = peers;
             let (churn_s, (announce_s, answer_peers), udp, direct) = rest;
             let draft = SwarmDraft {
                 seed,
@@ -46,14 +46,14 @@ pub fn swarm() -> impl Strategy<Value = SwarmDraft> {
                 leechers,
                 attackers,
                 direct,
-                crashes,
+                faults,
                 churn_s,
                 announce_s,
                 answer_peers,
                 udp,
                 engine,
             };
-            with_room(in_time(hiding_in_time(draft)))
+            with_room(whole_files_fit(in_time(hiding_in_time(draft))))
         },
     )
 }
@@ -65,6 +65,17 @@ fn hiding_in_time(mut draft: SwarmDraft) -> SwarmDraft {
     draft.seeds.super_seeding &= pieces < 300;
     if draft.seeds.super_seeding {
         draft.engine.retain(|s| s.field != "unchoke_on_interest");
+    }
+    draft
+}
+
+/// Who serves no parts needs a connection that lasts for a whole file; clients would begin anew for ever.
+fn whole_files_fit(mut draft: SwarmDraft) -> SwarmDraft {
+    let total: u64 = draft.files.iter().sum();
+    if let (Some(direct), Some(reset_s)) = (&mut draft.direct, draft.link.reset_s) {
+        let rate = direct.servers.up.min(direct.clients.down) * 1000;
+        let clients = u64::from(direct.clients.count);
+        direct.range_errors &= total * clients / rate < reset_s / 4;
     }
     draft
 }
@@ -87,9 +98,11 @@ fn with_room(mut draft: SwarmDraft) -> SwarmDraft {
 fn in_time(mut draft: SwarmDraft) -> SwarmDraft {
     let ideal_ms = draft.ideal_ms();
     let seconds = |share: u64| (share * ideal_ms / 1_000_000).max(1);
-    for crash in &mut draft.crashes {
-        crash.at_ms = (crash.at_ms * ideal_ms / 1000).max(1);
-        crash.down_s = crash.down_s.map(seconds);
+    for fault in &mut draft.faults {
+        fault.at_ms = (fault.at_ms * ideal_ms / 1000).max(1);
+        if let FaultKindDraft::Down { down_s, .. } = &mut fault.kind {
+            *down_s = down_s.map(seconds);
+        }
     }
     for leechers in &mut draft.leechers {
         leechers.arrive = match leechers.arrive {
@@ -254,20 +267,47 @@ fn attackers() -> impl Strategy<Value = AttackDraft> {
     (group(2), kind).prop_map(|(group, kind)| AttackDraft { group, kind })
 }
 
-fn crash() -> impl Strategy<Value = CrashDraft> {
-    // Early ones fall into the first connections.
-    let at = prop_oneof![1 => 1..60u64, 4 => 1..1000u64];
-    let who = prop_oneof![
+fn target() -> impl Strategy<Value = Target> {
+    prop_oneof![
         3 => (0..8u32).prop_map(Target::Leecher),
         1 => Just(Target::HalfOfHonest),
         1 => (0..2u32).prop_map(Target::Seed),
         1 => (0..2u32).prop_map(Target::Server),
+    ]
+}
+
+fn fault() -> impl Strategy<Value = FaultDraft> {
+    // Early ones fall into the first connections.
+    let at = prop_oneof![1 => 1..60u64, 4 => 1..1000u64];
+    let how = select(vec![Down::Crash, Down::Restart, Down::PowerLoss]);
+    let down = (how, target(), weighted(0.8, 0..1500u64))
+        .prop_map(|(how, who, down_s)| FaultKindDraft::Down { how, who, down_s });
+    let reset =
+        (target(), 1..=100u64).prop_map(|(who, share)| FaultKindDraft::Reset { who, share });
+    let change = prop_oneof![
+        select(vec![100u64, 20, 5, 2000]).prop_map(Change::Rate),
+        (1..1000u64).prop_map(Change::Delay),
+        (1..=20u64).prop_map(Change::Loss),
     ];
-    (at, who, weighted(0.8, 0..1500u64)).prop_map(|(at_ms, who, down_s)| CrashDraft {
-        at_ms,
+    let link = (target(), change, 1..90u64).prop_map(|(who, change, for_s)| FaultKindDraft::Link {
         who,
-        down_s,
-    })
+        change,
+        for_s,
+    });
+    let sides = prop_oneof![
+        (0..3u32).prop_map(Sides::SeedsFromGroup),
+        (0..3u32).prop_map(Sides::OneFromGroup),
+    ];
+    // On both sides of the user timeout.
+    let partition = (sides, any::<bool>(), 1..150u64).prop_map(|(sides, one_way, for_s)| {
+        FaultKindDraft::Partition {
+            sides,
+            one_way,
+            for_s,
+        }
+    });
+    let kind = prop_oneof![3 => down, 1 => reset, 1 => link, 2 => partition];
+    (at, kind).prop_map(|(at_ms, kind)| FaultDraft { at_ms, kind })
 }
 
 /// Some fields away from their defaults.

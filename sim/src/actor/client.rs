@@ -9,7 +9,6 @@ use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use skep_engine::Now;
 use skep_engine::direct::fetch::FetchError;
@@ -18,6 +17,7 @@ use skep_engine::direct::url::{HttpTarget, http_target};
 use skep_engine::node::fetcher::{FetchEvent, FetchJob, Fetcher};
 use tokio::time::Instant;
 
+use super::until_end;
 use crate::content::Content;
 use crate::disk::Disk;
 use crate::file_disk::PartDisk;
@@ -84,6 +84,13 @@ pub enum ClientEvent {
         /// Why, in words.
         why: String,
     },
+    /// Its disk failed, and it waits until that works again.
+    DiskFailed {
+        /// Which file.
+        file: u32,
+        /// Why, in words.
+        why: String,
+    },
     /// A file is there under its name.
     Fetched {
         /// Which file.
@@ -147,14 +154,8 @@ impl DirectClient {
     ) -> Option<EndKind> {
         let net = self.net.attach(self.plan.ip);
         let work = self.fetch_all(net, life, tell);
-        let Some((at, kind)) = end else {
-            work.await;
-            return None;
-        };
-        let at = self.epoch + Duration::from_nanos(at.0);
         // Whether the user ends it or it crashes: what was synced is there the next time.
-        let done = tokio::time::timeout_at(at, work).await.is_ok();
-        (!done).then_some(kind)
+        until_end(&self.net, self.plan.ip, self.epoch, end, work).await
     }
 
     async fn fetch_all(&self, net: HostNet, life: usize, tell: ClientObserver) {
@@ -185,6 +186,13 @@ impl DirectClient {
             }
             let mut failed = 0;
             while let Err(why) = self.fetch(&mut fetcher, number, server).await {
+                if let FetchError::Disk(why) | FetchError::DiskFull(why) = why {
+                    // No server's fault: its user starts it again when the disk works.
+                    let file = file.get();
+                    tell(self.now(), ClientEvent::DiskFailed { file, why });
+                    Disk::well(&self.disk).await;
+                    continue;
+                }
                 if matches!(why, FetchError::WrongDigest(_)) {
                     // Nobody can tell which bytes are wrong: its user deletes the part.
                     let dropped = self.disk.borrow_mut().drop_file(number);

@@ -5,7 +5,6 @@
 //! magnet link becomes a peer of the content when others have given it the metainfo.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -21,6 +20,7 @@ use skep_engine::node::network::Network;
 use skep_engine::node::peer_host::{Command, Observer, PeerHost, PeerHostSetup, check_content};
 use skep_engine::node::web_seeds::WebSeedsSetup;
 use skep_engine::picker;
+use skep_engine::session::event::Event;
 use skep_engine::session::metadata_fetch::{FetchSetup, Found, MetadataFetch};
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
 use skep_engine::{Now, PeerId};
@@ -29,6 +29,7 @@ use tokio::time::Instant;
 
 use crate::content::Content;
 use crate::disk::{Disk, DiskStorage};
+use crate::fault::users::User;
 use crate::network::{HostNet, Net};
 use crate::scenario::plan::{EndKind, HostPlan, OnComplete, Role};
 use crate::seed;
@@ -54,6 +55,8 @@ pub struct EnginePeer {
     pub has_metainfo: Rc<Cell<bool>>,
     /// The trackers.
     pub contacts: Rc<Contacts>,
+    /// Its user.
+    pub user: Rc<User>,
     /// URLs of web seeds.
     pub web_seeds: Vec<String>,
     /// The start of the run.
@@ -71,46 +74,70 @@ impl EnginePeer {
         observer: Observer,
     ) -> Option<EndKind> {
         let (say, commands) = mpsc::unbounded_channel();
-        let host = self.start(life, observer, commands).await;
+        let mut host = pin!(self.run(life, observer, say.clone(), commands));
         let Some((at, kind)) = end else {
             host.await;
             return None;
         };
-        let mut host = pin!(host);
         let at = self.epoch + Duration::from_nanos(at.0);
         if tokio::time::timeout_at(at, host.as_mut()).await.is_ok() {
             return None;
         }
-        if kind == EndKind::Leave {
-            // Who has finished stays as long as its user said; churn is for those who wait.
-            let complete = self.content.geometry().all_pieces();
-            let mut complete = complete.map(|p| self.disk.borrow().piece_is_true(p));
-            if complete.all(|there| there) {
+        match kind {
+            EndKind::Leave | EndKind::UserLeft => {
+                // Who has finished stays as long as its user said; churn is for those who wait.
+                let complete = self.content.geometry().all_pieces();
+                let mut complete = complete.map(|p| self.disk.borrow().piece_is_true(p));
+                if kind == EndKind::Leave && complete.all(|there| there) {
+                    host.await;
+                    return None;
+                }
+                // A host that is gone already needs no telling.
+                let _ = say.send(Command::Leave);
                 host.await;
-                return None;
             }
-            // A host that is gone already needs no telling.
-            let _ = say.send(Command::Leave);
-            host.await;
+            // The process is dropped as it stands.
+            EndKind::Crash => self.disk.borrow_mut().kill(),
+            EndKind::PowerLoss => {
+                self.net.power_off(self.plan.ip);
+                let rng = self.stream(life, "power");
+                self.disk.borrow_mut().lose_power(Instant::now(), rng);
+            }
         }
-        // A crash: the process is dropped as it stands.
         Some(kind)
     }
 
-    async fn start(
+    /// What the disk holds. A client whose disk cannot be read says so and ends; its user starts it again when it
+    /// can be.
+    async fn check(&self, observer: &mut Observer) -> (DiskStorage, BitSet) {
+        loop {
+            let mut storage = DiskStorage::open(Rc::clone(&self.disk));
+            match check_content(&mut storage, self.content.geometry(), |_| {}).await {
+                Ok(have) => return (storage, have),
+                Err(error) => {
+                    let now = Now::START.after(Instant::now().duration_since(self.epoch));
+                    let why = error.to_string();
+                    observer(now, &Event::StorageFailed { why });
+                    drop(storage);
+                    Disk::well(&self.disk).await;
+                }
+            }
+        }
+    }
+
+    async fn run(
         &self,
         life: usize,
-        observer: Observer,
+        mut observer: Observer,
+        say: mpsc::UnboundedSender<Command>,
         commands: mpsc::UnboundedReceiver<Command>,
-    ) -> impl Future<Output = ()> {
+    ) {
         let plan = &self.plan;
         let mut net = self.net.attach(plan.ip);
         let listen = SocketAddr::from((plan.ip, PEER_PORT));
         net.listen(listen)
             .expect("a host listens on its own address");
-        let mut storage = DiskStorage::open(Rc::clone(&self.disk));
-        let checked = check_content(&mut storage, self.content.geometry(), |_| {}).await;
-        let have = checked.expect("a simulated disk without faults can be read");
+        let (storage, have) = self.check(&mut observer).await;
         let announcer = self
             .contacts
             .announcer(&plan.engine, self.epoch, self.stream(life, "udp"));
@@ -121,16 +148,15 @@ impl EnginePeer {
             commands,
             observer,
         };
-        let peer = self.clone();
-        async move {
-            let (begin, found) = match peer.has_link_only() {
-                true => peer.fetch(begin).await,
-                false => (begin, None),
-            };
-            // Who still has only the link left before it had more.
-            if !peer.has_link_only() {
-                peer.join(begin, found, storage, have).await;
-            }
+        let (begin, found) = match self.has_link_only() {
+            true => self.fetch(begin).await,
+            false => (begin, None),
+        };
+        // Who still has only the link left before it had more.
+        if !self.has_link_only() {
+            self.user.starts(say);
+            self.join(begin, found, storage, have).await;
+            self.user.ended();
         }
     }
 

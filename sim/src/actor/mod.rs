@@ -11,18 +11,25 @@ mod attack_never_deliver;
 mod attack_range_errors;
 mod attack_unseeded;
 mod attack_wrong_bytes;
+pub mod bad_tracker;
 pub mod client;
 pub mod engine_peer;
 pub mod raw;
 pub mod raw_server;
 
+use std::net::Ipv4Addr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
+use skep_engine::Now;
+use tokio::time::Instant;
 
 use crate::content::Content;
-use crate::scenario::plan::AttackPlan;
+use crate::network::Net;
+use crate::scenario::plan::{AttackPlan, EndKind};
 
 use raw::Attacker;
 use raw_server::ServerAttack;
@@ -88,6 +95,30 @@ pub fn server_attack(
         )),
         _ => return None,
     })
+}
+
+/// Runs a host's process until it is done or its stay ends by plan: then it is dropped as it stands, after its
+/// machine went dark if the power is lost. Returns how it ended, if by plan.
+pub async fn until_end(
+    net: &Net,
+    ip: Ipv4Addr,
+    epoch: Instant,
+    end: Option<(Now, EndKind)>,
+    process: impl Future<Output = ()>,
+) -> Option<EndKind> {
+    let mut process = pin!(process);
+    let Some((at, kind)) = end else {
+        process.await;
+        return None;
+    };
+    let at = epoch + Duration::from_nanos(at.0);
+    if tokio::time::timeout_at(at, process.as_mut()).await.is_ok() {
+        return None;
+    }
+    if kind == EndKind::PowerLoss {
+        net.power_off(ip);
+    }
+    Some(kind)
 }
 
 /// Who hears of what an attacker did.

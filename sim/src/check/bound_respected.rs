@@ -8,7 +8,10 @@ use skep_engine::session::event::Event;
 use super::{Check, Log, Scene, Seen};
 use crate::actor::client::ClientEvent;
 use crate::bounds;
+use crate::fault::FaultNews;
+use crate::network::link::parcel_wire_max;
 use crate::scenario::Plan;
+use crate::scenario::plan::FaultKind;
 use crate::trace::WorldEvent;
 
 /// Bytes that a link could have carried: an amount that grows at a rate.
@@ -31,6 +34,11 @@ impl Capacity {
         self.carried + u128::from(self.rate) * u128::from(now.0.saturating_sub(self.since))
     }
 
+    /// Something that began before the rate fell may end at the old one.
+    fn allow(&mut self, bytes: u64) {
+        self.carried += u128::from(bytes) * 1_000_000_000;
+    }
+
     fn allows(&self, bytes: u64, now: Now) -> bool {
         u128::from(bytes) * 1_000_000_000 <= self.at(now)
     }
@@ -41,6 +49,8 @@ pub(super) struct BoundRespected {
     uplinks: Capacity,
     downlinks: Vec<Capacity>,
     online: Vec<bool>,
+    /// What each host adds to `uplinks` while it is online.
+    up: Vec<u64>,
     received: u64,
     received_by: Vec<u64>,
     last_completion: Option<Now>,
@@ -53,10 +63,25 @@ impl BoundRespected {
             uplinks: Capacity::default(),
             downlinks: vec![Capacity::default(); hosts],
             online: vec![false; hosts],
+            up: vec![0; hosts],
             received: 0,
             received_by: vec![0; hosts],
             last_completion: None,
         }
+    }
+}
+
+impl BoundRespected {
+    /// A host came or went, or its link is another one. Links count as what they have at most: of changes
+    /// that overlap the fastest.
+    fn look_at_link(&mut self, host: usize, at: Now, plan: &Plan) {
+        let (up, down) = match self.online[host] {
+            true => plan.rates_max(host, Some(at)),
+            false => (0, 0),
+        };
+        let others = self.uplinks.rate - std::mem::replace(&mut self.up[host], up);
+        self.uplinks.change(others + up, at);
+        self.downlinks[host].change(down, at);
     }
 }
 
@@ -70,18 +95,22 @@ impl Check for BoundRespected {
     }
 
     fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log) {
+        if let WorldEvent::Fault(number, news) = seen.event {
+            let fault = &scene.plan.faults[*number as usize];
+            let changes = matches!(fault.kind, FaultKind::Link(_));
+            for host in fault.hosts.iter().filter(|_| changes) {
+                if *news == FaultNews::Ended {
+                    self.uplinks.allow(parcel_wire_max());
+                    self.downlinks[*host].allow(parcel_wire_max());
+                }
+                self.look_at_link(*host, seen.at, scene.plan);
+            }
+        }
         let Some(host) = seen.host else { return };
-        let link = &scene.plan.hosts[host].link;
         match seen.event {
             WorldEvent::Joined | WorldEvent::Ended(_) => {
-                let on = *seen.event == WorldEvent::Joined;
-                if on != self.online[host] {
-                    self.online[host] = on;
-                    let rate = self.uplinks.rate;
-                    let rate = if on { rate + link.up } else { rate - link.up };
-                    self.uplinks.change(rate, seen.at);
-                    self.downlinks[host].change(if on { link.down } else { 0 }, seen.at);
-                }
+                self.online[host] = *seen.event == WorldEvent::Joined;
+                self.look_at_link(host, seen.at, scene.plan);
             }
             WorldEvent::Peer(Event::BlockReceived { len, .. } | Event::BlockWasted { len, .. })
             | WorldEvent::Client(ClientEvent::Received { bytes: len, .. }) => {

@@ -16,6 +16,8 @@ pub(super) struct BytesConserved {
     under_way: Vec<Vec<(usize, u64)>>,
     /// Received and not yet verified, by host.
     in_progress: Vec<u64>,
+    /// Whose disk failed; it has not gone on since.
+    disk_failed: Vec<bool>,
     complete: Vec<bool>,
     /// Kept, received and not dropped by a client, by host.
     fetched: Vec<u64>,
@@ -27,6 +29,7 @@ impl BytesConserved {
         BytesConserved {
             under_way: vec![Vec::new(); hosts],
             in_progress: vec![0; hosts],
+            disk_failed: vec![false; hosts],
             complete: vec![false; hosts],
             fetched: vec![0; hosts],
         }
@@ -156,8 +159,17 @@ impl Check for BytesConserved {
                     format!("complete with {rest} bytes in progress")
                 });
             }
-            // A client's next life starts its unfinished pieces anew.
-            WorldEvent::Ended(_) => self.in_progress[host] = 0,
+            WorldEvent::Peer(Event::Started { .. }) => self.disk_failed[host] = false,
+            WorldEvent::Peer(Event::StorageFailed { .. }) => self.disk_failed[host] = true,
+            // A client's next life starts its unfinished pieces anew, and so does who goes on after a disk failure.
+            WorldEvent::Peer(Event::Resumed) if self.disk_failed[host] => {
+                self.disk_failed[host] = false;
+                self.in_progress[host] = 0;
+            }
+            WorldEvent::Ended(_) => {
+                self.disk_failed[host] = false;
+                self.in_progress[host] = 0;
+            }
             _ => {}
         }
     }

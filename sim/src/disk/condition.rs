@@ -74,6 +74,13 @@ impl Condition {
         self.better.notify_waiters();
     }
 
+    /// Whether something fails: a disk that is only slow is well.
+    #[must_use]
+    pub fn ails(&self) -> bool {
+        let slow = |trouble: &Trouble| matches!(trouble, Trouble::Slow(_));
+        self.troubles.iter().any(|(_, trouble, _)| !slow(trouble))
+    }
+
     /// Rings when a fault is over.
     #[must_use]
     pub fn better(&self) -> Rc<Notify> {

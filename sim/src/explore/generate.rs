@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use super::faults::FaultDraft;
+
 /// Peers that a draft has at most; what is above it is left out, from the last group on. Servers and clients
 /// are not counted.
 pub const PEERS_MAX: u32 = 8;
@@ -34,8 +36,8 @@ pub struct SwarmDraft {
     pub attackers: Vec<AttackDraft>,
     /// Direct download beside the swarm.
     pub direct: Option<DirectDraft>,
-    /// Crashes.
-    pub crashes: Vec<CrashDraft>,
+    /// Faults.
+    pub faults: Vec<FaultDraft>,
     /// Nobody is churned after this many seconds.
     pub churn_s: u64,
     /// The tracker's interval, seconds; its minimum is no more than this either.
@@ -180,30 +182,6 @@ pub struct DirectDraft {
     pub churn: Option<Churn>,
 }
 
-/// A process dies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CrashDraft {
-    /// When, ms; at least 1.
-    pub at_ms: u64,
-    /// Who.
-    pub who: Target,
-    /// Seconds until it starts again, if it does.
-    pub down_s: Option<u64>,
-}
-
-/// Whom a crash hits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Target {
-    /// A leecher; counted through all of them, modulo their number.
-    Leecher(u32),
-    /// Half the honest peers.
-    HalfOfHonest,
-    /// A seed, modulo their number.
-    Seed(u32),
-    /// A server, modulo their number; a seed when there is none.
-    Server(u32),
-}
-
 /// A field of the engine and its value as it stands in the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setting {
@@ -267,8 +245,8 @@ impl SwarmDraft {
         if self.udp {
             writeln!(file, "protocol = \"udp\"")?;
         }
-        for crash in &self.crashes {
-            self.write_crash(file, crash, &sizes)?;
+        for fault in &self.faults {
+            fault.write(file, &sizes)?;
         }
         if !self.engine.is_empty() {
             writeln!(file, "\n[engine]")?;
@@ -320,34 +298,6 @@ impl SwarmDraft {
         Ok(())
     }
 
-    fn write_crash(
-        &self,
-        file: &mut String,
-        crash: &CrashDraft,
-        sizes: &Sizes,
-    ) -> std::fmt::Result {
-        let who = match crash.who {
-            Target::HalfOfHonest => "50% of honest".to_owned(),
-            Target::Server(n) if sizes.servers > 0 => format!("server[{}]", n % sizes.servers),
-            Target::Seed(n) | Target::Server(n) => format!("seed[{}]", n % sizes.seeds),
-            Target::Leecher(n) => {
-                let mut left = n % sizes.leechers.iter().sum::<u32>();
-                let group = sizes.leechers.iter().position(|size| {
-                    let here = left < *size;
-                    left -= if here { 0 } else { *size };
-                    here
-                });
-                let group = group.expect("the number is below their sum");
-                format!("{}[{left}]", leecher_name(group))
-            }
-        };
-        writeln!(file, "\n[[fault.crash]]\nat = \"{} ms\"", crash.at_ms)?;
-        writeln!(file, "who = \"{who}\"")?;
-        crash.down_s.map_or(Ok(()), |down| {
-            writeln!(file, "down = \"{}\"", seconds(down))
-        })
-    }
-
     /// About how long the download takes if nothing goes wrong, ms: faults at such moments hit a
     /// swarm at work.
     #[must_use]
@@ -371,14 +321,10 @@ impl SwarmDraft {
         let sizes = self.sizes();
         let arrived = self.leechers.iter().zip(&sizes.leechers);
         let arrived = arrived.map(|(l, count)| l.arrive.by(*count)).max();
-        let crashed = self
-            .crashes
-            .iter()
-            .map(|c| c.at_ms.div_ceil(1000) + c.down_s.unwrap_or(0))
-            .max();
+        let faulty = self.faults.iter().map(FaultDraft::over_s).max();
         let churned = self.leechers.iter().any(|l| l.churn.is_some())
             || self.direct.is_some_and(|d| d.churn.is_some());
-        let disturbed = [arrived, crashed, churned.then_some(self.churn_s), Some(1)];
+        let disturbed = [arrived, faulty, churned.then_some(self.churn_s), Some(1)];
         let settle = SETTLE_S + 6 * self.slowest_s();
         (
             disturbed.into_iter().flatten().max().unwrap_or(1) + settle,
@@ -434,15 +380,15 @@ impl SwarmDraft {
     }
 }
 
-struct Sizes {
-    servers: u32,
+pub(super) struct Sizes {
+    pub(super) servers: u32,
     clients: u32,
-    seeds: u32,
-    leechers: Vec<u32>,
+    pub(super) seeds: u32,
+    pub(super) leechers: Vec<u32>,
     attackers: Vec<u32>,
 }
 
-fn leecher_name(group: usize) -> String {
+pub(super) fn leecher_name(group: usize) -> String {
     const NAMES: [&str; 3] = ["home", "office", "mobile"];
     match NAMES.get(group) {
         Some(name) => (*name).to_owned(),
@@ -563,7 +509,7 @@ fn bytes(size: u64) -> String {
 }
 
 /// A duration as a person would write it.
-fn seconds(s: u64) -> String {
+pub(super) fn seconds(s: u64) -> String {
     if s > 0 && s.is_multiple_of(60) {
         format!("{} min", s / 60)
     } else {

@@ -7,13 +7,15 @@
 //! The drawing itself (and the shrinking) is proptest's and lives with the property, in
 //! `tests/properties`.
 
+mod faults;
 mod generate;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use faults::{Change, Down, FaultDraft, FaultKindDraft, Sides, Target};
 pub use generate::{
-    Arrival, AttackDraft, AttackKind, Churn, CrashDraft, DirectDraft, Group, HoldersDraft,
-    LeecherDraft, LinkDraft, PEERS_MAX, Setting, SwarmDraft, Target,
+    Arrival, AttackDraft, AttackKind, Churn, DirectDraft, Group, HoldersDraft, LeecherDraft,
+    LinkDraft, PEERS_MAX, Setting, SwarmDraft,
 };
 
 use crate::outcome::{Outcome, Verdict};

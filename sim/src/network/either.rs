@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use skep_engine::ConnId;
@@ -42,6 +43,45 @@ impl Net {
         match self {
             Net::Fabric(fabric) => fabric.add_tracker(name, ip, link),
             Net::Turmoil(turmoil) => turmoil.add_host(name, ip, link, false),
+        }
+    }
+
+    /// One-way delays from region to region; see [`Fabric::set_regions`].
+    pub fn set_regions(&self, delays: &[Vec<Duration>]) {
+        if let Net::Fabric(fabric) = self {
+            fabric.set_regions(delays.to_vec());
+        }
+    }
+
+    /// A host is in a region; only on the fabric.
+    ///
+    /// # Panics
+    /// When there is no such host.
+    pub fn set_region(&self, ip: Ipv4Addr, region: usize) {
+        if let Net::Fabric(fabric) = self {
+            fabric.set_region(ip, region);
+        }
+    }
+
+    /// The fabric, which alone knows faults of the network: turmoil refuses plans that have some.
+    #[must_use]
+    pub fn fabric(&self) -> Option<&Fabric> {
+        match self {
+            Net::Fabric(fabric) => Some(fabric),
+            Net::Turmoil(_) => None,
+        }
+    }
+
+    /// What a fault of the network kept from arriving so far.
+    #[must_use]
+    pub fn cut_hits(&self, fault: usize) -> u64 {
+        self.fabric().map_or(0, |fabric| fabric.cut_hits(fault))
+    }
+
+    /// The machine goes dark at once; see [`Fabric::power_off`].
+    pub fn power_off(&self, ip: Ipv4Addr) {
+        if let Some(fabric) = self.fabric() {
+            fabric.power_off(ip);
         }
     }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use skep_engine::ConnId;
-use skep_engine::node::network::{Closed, NetEvent};
+use skep_engine::node::network::NetEvent;
 use tokio::time::{Instant, Sleep};
 
 use crate::scenario::plan::LinkPlan;
@@ -31,9 +31,10 @@ mod carrying;
 mod connections;
 mod cuts;
 mod host_net;
+mod paths;
 
 pub(super) use connections::exponential_ns;
-pub use cuts::{ChangeId, CutId, LinkChange};
+
 pub use host_net::FabricNet;
 
 /// First port given to outgoing connections.
@@ -77,8 +78,8 @@ enum Fact {
     Wake(End),
     /// The dial reaches the other host.
     Knock(End),
-    /// The answer to the dial reaches the dialler.
-    Answer(End, bool),
+    /// The answer to the dial reaches the dialler: it is accepted at this host, or [`REFUSED`].
+    Answer(End, HostIndex),
     /// The dialler's acknowledgement reaches the other end, on this host: accepted.
     Accepted(End, HostIndex),
     /// A reset from this end's side reaches the other end.
@@ -87,18 +88,28 @@ enum Fact {
     Breaks(End),
     /// A datagram arrives; its number in `datagrams`.
     Datagram(u32),
-    /// Acknowledgements for the flow from this end, which a cut had stopped, arrive.
-    AcksArrive(End),
-    /// The flow from this end has stalled since this moment, ns: too long, if it still does.
-    UserTimeout(End, u64),
+    /// The sender at this end tries again what was lost on a cut path.
+    Retry(End),
+    /// The sender at this end has heard nothing for the user timeout.
+    GiveUp(End),
+}
+
+/// No host: the dial is refused.
+const REFUSED: HostIndex = HostIndex::MAX;
+
+/// A datagram on its way.
+#[derive(Debug)]
+struct Datagram {
+    hosts: [HostIndex; 2],
+    from: SocketAddr,
+    data: Bytes,
+    rng: ChaCha8Rng,
 }
 
 #[derive(Debug)]
 struct Host {
     name: String,
     ip: Ipv4Addr,
-    /// Its link by plan, and as it is now.
-    planned: LinkPlan,
     link: LinkPlan,
     /// The port where somebody listens.
     listening: Option<u16>,
@@ -115,6 +126,8 @@ struct Host {
     up_free: u64,
     /// [`Fact::UplinkFree`] is planned: somebody waits for that moment.
     up_busy: bool,
+    /// Datagrams that wait for the uplink, before everything else.
+    up_datagrams: VecDeque<u32>,
     /// Headers of packets without data, not yet carried.
     up_debt: u64,
     down: FairQueue<End>,
@@ -127,6 +140,15 @@ struct Host {
     peer: bool,
     /// Bytes handed in for connections between peers.
     sent_to_peers: u64,
+    /// The delay of its link in the plan: what is above it now is added to its paths.
+    latency: Duration,
+    /// Its place in the matrix of regions.
+    region: Option<usize>,
+    /// Ways that are cut, a bit each: those that begin here, those that end here.
+    cut_from: u64,
+    cut_to: u64,
+    /// Without power.
+    dark: bool,
 }
 
 #[derive(Debug)]
@@ -147,9 +169,15 @@ struct Conn {
 /// Totals of the network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FabricTotals {
-    /// Connections reset on their way.
+    /// Connections reset on their way, at random.
     pub resets: u64,
-    /// Connections that were over because a cut outlasted the user timeout.
+    /// Connections reset by a fault.
+    pub fault_resets: u64,
+    /// Senders that were kept from going on by a cut path.
+    pub stalls: u64,
+    /// Of those: that went on in time.
+    pub resumed: u64,
+    /// Of those: that gave up.
     pub timed_out: u64,
     /// Facts handled.
     pub facts: u64,
@@ -178,12 +206,19 @@ struct State {
     driver: Option<Waker>,
     /// The moment at which the driver wakes by itself, ns.
     armed: u64,
-    datagrams: BTreeMap<u32, (HostIndex, SocketAddr, Bytes)>,
+    datagrams: BTreeMap<u32, Datagram>,
     next_datagram: u32,
     /// Dials and datagrams so far, by ordered pair: the number in the name of the next one's stream.
     crossings: BTreeMap<(HostIndex, HostIndex), u64>,
     totals: FabricTotals,
-    cuts: cuts::Cuts,
+    /// One-way delays from region to region, if there are regions.
+    regions: Vec<Vec<Duration>>,
+    /// Ways that are cut, and machines without power; 0: nothing to look at.
+    cuts: u32,
+    /// Which fault cut each way, by its bit.
+    cut_faults: Vec<Option<usize>>,
+    /// What each fault kept from arriving.
+    cut_hits: BTreeMap<usize, u64>,
 }
 
 /// A handle to the network of a run.
@@ -210,7 +245,10 @@ impl Fabric {
             next_datagram: 0,
             crossings: BTreeMap::new(),
             totals: FabricTotals::default(),
-            cuts: cuts::Cuts::default(),
+            regions: Vec::new(),
+            cuts: 0,
+            cut_faults: Vec::new(),
+            cut_hits: BTreeMap::new(),
         })))
     }
 
@@ -237,8 +275,6 @@ impl Fabric {
         state.hosts.push(Host {
             name: name.to_owned(),
             ip,
-            planned: link.clone(),
-            link,
             listening: None,
             running: false,
             mailbox: VecDeque::new(),
@@ -247,16 +283,23 @@ impl Fabric {
             free_slots: Vec::new(),
             next_port: EPHEMERAL_FROM,
             accepting: 0,
-            up: FairQueue::default(),
+            up: FairQueue::new(link.up),
             up_free: 0,
             up_busy: false,
+            up_datagrams: VecDeque::new(),
             up_debt: 0,
-            down: FairQueue::default(),
+            down: FairQueue::new(link.down),
             down_carries: None,
             down_free: 0,
             sent_wire: 0,
             peer,
             sent_to_peers: 0,
+            latency: link.latency,
+            link,
+            region: None,
+            cut_from: 0,
+            cut_to: 0,
+            dark: false,
         });
     }
 
@@ -269,6 +312,10 @@ impl Fabric {
     pub fn attach(&self, ip: Ipv4Addr) -> FabricNet {
         let mut state = self.0.borrow_mut();
         let host = *state.by_ip.get(&ip).expect("a host with this address");
+        if state.hosts[host as usize].dark {
+            state.handle_due();
+            state.power_on(host);
+        }
         let entry = &mut state.hosts[host as usize];
         assert!(!entry.running, "one program per host");
         entry.running = true;
@@ -409,9 +456,6 @@ impl State {
     }
 
     fn handle(&mut self, fact: Fact) {
-        if self.holds(fact) {
-            return;
-        }
         match fact {
             Fact::UplinkFree(host) => {
                 self.hosts[host as usize].up_busy = false;
@@ -426,20 +470,13 @@ impl State {
                 }
             }
             Fact::Knock(end) => self.on_knock(end),
-            Fact::Answer(end, accepted) => self.on_answer(end, accepted),
+            Fact::Answer(end, at) => self.on_answer(end, at),
             Fact::Accepted(end, host) => self.on_accepted(end, host),
-            Fact::ResetArrives(end) => self.end_at(end.other(), Closed::Reset),
+            Fact::ResetArrives(end) => self.on_reset_arrives(end),
             Fact::Breaks(end) => self.on_breaks(end),
-            Fact::AcksArrive(end) => self.on_acks(end),
-            Fact::UserTimeout(end, since) => self.on_user_timeout(end, since),
-            Fact::Datagram(number) => {
-                if let Some((host, from, data)) = self.datagrams.remove(&number)
-                    && self.hosts[host as usize].listening.is_some()
-                    && !self.is_cut_from(from, host)
-                {
-                    self.deliver(host, NetEvent::Datagram { from, data });
-                }
-            }
+            Fact::Datagram(number) => self.on_datagram(number),
+            Fact::Retry(end) => self.on_retry(end),
+            Fact::GiveUp(end) => self.on_give_up(end),
         }
     }
 

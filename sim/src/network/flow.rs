@@ -9,10 +9,24 @@ use bytes::Bytes;
 
 use super::link::{Path, transmit_ns, wire_bytes};
 
-/// Longest piece of a write that crosses as one parcel: a block.
-const CHUNK_MAX: usize = 16 * 1024;
+mod trouble;
+
+use trouble::Trouble;
+
 /// A chunk below this rides with the one behind it: a block's head with the block.
 const RIDER_MAX: usize = 1024;
+
+/// What becomes of the acknowledgement of what was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Read {
+    /// It arrives then, ns.
+    Heard(u64),
+    /// It is lost; the first one, or one that others were lost before.
+    Lost {
+        /// Nothing else was missing.
+        first: bool,
+    },
+}
 
 /// What crosses the network as one: a chunk, perhaps with a small one before it.
 #[derive(Debug)]
@@ -61,10 +75,6 @@ pub(super) struct Flow {
     window: u64,
     /// Reads whose acknowledgement is on its way back: when it arrives, how many bytes.
     acks: VecDeque<(u64, u64)>,
-    /// Read by the receiver, whose acknowledgements a cut has stopped.
-    pub(super) unacknowledged: u64,
-    /// Since when a cut holds something of it, ns; until the cut is over.
-    pub(super) stalled_since: Option<u64>,
     /// Pacing of a lossy path: not before this, ns.
     pub(super) paced_until: u64,
     /// Nothing arrives before what was sent before it, ns.
@@ -80,6 +90,8 @@ pub(super) struct Flow {
     /// The sender finished: FIN follows the last byte.
     pub(super) finishing: bool,
     pub(super) fin_sent: bool,
+    /// What is wrong; a path that was never cut has none.
+    trouble: Option<Box<Trouble>>,
 }
 
 impl Flow {
@@ -93,8 +105,6 @@ impl Flow {
             arrived: VecDeque::new(),
             in_flight: 0,
             acks: VecDeque::new(),
-            unacknowledged: 0,
-            stalled_since: None,
             paced_until: 0,
             last_arrival: 0,
             open: false,
@@ -103,43 +113,47 @@ impl Flow {
             waking: false,
             finishing: false,
             fin_sent: false,
+            trouble: None,
         }
     }
 
     /// Queues a write.
-    pub(super) fn push(&mut self, mut data: Bytes) {
+    pub(super) fn push(&mut self, data: Bytes) {
         self.unsent_bytes += data.len() as u64;
-        while data.len() > CHUNK_MAX {
-            self.unsent.push_back(data.split_to(CHUNK_MAX));
-        }
         if !data.is_empty() {
             self.unsent.push_back(data);
         }
     }
 
+    fn parcel_max(&self) -> usize {
+        usize::try_from(self.path.parcel_max).expect("at most a block")
+    }
+
     fn next_bytes(&self) -> u64 {
-        let first = self.unsent.front().map_or(0, Bytes::len);
-        let rider = first < RIDER_MAX;
-        (first
-            + if rider {
-                self.unsent.get(1).map_or(0, Bytes::len)
-            } else {
-                0
-            }) as u64
+        let most = self.parcel_max();
+        let chunk = |at: usize| self.unsent.get(at).map_or(0, |c| c.len().min(most));
+        let first = chunk(0);
+        let rider = if first < RIDER_MAX { chunk(1) } else { 0 };
+        (first + rider) as u64
+    }
+
+    /// Acknowledgements that are there by now make room.
+    fn take_acks(&mut self, now: u64) {
+        while let Some((_, bytes)) = self.acks.pop_front_if(|(at, _)| *at <= now) {
+            self.in_flight -= bytes;
+            self.window = (self.window + bytes).min(self.path.window);
+        }
     }
 
     /// Whether the next parcel may leave at `now`.
     pub(super) fn turn(&mut self, now: u64) -> Turn {
-        if !self.open {
+        if !self.open || self.is_stalled() {
             return Turn::Later;
         }
         if self.unsent.is_empty() {
             return Turn::Nothing;
         }
-        while let Some((_, bytes)) = self.acks.pop_front_if(|(at, _)| *at <= now) {
-            self.in_flight -= bytes;
-            self.window = (self.window + bytes).min(self.path.window);
-        }
+        self.take_acks(now);
         if self.in_flight > 0 && self.in_flight + self.next_bytes() > self.window {
             return self
                 .acks
@@ -154,15 +168,9 @@ impl Flow {
 
     /// Takes the next parcel; the caller asked [`Flow::turn`].
     pub(super) fn take(&mut self, now: u64) -> Parcel {
-        let first = self
-            .unsent
-            .pop_front()
-            .expect("the caller asked for a turn");
-        let second = if first.len() < RIDER_MAX {
-            self.unsent.pop_front()
-        } else {
-            None
-        };
+        let first = self.take_chunk().expect("the caller asked for a turn");
+        let rider = first.len() < RIDER_MAX;
+        let second = rider.then(|| self.take_chunk()).flatten();
         let parcel = Parcel { first, second };
         let bytes = parcel.bytes();
         self.unsent_bytes -= bytes;
@@ -173,30 +181,36 @@ impl Flow {
         parcel
     }
 
-    /// The receiver read so many bytes at `now`; returns when its acknowledgement arrives.
-    pub(super) fn read(&mut self, bytes: u64, now: u64) -> u64 {
-        let at = now + self.path.delay_ns;
+    /// The next piece of what is unsent, as long as the path carries in one parcel.
+    fn take_chunk(&mut self) -> Option<Bytes> {
+        let most = self.parcel_max();
+        let front = self.unsent.front_mut()?;
+        if front.len() > most {
+            return Some(front.split_to(most));
+        }
+        self.unsent.pop_front()
+    }
+
+    /// The receiver read so many bytes at `now`.
+    pub(super) fn read(&mut self, bytes: u64, now: u64) -> Read {
+        let mut at = now + self.path.back_ns;
+        if self.trouble.as_ref().is_some_and(|t| t.deaf) {
+            let first = self.hold_ack(bytes, at);
+            return Read::Lost { first };
+        }
         match self.acks.back_mut() {
-            Some((last, sum)) if *last == at => *sum += bytes,
+            // Also when the path became shorter: none overtakes another.
+            Some((last, sum)) if *last >= at => {
+                *sum += bytes;
+                at = *last;
+            }
             _ => self.acks.push_back((at, bytes)),
         }
-        at
+        Read::Heard(at)
     }
 }
 
 impl Flow {
-    /// The acknowledgements that a cut had stopped arrive. TCP begins again with a small window.
-    pub(super) fn acknowledge_held(&mut self) {
-        self.in_flight -= std::mem::take(&mut self.unacknowledged);
-        self.window = self.path.initial_window();
-    }
-
-    /// The path is another from now on; what is under way arrives as it would have.
-    pub(super) fn change_path(&mut self, path: Path) {
-        self.window = self.window.min(path.window);
-        self.path = path;
-    }
-
     /// Payload bytes between the sender's call and the receiver's mailbox.
     pub(super) fn held(&self) -> u64 {
         let in_transit = self.in_transit.iter().map(|cargo| match cargo {

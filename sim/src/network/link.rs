@@ -25,8 +25,16 @@ pub(super) const RTO: Duration = Duration::from_millis(200);
 pub(super) const RTO_MAX: Duration = Duration::from_secs(120);
 /// Retransmissions of one segment at most (Linux): then it counts as arrived, even on a dead path.
 const RETRANSMISSIONS_MAX: u32 = 15;
-/// Bytes a flow may send per turn.
-const QUANTUM: i64 = 16 * 1024;
+/// Longest parcel: a block.
+const PARCEL_MAX: u64 = 16 * 1024;
+/// A slow link carries about this much of a second with one parcel: what else waits does not wait longer.
+const PARCELS_PER_SECOND: u64 = 4;
+/// Without an acknowledgement for this long, the sender gives its connection up (RFC 5482).
+pub const USER_TIMEOUT: Duration = Duration::from_secs(60);
+/// First retransmission timeout of a handshake (RFC 6298), doubled each time.
+const HANDSHAKE_RTO: Duration = Duration::from_secs(1);
+/// Retransmissions of a packet of the handshake at most (Linux); then the dial fails.
+const HANDSHAKE_TRIES: u32 = 6;
 /// Segments of the longest parcel: a block and its head.
 const PARCEL_SEGMENTS: usize = 13;
 
@@ -49,6 +57,44 @@ pub fn transmit_ns(bytes: u64, rate: u64) -> u64 {
     u64::try_from(ns).unwrap_or(u64::MAX)
 }
 
+/// When what was lost at `since` is sent again, on a path that works from `now` on: at the first of the
+/// sender's retransmissions, one timeout after the loss, then twice as long after each other, and a last time
+/// just before the user timeout: a path that works again before that saves the connection. All in ns.
+#[must_use]
+pub fn retransmit_at(since: u64, now: u64, rtt_ns: u64) -> u64 {
+    let ns = |time: Duration| u64::try_from(time.as_nanos()).expect("at most 120 s");
+    let mut timeout = rtt_ns.saturating_add(ns(RTO));
+    let mut at = since.saturating_add(timeout);
+    while at < now {
+        timeout = timeout.saturating_mul(2).min(ns(RTO_MAX));
+        at = at.saturating_add(timeout);
+    }
+    let last = since.saturating_add(ns(USER_TIMEOUT) - 1);
+    at.min(last.max(now))
+}
+
+/// How much later a packet of the handshake is sent again that was lost for the n-th time, n from 1; `None`:
+/// never again, and nobody waits longer.
+#[must_use]
+pub fn handshake_again(times: u32) -> Option<u64> {
+    let ns = u64::try_from(HANDSHAKE_RTO.as_nanos()).expect("1 s");
+    (1..=HANDSHAKE_TRIES)
+        .contains(&times)
+        .then(|| ns << (times - 1))
+}
+
+/// The longest parcel on a link of this rate, bytes: a block, less where that would take long.
+#[must_use]
+pub fn parcel_max(rate: u64) -> u64 {
+    (rate / PARCELS_PER_SECOND).clamp(SEGMENT_BYTES, PARCEL_MAX)
+}
+
+/// Bytes on the wire of the longest parcel of all: a block and the small piece before it.
+#[must_use]
+pub fn parcel_wire_max() -> u64 {
+    wire_bytes(PARCEL_MAX + 1024)
+}
+
 /// One direction between two hosts.
 #[derive(Clone, Debug)]
 pub struct Path {
@@ -56,8 +102,12 @@ pub struct Path {
     pub delay_ns: u64,
     /// Largest extra delay, ns.
     jitter_ns: u64,
+    /// One-way delay of the other direction, in which acknowledgements come, ns.
+    pub back_ns: u64,
     /// There and back, without jitter, ns.
     pub rtt_ns: u64,
+    /// Longest parcel, bytes.
+    pub parcel_max: u64,
     /// Bytes in flight and unread at most.
     pub window: u64,
     /// Bytes per second of one connection at most, when there is loss (Mathis et al. 1997).
@@ -75,7 +125,13 @@ impl Path {
     #[must_use]
     pub fn new(from: &LinkPlan, to: &LinkPlan) -> Path {
         let delay_ns = mean(from.latency, to.latency);
-        let rtt_ns = 2 * delay_ns;
+        Path::with_delays(from, to, delay_ns, delay_ns)
+    }
+
+    /// The same with one-way delays, there and back, that are not those of the links; ns.
+    #[must_use]
+    pub fn with_delays(from: &LinkPlan, to: &LinkPlan, delay_ns: u64, back_ns: u64) -> Path {
+        let rtt_ns = delay_ns.saturating_add(back_ns);
         let loss = f64::from(from.loss_ppm + to.loss_ppm) / 2e6;
         let chance = |n: usize| {
             let none = libm::pow(1.0 - loss, n as f64);
@@ -88,6 +144,8 @@ impl Path {
         let in_flight = 2 * rate * u128::from(rtt_ns) / 1_000_000_000;
         Path {
             delay_ns,
+            back_ns,
+            parcel_max: parcel_max(from.up.min(to.down)),
             jitter_ns: mean(from.jitter, to.jitter),
             rtt_ns,
             window: u64::try_from(in_flight).unwrap_or(u64::MAX).max(WINDOW_MIN),
@@ -147,25 +205,38 @@ impl Path {
     }
 }
 
+/// Bytes that a flow may send per turn on a link of this rate.
+fn quantum(rate: u64) -> i64 {
+    i64::try_from(parcel_max(rate)).expect("at most a block")
+}
+
 /// Whose turn it is on a link: surplus round robin (Adiseshu et al. 1996), which never cuts a
 /// parcel and is fair to within one.
 #[derive(Clone, Debug)]
 pub struct FairQueue<F> {
     ring: VecDeque<(F, i64)>,
-}
-
-impl<F> Default for FairQueue<F> {
-    fn default() -> Self {
-        FairQueue {
-            ring: VecDeque::new(),
-        }
-    }
+    /// Bytes a flow may send per turn.
+    quantum: i64,
 }
 
 impl<F: Copy + PartialEq> FairQueue<F> {
+    /// The empty queue of a link of this rate.
+    #[must_use]
+    pub fn new(rate: u64) -> FairQueue<F> {
+        FairQueue {
+            ring: VecDeque::new(),
+            quantum: quantum(rate),
+        }
+    }
+
+    /// The link has another rate from now on.
+    pub fn set_rate(&mut self, rate: u64) {
+        self.quantum = quantum(rate);
+    }
+
     /// A flow has something to send. It must not be in the queue already.
     pub fn join(&mut self, flow: F) {
-        self.ring.push_back((flow, QUANTUM));
+        self.ring.push_back((flow, self.quantum));
     }
 
     /// Whether nobody waits.
@@ -188,7 +259,7 @@ impl<F: Copy + PartialEq> FairQueue<F> {
         let left = left - i64::try_from(bytes).unwrap_or(i64::MAX);
         match (more, left > 0) {
             (true, true) => self.ring.push_front((flow, left)),
-            (true, false) => self.ring.push_back((flow, left + QUANTUM)),
+            (true, false) => self.ring.push_back((flow, left + self.quantum)),
             (false, _) => {}
         }
     }
@@ -253,8 +324,45 @@ mod tests {
     }
 
     #[test]
+    fn what_was_lost_is_sent_again_at_doubled_intervals() {
+        let (ms, rtt) = (1_000_000, 80_000_000);
+        let again = |healed_ms: u64| retransmit_at(0, healed_ms * ms, rtt) / ms;
+        // 280 ms after the loss, then 560, 1,120, ... later.
+        assert_eq!(
+            [0, 280, 281, 841, 2_000].map(again),
+            [280, 280, 840, 1960, 4200]
+        );
+        // Two minutes at most between two.
+        let late = again(1_000_000);
+        assert!((1_000_000..1_120_000).contains(&late), "{late}");
+    }
+
+    #[test]
+    fn a_handshake_is_tried_seven_times_in_a_minute() {
+        let waits: Vec<u64> = (1..).map_while(handshake_again).collect();
+        let seconds: Vec<u64> = waits.iter().map(|ns| ns / 1_000_000_000).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32]);
+        assert_eq!(handshake_again(0), None);
+    }
+
+    #[test]
+    fn parcels_are_short_where_a_block_takes_long_and_never_below_a_segment() {
+        let sizes = [1_000, 20_000, 65_536, 1_000_000].map(parcel_max);
+        assert_eq!(sizes, [SEGMENT_BYTES, 5_000, 16_384, 16_384]);
+    }
+
+    #[test]
+    fn delays_of_both_directions_make_the_round_trip() {
+        let ms = 1_000_000;
+        let path = Path::with_delays(&link(10_000), &link(10_000), 30 * ms, 70 * ms);
+        let back = Path::with_delays(&link(10_000), &link(10_000), 70 * ms, 30 * ms);
+        assert_eq!((path.rtt_ns, back.rtt_ns), (100 * ms, 100 * ms));
+        assert_eq!((path.rate_cap, path.window), (back.rate_cap, back.window));
+    }
+
+    #[test]
     fn shares_are_equal_whatever_the_parcels() {
-        let mut queue = FairQueue::default();
+        let mut queue = FairQueue::new(1_000_000);
         let size = [16_397u64, 900, 5_000];
         (0..3).for_each(|f| queue.join(f));
         let mut sent = [0u64; 3];

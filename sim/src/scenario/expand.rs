@@ -13,16 +13,19 @@ use skep_engine::config::Audit;
 use skep_engine::{EngineConfig, Now};
 
 use super::draw;
+use super::faults;
 use super::model::{Arrival, Churn, Group, Have, Latency, Link, Model, Strategy};
 use super::parse::Scenario;
 use super::plan::{
-    AttackPlan, EndKind, FaultPlan, HostPlan, LinkPlan, OnComplete, Plan, Role, SessionPlan,
-    StrategyPlan, TorrentPlan,
+    AttackPlan, EndKind, HostPlan, LinkPlan, OnComplete, Plan, Role, SessionPlan, StrategyPlan,
+    TorrentPlan,
 };
+use super::regions;
 use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
 use super::trackers;
 use super::units::MILLION;
 use crate::actor;
+use crate::disk::condition::Speed;
 use crate::seed;
 
 /// One-way delay of a host when the file names none.
@@ -45,7 +48,8 @@ impl Scenario {
                 hosts.push(host(model, group, index, position, arrival, seed));
             }
         }
-        let faults = crashes(model, &mut hosts, seed);
+        let trackers = trackers::plans(model);
+        let faults = faults::plans(model, &trackers, &mut hosts, seed);
         Plan {
             scenario: model.name.clone(),
             seed,
@@ -63,7 +67,11 @@ impl Scenario {
                 piece_bytes: u32::try_from(model.torrent.piece_bytes())
                     .expect("validated: at most 256 MiB"),
             },
-            trackers: trackers::plans(model),
+            trackers,
+            regions: model
+                .regions
+                .as_ref()
+                .map_or_else(Vec::new, |r| r.delays.clone()),
             hosts,
             faults,
             expect: model.expect.clone(),
@@ -123,6 +131,7 @@ fn host(
         role,
         ip: address(position),
         link: link(model, group, &name, seed),
+        region: regions::of(model, group),
         have: match role {
             Role::Leecher => have(model, group, &name, seed),
             _ => Vec::new(),
@@ -143,6 +152,10 @@ fn host(
             .on_complete
             .as_ref()
             .map_or(OnComplete::Stay, |o| *o.get_ref()),
+        disk: group
+            .disk
+            .as_ref()
+            .map_or(Speed::default(), |disk| disk.get_ref().speed()),
         magnet: group.magnet.as_ref().is_some_and(|m| *m.get_ref()),
         engine,
         picker: strategy(group.picker.as_ref().map(|s| s.get_ref()), &PICKERS),
@@ -184,6 +197,8 @@ fn link(model: &Model, group: &Group, name: &str, seed: u64) -> LinkPlan {
             Latency::Lognormal { median, p95 } => {
                 draw::lognormal(&mut stream(seed, name, "latency"), median, p95)
             }
+            // To where there is no region, trackers for one: as within its own.
+            Latency::Regions => regions::within(model, group),
         },
         jitter: either(|link| link.jitter.as_ref().map(|j| *j.get_ref())).unwrap_or_default(),
         loss_ppm: loss.map_or(0, |loss| *loss.get_ref()),
@@ -319,60 +334,6 @@ fn attack_plan(model: &Model, group: &Group, name: &str) -> AttackPlan {
     }
 }
 
-/// Ends the stays that the crashes hit, in the order of their moments; starts new ones.
-fn crashes(model: &Model, hosts: &mut [HostPlan], seed: u64) -> Vec<FaultPlan> {
-    let mut order: Vec<_> = model.crashes.iter().enumerate().collect();
-    order.sort_by_key(|(_, crash)| *crash.at.get_ref());
-    let mut faults = Vec::new();
-    for (number, crash) in order {
-        let name = format!("crash-{number}");
-        let at = Now::START.after(draw::whole_ms(*crash.at.get_ref()));
-        let back = crash
-            .down
-            .as_ref()
-            .map(|down| at.after(draw::whole_ms(*down.get_ref()).max(Duration::from_millis(1))));
-        let chosen = crash
-            .who
-            .get_ref()
-            .hosts(hosts, seed, &format!("plan/fault/{name}"));
-        let mut hit = Vec::new();
-        for position in chosen {
-            if crash_host(&mut hosts[position].sessions, at, back) {
-                hit.push(hosts[position].name.clone());
-            }
-        }
-        faults.push(FaultPlan {
-            name,
-            at,
-            hosts: hit,
-        });
-    }
-    faults
-}
-
-/// Crashes a host at `at` if it is online by plan then: it joined before, and has not left.
-/// Until `back` (or for ever) it is down, whatever else was planned.
-fn crash_host(sessions: &mut Vec<SessionPlan>, at: Now, back: Option<Now>) -> bool {
-    let online = |s: &SessionPlan| s.join < at && s.end.is_none_or(|(end, _)| at < end);
-    let Some(position) = sessions.iter().position(online) else {
-        return false;
-    };
-    let rest = sessions.split_off(position);
-    let crashed = SessionPlan {
-        join: rest[0].join,
-        end: Some((at, EndKind::Crash)),
-    };
-    sessions.push(crashed);
-    if let Some(back) = back {
-        let later = rest.into_iter().map(|s| SessionPlan {
-            join: s.join.max(back),
-            ..s
-        });
-        sessions.extend(later.filter(|s| s.end.is_none_or(|(end, _)| s.join < end)));
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -386,38 +347,6 @@ mod tests {
             join: at(join),
             end: end.map(|end| (at(end), EndKind::Leave)),
         }
-    }
-
-    #[test]
-    fn a_crash_splits_the_stay_it_hits() {
-        let crashed = SessionPlan {
-            join: at(0),
-            end: Some((at(10), EndKind::Crash)),
-        };
-        let planned = vec![stay(0, Some(20)), stay(30, None)];
-
-        let mut sessions = planned.clone();
-        assert!(crash_host(&mut sessions, at(10), Some(at(15))));
-        assert_eq!(sessions, [crashed, stay(15, Some(20)), stay(30, None)]);
-
-        let mut sessions = planned.clone();
-        assert!(crash_host(&mut sessions, at(10), Some(at(25))));
-        assert_eq!(sessions, [crashed, stay(30, None)]);
-
-        let mut sessions = planned.clone();
-        assert!(crash_host(&mut sessions, at(10), Some(at(35))));
-        assert_eq!(sessions, [crashed, stay(35, None)]);
-
-        let mut sessions = planned.clone();
-        assert!(crash_host(&mut sessions, at(10), None));
-        assert_eq!(sessions, [crashed]);
-
-        let mut sessions = planned.clone();
-        assert!(
-            !crash_host(&mut sessions, at(25), None),
-            "nobody is online at 25 s"
-        );
-        assert_eq!(sessions, planned);
     }
 
     #[test]

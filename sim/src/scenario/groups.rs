@@ -7,7 +7,6 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::keys;
 use super::model::{Arrival, Arrive, Churn, Group, Have, Params, Stay, Strategy};
 use super::plan::{OnComplete, Role};
 use super::problem::{Found, Log};
@@ -15,6 +14,7 @@ use super::read::{self, Fields, Value};
 use super::sections;
 use super::strategies::{ATTACKS, CHOKERS, Family, Named, PICKERS, ParamForm};
 use super::units::{self, MILLION};
+use super::{faults, keys};
 
 const ROLES: &[(&str, Role)] = &[
     ("seed", Role::Seed),
@@ -66,6 +66,7 @@ fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
         up,
         down,
         link: sections::link(&fields, log),
+        region: fields.text("region", log),
         have: fields.get("have").and_then(|v| have(v, log)),
         picker: fields
             .get("picker")
@@ -76,6 +77,10 @@ fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
         arrive: fields.get("arrive").and_then(|v| arrive(v, log)),
         churn: fields.get("churn").and_then(|v| churn(v, log)),
         on_complete: fields.get("on_complete").and_then(|v| on_complete(v, log)),
+        disk: fields.get("disk").and_then(|v| {
+            let speed = faults::disk_speed(&Fields::open(&keys::faults::GROUP_DISK, v, log)?, log);
+            Some(Spanned::new(v.span(), speed))
+        }),
         web_seed: fields.switch("web_seed", log),
         magnet: fields.word("metainfo", METAINFO, &[], log),
         attack,

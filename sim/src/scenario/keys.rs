@@ -5,6 +5,8 @@
 
 use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
 
+pub mod faults;
+
 /// One key of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -60,6 +62,12 @@ pub enum Form {
     Frequency,
     /// `"25% of home"`.
     Selector,
+    /// `["home[0..20]", "home[20..40]"]`.
+    Selectors,
+    /// `"+200 ms"`.
+    Added,
+    /// `{ eu = { eu = "10 ms", us = "45 ms" }, us = { eu = "55 ms", us = "12 ms" } }`.
+    Regions,
     /// A name of the family, or a table with `name` and its parameters.
     Strategy(&'static Family),
     /// A name of the family.
@@ -127,8 +135,8 @@ pub const ROOT: Keys = Keys {
         ),
         may(
             "fault",
-            Form::Table(&FAULT),
-            "What is done to hosts at a moment.",
+            Form::Table(&faults::FAULT),
+            "What is done to hosts, links, disks, trackers at a moment.",
         ),
         may(
             "engine",
@@ -245,18 +253,26 @@ const RESET_KEY: Key = may(
 pub const LINK: Keys = Keys {
     table: "[link]",
     keys: &[LATENCY_KEY, JITTER_KEY, LOSS_KEY, RESET_KEY],
-    later: &["regions"],
+    later: &[],
 };
 
 /// A `latency` that is a table.
 pub const LATENCY: Keys = Keys {
     table: "`latency`",
-    keys: &[must(
-        "lognormal",
-        Form::Table(&LOGNORMAL),
-        "Drawn once per host from a log-normal distribution.",
-    )],
-    later: &["regions"],
+    keys: &[
+        may(
+            "lognormal",
+            Form::Table(&LOGNORMAL),
+            "Drawn once per host from a log-normal distribution.",
+        ),
+        may(
+            "regions",
+            Form::Regions,
+            "Only of [link]: for each region a table of the one-way delays to every region, its own included. Each \
+             group says its `region`.",
+        ),
+    ],
+    later: &[],
 };
 
 /// `latency.lognormal`
@@ -299,6 +315,12 @@ pub const GROUP: Keys = Keys {
         JITTER_KEY,
         LOSS_KEY,
         RESET_KEY,
+        may(
+            "region",
+            Form::Text,
+            "In which region of `link.latency.regions` they are. Needed where there are some, unless they have a \
+             `latency` of their own.",
+        ),
         may(
             "have",
             Form::OneOf(&[Form::Percent, Form::Wholes]),
@@ -347,6 +369,11 @@ pub const GROUP: Keys = Keys {
             "until",
             Form::Duration,
             "The attack ends. Default: with the run.",
+        ),
+        may(
+            "disk",
+            Form::Table(&faults::GROUP_DISK),
+            "How fast the disk of each is; whatever is read or written waits for what came before it. Default: no limit.",
         ),
         may(
             "engine",
@@ -476,45 +503,6 @@ pub const TRACKER: Keys = Keys {
         ),
     ],
     later: &["up", "down"],
-};
-
-/// `[fault]`
-pub const FAULT: Keys = Keys {
-    table: "[fault]",
-    keys: &[may(
-        "crash",
-        Form::Tables(&CRASH),
-        "The process dies: its connections are reset, its disk stays.",
-    )],
-    later: &[
-        "partition",
-        "link",
-        "reset",
-        "power-loss",
-        "restart",
-        "disk",
-        "tracker",
-        "user",
-    ],
-};
-
-/// `[[fault.crash]]`
-pub const CRASH: Keys = Keys {
-    table: "[[fault.crash]]",
-    keys: &[
-        must("at", Form::Duration, "When; more than zero."),
-        must(
-            "who",
-            Form::Selector,
-            "Which hosts, of those that are online by plan then.",
-        ),
-        may(
-            "down",
-            Form::Duration,
-            "It starts again this much later, on what its disk holds. Default: never.",
-        ),
-    ],
-    later: &[],
 };
 
 #[cfg(test)]

@@ -213,6 +213,18 @@ pub const SOMETIMES: &[Sometimes] = &[
         doc: "an honest peer banned an attacker",
     },
     Sometimes {
+        word: "disk-failed",
+        doc: "a disk failed, and its client stopped at that",
+    },
+    Sometimes {
+        word: "paused",
+        doc: "a user paused an honest peer",
+    },
+    Sometimes {
+        word: "went-on",
+        doc: "an honest peer went on after a pause or a disk failure",
+    },
+    Sometimes {
         word: "tracker-retry",
         doc: "an announce failed and was tried again",
     },
@@ -283,6 +295,18 @@ pub const SOMETIMES: &[Sometimes] = &[
     Sometimes {
         word: "connection-reset",
         doc: "the network reset a connection",
+    },
+    Sometimes {
+        word: "connection-stalled",
+        doc: "a partition or a power loss kept what was on its way from arriving",
+    },
+    Sometimes {
+        word: "connection-resumed",
+        doc: "a stalled connection went on, because the partition ended in time",
+    },
+    Sometimes {
+        word: "connection-timed-out",
+        doc: "a connection was stalled for longer than the user timeout",
     },
 ];
 

@@ -10,6 +10,7 @@
 pub(crate) mod draw;
 mod expand;
 pub mod expect;
+pub mod faults;
 mod groups;
 pub mod keys;
 pub mod metrics;
@@ -18,6 +19,7 @@ mod parse;
 pub mod plan;
 mod problem;
 mod read;
+pub mod regions;
 mod schema;
 mod sections;
 pub mod selector;

@@ -9,8 +9,9 @@ use skep_engine::config::FieldValue;
 use toml::Spanned;
 
 use super::expect::Expectation;
+use super::faults::{DiskSpeed, Fault};
 use super::plan::{NetworkKind, OnComplete, Role, TrackerProtocol};
-use super::selector::Selector;
+use super::regions::Regions;
 use super::units::Frequency;
 
 /// A whole scenario file.
@@ -28,12 +29,14 @@ pub struct Model {
     pub torrent: Torrent,
     /// `[link]`
     pub link: Link,
+    /// The regions of `link.latency`, if it has some.
+    pub regions: Option<Regions>,
     /// `[[group]]`, in order.
     pub groups: Vec<Group>,
     /// `[tracker]` or `[[tracker]]`; one when the file names none.
     pub trackers: Vec<Tracker>,
-    /// `[[fault.crash]]`, in order.
-    pub crashes: Vec<Crash>,
+    /// `[[fault.KIND]]`, by kind, each in order.
+    pub faults: Vec<Fault>,
     /// `[engine]`, in order.
     pub engine: Vec<EngineSetting>,
     /// `[vary]`, in order.
@@ -144,6 +147,8 @@ pub enum Latency {
         /// 19 of 20 hosts have less.
         p95: Duration,
     },
+    /// By region: [`Model::regions`].
+    Regions,
 }
 
 /// `[[group]]`
@@ -161,6 +166,8 @@ pub struct Group {
     pub down: u64,
     /// What it says differently from `[link]`.
     pub link: Link,
+    /// In which region.
+    pub region: Option<Spanned<String>>,
     /// Content at the start.
     pub have: Option<Spanned<Have>>,
     /// Piece selection.
@@ -173,6 +180,8 @@ pub struct Group {
     pub churn: Option<Spanned<Churn>>,
     /// At the end of the download.
     pub on_complete: Option<Spanned<OnComplete>>,
+    /// How fast its disks are.
+    pub disk: Option<Spanned<DiskSpeed>>,
     /// Whether leechers know of a server as a web seed.
     pub web_seed: Option<Spanned<bool>>,
     /// Whether its leechers have only a magnet link.
@@ -317,17 +326,6 @@ impl Tracker {
         let default = Duration::from_secs(60).min(self.interval());
         self.interval_min.as_ref().map_or(default, |t| *t.get_ref())
     }
-}
-
-/// `[[fault.crash]]`
-#[derive(Clone, Debug)]
-pub struct Crash {
-    /// When.
-    pub at: Spanned<Duration>,
-    /// Which hosts, of those online.
-    pub who: Spanned<Selector>,
-    /// It starts again this much later.
-    pub down: Option<Spanned<Duration>>,
 }
 
 /// One field of `[engine]`.

@@ -11,6 +11,13 @@ use std::time::Duration;
 use skep_engine::{EngineConfig, Now};
 
 use super::expect::Expectation;
+use crate::disk::condition::Speed;
+
+mod faults;
+
+pub use faults::{
+    Direction, DiskFault, FaultKind, FaultPlan, LinkChange, TrackerFault, UserAction,
+};
 
 /// Everything one run needs.
 #[derive(Clone, Debug)]
@@ -32,6 +39,8 @@ pub struct Plan {
     pub torrent: TorrentPlan,
     /// The trackers, in the order in which peers number them: by tier, then by place in the file.
     pub trackers: Vec<TrackerPlan>,
+    /// One-way delays from region to region, row to column, in the order of the file; empty without regions.
+    pub regions: Vec<Vec<Duration>>,
     /// All peers, servers, clients and attackers, in the order of the file.
     pub hosts: Vec<HostPlan>,
     /// The scheduled faults, in the order of their moments.
@@ -203,6 +212,8 @@ pub struct HostPlan {
     pub ip: Ipv4Addr,
     /// Its links.
     pub link: LinkPlan,
+    /// Its place in [`Plan::regions`]: paths to others that have one have the delay between the two.
+    pub region: Option<usize>,
     /// Pieces a leecher holds at the start, as indices. A seed has all, and none are listed.
     pub have: Vec<u32>,
     /// Bytes of the content, from its start, that a client kept of an earlier fetch.
@@ -215,6 +226,8 @@ pub struct HostPlan {
     pub churn: bool,
     /// What its user does when the content is complete.
     pub on_complete: OnComplete,
+    /// How fast its disk is.
+    pub disk: Speed,
     /// It has only a magnet link when it joins first.
     pub magnet: bool,
     /// Its engine's numbers and switches.
@@ -256,10 +269,14 @@ pub struct SessionPlan {
 /// How a stay ends by plan.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum EndKind {
-    /// Churn: the client announces `stopped` and closes its connections.
+    /// Churn: the client announces `stopped` and closes its connections, if it still waits for content.
     Leave,
-    /// `[[fault.crash]]`: the process dies, its connections are reset, the disk stays.
+    /// `[[fault.user]]`, or the end of a stay in a trace: as above, whether it waits for content or not.
+    UserLeft,
+    /// `[[fault.crash]]`, `[[fault.restart]]`: the process dies, its connections are reset, the disk stays.
     Crash,
+    /// `[[fault.power-loss]]`: the machine goes dark; the others hear nothing.
+    PowerLoss,
 }
 
 /// What the user does when the content is complete.
@@ -295,28 +312,19 @@ pub struct AttackPlan {
     pub until: Now,
 }
 
-/// One scheduled fault. Its effect is in the sessions of its hosts; this says what was meant, so that
-/// a fault that hit nobody can be told from one that was never asked for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FaultPlan {
-    /// `crash-N`, counted in the order of the file.
-    pub name: String,
-    /// When.
-    pub at: Now,
-    /// Names of the hosts that are online by plan then; empty: it hits nobody, the run is vacuous.
-    pub hosts: Vec<String>,
-}
-
 impl Plan {
-    /// The last moment at which the plan itself disturbs the swarm: a join, a leave, a crash, a tracker
-    /// that begins or ends to answer.
+    /// The last moment at which the plan itself disturbs the swarm: a join, a leave, the begin or the end of
+    /// a fault, a tracker that begins or ends to answer.
     #[must_use]
     pub fn last_disturbance(&self) -> Now {
+        // The others are in the sessions, or hit nobody.
+        let timed = self.faults.iter().filter(|f| !f.in_sessions());
         self.hosts
             .iter()
             .flat_map(|h| &h.sessions)
             .map(|s| s.end.map_or(s.join, |(at, _)| at))
             .chain(self.trackers.iter().map(|t| t.until.unwrap_or(t.from)))
+            .chain(timed.map(|f| f.until.unwrap_or(f.at)))
             .max()
             .unwrap_or(Now::START)
     }

@@ -80,9 +80,15 @@ fn form(form: Form) -> Value {
             &format!("[0-9]+ per {TIME}"),
             &["1 per 10 min", "4 per 1 s"],
         ),
-        Form::Selector => {
-            json!({ "type": "string", "examples": ["honest", "home[0..20]", "25% of home"] })
+        Form::Selector => selector(),
+        Form::Selectors => {
+            json!({ "type": "array", "items": selector(), "minItems": 2, "maxItems": 2 })
         }
+        Form::Added => pattern(&format!(r"\+ *{TIME}"), &["+200 ms"]),
+        Form::Regions => json!({
+            "type": "object",
+            "additionalProperties": { "type": "object", "additionalProperties": duration() },
+        }),
         Form::Strategy(family) => strategy(family),
         Form::Name(family) => names(family),
         Form::Params(family) => {
@@ -101,6 +107,10 @@ fn form(form: Form) -> Value {
         }),
         Form::Expect => expect(),
     }
+}
+
+fn selector() -> Value {
+    json!({ "type": "string", "examples": ["honest", "home[0..20]", "25% of home"] })
 }
 
 fn size() -> Value {

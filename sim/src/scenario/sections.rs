@@ -11,15 +11,15 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::expect::{self, Expectation, ExpectationKind, Limit};
+use super::faults;
 use super::groups;
 use super::keys;
 use super::metrics::{METRICS_LATER, MetricName, NameError, SOMETIMES, full_names};
-use super::model::{Crash, EngineSetting, Latency, Link, Model, Run, Torrent, Vary};
+use super::model::{EngineSetting, Latency, Link, Model, Run, Torrent, Vary};
 use super::plan::NetworkKind;
 use super::problem::{Found, Log, suggest};
 use super::read::{self, Fields, Value};
-use super::selector::Selector;
-use super::{trackers, units};
+use super::{regions, trackers, units};
 
 /// Seeds that one file may name.
 const SEEDS_MAX: u64 = 1_000_000;
@@ -56,11 +56,14 @@ pub(super) fn model(document: &DeTable<'_>, vary: Vec<Vary>, log: &mut Log) -> M
             .get("link")
             .and_then(|v| Fields::open(&keys::LINK, v, log))
             .map_or_else(Link::default, |fields| link(&fields, log)),
+        regions: root.get("link").and_then(|v| regions::regions(v, log)),
         groups: root
             .get("group")
             .map_or_else(Vec::new, |v| groups::groups(v, log)),
         trackers: trackers::trackers(root.get("tracker"), log),
-        crashes: root.get("fault").map_or_else(Vec::new, |v| crashes(v, log)),
+        faults: root
+            .get("fault")
+            .map_or_else(Vec::new, |v| faults::faults(v, log)),
         engine: root.get("engine").map_or_else(Vec::new, |v| engine(v, log)),
         vary,
         expect: root
@@ -178,6 +181,18 @@ fn latency(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Latency>> {
         ));
     }
     let outer = Fields::open(&keys::LATENCY, value, log)?;
+    match (outer.get("lognormal"), outer.get("regions")) {
+        (Some(_), None) => {}
+        (None, Some(_)) => return Some(Spanned::new(value.span(), Latency::Regions)),
+        _ => {
+            let found = Found::at(
+                value.span(),
+                "a latency is one of `lognormal` and `regions`",
+            );
+            log.push(found.help(r#"{ lognormal = { median = "40 ms", p95 = "180 ms" } }"#));
+            return None;
+        }
+    }
     let fields = Fields::open(&keys::LOGNORMAL, outer.get("lognormal")?, log)?;
     let median = fields.quantity("median", "a duration", units::duration, log);
     let p95 = fields.quantity("p95", "a duration", units::duration, log);
@@ -195,28 +210,6 @@ fn latency(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Latency>> {
         p95: p95.into_inner(),
     };
     Some(Spanned::new(value.span(), latency))
-}
-
-fn crashes(value: &Value<'_>, log: &mut Log) -> Vec<Crash> {
-    let Some(faults) = Fields::open(&keys::FAULT, value, log) else {
-        return Vec::new();
-    };
-    let Some(list) = faults.get("crash") else {
-        return Vec::new();
-    };
-    let mut crashes = Vec::new();
-    for member in read::list(list, "[[fault.crash]]", log) {
-        let Some(fields) = Fields::open(&keys::CRASH, member, log) else {
-            continue;
-        };
-        let at = fields.quantity("at", "a duration", units::duration, log);
-        let who = fields.quantity("who", "a selector", Selector::parse, log);
-        let down = fields.quantity("down", "a duration", units::duration, log);
-        if let (Some(at), Some(who)) = (at, who) {
-            crashes.push(Crash { at, who, down });
-        }
-    }
-    crashes
 }
 
 /// Fields of `EngineConfig`.

@@ -154,6 +154,20 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
     }
 }
 
+/// A duration that is added to another: `"+200 ms"`.
+///
+/// # Errors
+/// Without the `+`, or when what follows is no duration.
+pub fn added_duration(text: &str) -> Result<Duration, UnitError> {
+    match text.trim().strip_prefix('+') {
+        Some(more) => duration(more),
+        None => wrong(
+            "what is added begins with `+`",
+            r#"write how much more: "+200 ms""#,
+        ),
+    }
+}
+
 const RATE_HELP: &str =
     r#"write bits or bytes per second: "10 Mbit/s", "500 kbit/s", "200 kB/s", "1 MiB/s""#;
 /// Units of a rate: the word, and bits per second of one.

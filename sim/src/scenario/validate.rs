@@ -13,7 +13,7 @@ use super::plan::Role;
 use super::problem::{Found, Log, suggest};
 use super::selector::{Base, RESERVED, Selector, is_group_name};
 use super::units::show_duration;
-use super::{expand, trackers, validate_engine, validate_expect};
+use super::{expand, faults, regions, trackers, validate_engine, validate_expect};
 use crate::actor;
 
 /// Hosts that one scenario may have.
@@ -36,15 +36,9 @@ pub(super) fn check(model: &Model, log: &mut Log) {
         have(group, model, log);
     }
     times(model, log);
+    regions::check(model, log);
     trackers::check(model, log);
-    for crash in &model.crashes {
-        if *crash.at.get_ref() == Duration::ZERO {
-            let found =
-                Found::at(crash.at.span(), "nobody is online yet at 0 s").label("too early");
-            log.push(found.help("a crash needs a moment after the first arrival"));
-        }
-        selector(&crash.who, model, log);
-    }
+    faults::check(model, log);
     validate_engine::settings(&model.engine, &[], log);
     for group in &model.groups {
         validate_engine::settings(&model.engine, &group.engine, log);
@@ -233,6 +227,10 @@ fn role(group: &Group, log: &mut Log) {
     let span = group.web_seed.as_ref().map(Spanned::span);
     let why = "only a server is a web seed";
     refuse(span, "web_seed", &[Role::Server], why);
+    let span = group.disk.as_ref().map(Spanned::span);
+    let why = "an attacker has no disk";
+    let honest = [Role::Seed, Role::Leecher, Role::Server, Role::Client];
+    refuse(span, "disk", &honest, why);
     let why = "attackers are a group of their own";
     let span = group.attack.as_ref().map(Spanned::span);
     refuse(span, "attack", &attacker, why);
@@ -312,16 +310,9 @@ fn times(model: &Model, log: &mut Log) {
             });
         }
     };
-    for crash in &model.crashes {
-        let down = crash
-            .down
-            .as_ref()
-            .map_or(Duration::ZERO, |down| *down.get_ref());
-        too_late(
-            crash.at.span(),
-            "a crash until",
-            crash.at.get_ref().saturating_add(down),
-        );
+    for fault in &model.faults {
+        let what = format!("a {} until", fault.kind.words());
+        too_late(fault.at.span(), &what, fault.end());
     }
     for group in &model.groups {
         if let Some(arrive) = &group.arrive {
@@ -367,7 +358,7 @@ fn times(model: &Model, log: &mut Log) {
 }
 
 /// Checks that a selector means somebody.
-fn selector(selector: &Spanned<Selector>, model: &Model, log: &mut Log) {
+pub(super) fn selector(selector: &Spanned<Selector>, model: &Model, log: &mut Log) {
     if let Err(found) = base(&selector.get_ref().base, selector.span(), model) {
         log.push(found);
     }

@@ -4,6 +4,7 @@
 //! the author's to expect.
 
 use super::expect::{Expectation, ExpectationKind, Limit, Quantity, Reference};
+use super::faults::FaultBody;
 use super::metrics::MetricName;
 use super::model::{Group, Model};
 use super::plan::Role;
@@ -160,14 +161,24 @@ fn range(model: &Model, metric: &MetricName, limit: &Limit) -> (f64, f64) {
 
 fn sometimes(model: &Model, expectation: &Expectation, word: &str) -> Result<(), Found> {
     let attacked = of_role(model, Role::Attacker).next().is_some();
-    let comes_back = model.crashes.iter().any(|c| c.down.is_some())
+    let comes_back = model
+        .faults
+        .iter()
+        .any(|f| f.kind.down().is_some_and(|d| d.is_some()))
         || model
             .groups
             .iter()
             .any(|g| g.churn.as_ref().is_some_and(|c| c.get_ref().rejoin > 0));
     let fetched = of_role(model, Role::Client).next().is_some();
     let served = attacked || of_role(model, Role::Server).next().is_some();
-    let resets = model.link.reset.is_some() || model.groups.iter().any(|g| g.link.reset.is_some());
+    let fault = |is: fn(&FaultBody) -> bool| model.faults.iter().any(|f| is(&f.kind));
+    let stalls = fault(|kind| {
+        let cuts = matches!(kind, FaultBody::Partition { .. });
+        cuts || matches!(kind, FaultBody::PowerLoss { .. })
+    });
+    let resets = model.link.reset.is_some()
+        || model.groups.iter().any(|g| g.link.reset.is_some())
+        || fault(|kind| matches!(kind, FaultBody::Reset { .. }));
     let magnets = model
         .groups
         .iter()
@@ -187,8 +198,11 @@ fn sometimes(model: &Model, expectation: &Expectation, word: &str) -> Result<(),
         "resumed" if !comes_back => Err(impossible(expectation, "nobody leaves and comes back")),
         "connection-reset" if !resets => Err(impossible(
             expectation,
-            "no link has a `reset`, and nothing crashes",
+            "no link has a `reset`, and no fault is one",
         )),
+        "connection-stalled" | "connection-resumed" | "connection-timed-out" if !stalls => Err(
+            impossible(expectation, "there is no partition and no power loss"),
+        ),
         _ => Ok(()),
     }
 }

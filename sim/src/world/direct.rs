@@ -6,7 +6,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use skep_engine::node::file_server::{FileServer, FileServerSetup};
 use tokio::time::Instant;
@@ -54,6 +53,7 @@ fn somebody_lies(plan: &Plan) -> bool {
 
 impl World {
     pub(super) fn start_server(&mut self, host: usize) {
+        let disk = Rc::clone(&self.recorder.borrow().disks[host]);
         let plan = self.plan.hosts[host].clone();
         let net = self.net.clone();
         let (recorder, content) = (Rc::clone(&self.recorder), Arc::clone(&self.content));
@@ -64,7 +64,7 @@ impl World {
             );
             let setup = FileServerSetup {
                 listen,
-                dir: ServedContent::new(Arc::clone(&content)),
+                dir: ServedContent::new(Arc::clone(&content), Rc::clone(&disk)),
                 config: plan.engine.clone(),
                 epoch,
                 date: None,
@@ -75,14 +75,10 @@ impl World {
             };
             let server = FileServer::new(net.attach(plan.ip), setup, observer);
             let server = server.expect("a host listens on its own address");
+            let net = net.clone();
             async move {
-                let Some((end, kind)) = stay.end else {
-                    match server.run().await {}
-                };
-                let end = epoch + Duration::from_nanos(end.0);
-                // The process is dropped as it stands: its connections are reset.
-                let _over = tokio::time::timeout_at(end, server.run()).await;
-                Some(kind)
+                let run = async { match server.run().await {} };
+                actor::until_end(&net, plan.ip, epoch, stay.end, run).await
             }
         };
         self.live_through("server", host, life);
@@ -138,15 +134,8 @@ impl World {
                     hears.borrow_mut().on_host(now(epoch), host, &event);
                 }),
             );
-            async move {
-                let Some((end, kind)) = stay.end else {
-                    server.run().await;
-                    return None;
-                };
-                let end = epoch + Duration::from_nanos(end.0);
-                let _over = tokio::time::timeout_at(end, server.run()).await;
-                Some(kind)
-            }
+            let (net, ip) = (net.clone(), plan.ip);
+            async move { actor::until_end(&net, ip, epoch, stay.end, server.run()).await }
         };
         self.live_through("attacker", host, life);
     }

@@ -14,7 +14,7 @@ use crate::content::Content;
 use crate::evaluate;
 use crate::network::Net;
 use crate::outcome::{Outcome, PeerOutcome, Verdict};
-use crate::scenario::plan::{HostPlan, Role};
+use crate::scenario::plan::{FaultKind, HostPlan, Role};
 
 use super::Ended;
 use super::recorder::{Recorder, Tally};
@@ -116,10 +116,18 @@ pub(super) fn outcome(
     recorder.note_copies();
     let (invariants, checks) = recorder.finish(end);
     let (trace_hash, events) = recorder.trace.hash();
-    let resets = net.totals().resets;
+    let totals = net.totals();
+    let resets = totals.resets;
     let mut sometimes = recorder.sometimes.clone();
-    if resets > 0 {
-        sometimes.insert("connection-reset", resets);
+    for (word, times) in [
+        ("connection-reset", resets + totals.fault_resets),
+        ("connection-stalled", totals.stalls),
+        ("connection-resumed", totals.resumed),
+        ("connection-timed-out", totals.timed_out),
+    ] {
+        if times > 0 {
+            sometimes.insert(word, times);
+        }
     }
     let mut outcome = Outcome {
         scenario: recorder.plan.scenario.clone(),
@@ -161,7 +169,7 @@ pub(super) fn outcome(
             findings.extend(liveness(recorder, at));
         }
         findings.extend(
-            vacuous(recorder, end)
+            vacuous(recorder, net, end)
                 .into_iter()
                 .map(|f| (Verdict::Vacuous, f)),
         );
@@ -207,7 +215,8 @@ fn books(net: &Net, end: Now) -> Vec<Failure> {
 fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
     let hosts = recorder.plan.hosts.iter().zip(&recorder.tallies);
     let waiting: Vec<_> = hosts
-        .filter(|(h, t)| h.role != Role::Attacker && t.online_since.is_some() && !t.whole)
+        .zip(&recorder.disks)
+        .filter(|((h, t), _)| h.role != Role::Attacker && t.online_since.is_some() && !t.whole)
         .collect();
     let online = |of: &dyn Fn(&HostPlan) -> bool| {
         let mut all = recorder.plan.hosts.iter().zip(&recorder.tallies);
@@ -222,8 +231,10 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
         let peer = matches!(h.role, Role::Seed | Role::Leecher);
         peer && t.online_since.is_some() && informed(h, t)
     });
-    let failures = waiting.iter().map(|(host, tally)| {
+    let failures = waiting.iter().map(|((host, tally), disk)| {
         let (can, why) = match (host.role, served) {
+            _ if disk.borrow().condition.ails() => (false, "its disk fails"),
+            _ if tally.paused => (false, "its user paused it"),
             (Role::Client, true) => (true, "a server is online"),
             (Role::Client, false) => (false, "no server is online"),
             _ if !told && !informed(host, tally) => {
@@ -260,7 +271,7 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
 }
 
 /// What the plan schedules and never happened.
-fn vacuous(recorder: &Recorder, end: Now) -> Vec<Failure> {
+fn vacuous(recorder: &Recorder, net: &Net, end: Now) -> Vec<Failure> {
     let plan = &recorder.plan;
     let mut failures = Vec::new();
     let mut tell = |check: &str, message: String| {
@@ -272,16 +283,17 @@ fn vacuous(recorder: &Recorder, end: Now) -> Vec<Failure> {
             message,
         });
     };
-    for fault in &plan.faults {
-        let hit = plan.hosts.iter().zip(&recorder.tallies);
-        let hit = hit
-            .filter(|(h, t)| fault.hosts.contains(&h.name) && t.crashed >= Some(fault.at))
-            .count();
-        if hit == 0 {
-            tell(
-                "vacuous",
-                format!("the fault {} never hit anybody", fault.name),
-            );
+    let counted = recorder.firings.iter().zip(&recorder.counters);
+    let counted = counted.map(|(told, own)| told + own.get());
+    for (number, (fault, firings)) in plan.faults.iter().zip(counted).enumerate() {
+        // Of one that is not over when the run is, the network alone knows.
+        if firings == 0 && net.cut_hits(number) == 0 {
+            let what = match (fault.hosts.is_empty(), &fault.kind) {
+                (_, FaultKind::Tracker { .. }) => "met nobody's announce",
+                (true, _) => "found nobody to hit",
+                (false, _) => "never did anything to anybody",
+            };
+            tell("vacuous", format!("the fault {} {what}", fault.name));
         }
     }
     let mut groups: Vec<&str> = Vec::new();

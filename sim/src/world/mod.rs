@@ -25,6 +25,8 @@ use crate::actor::{self};
 use crate::bounds;
 use crate::content::Content;
 use crate::disk::Disk;
+use crate::fault::users::User;
+use crate::fault::{Reach, timeline};
 use crate::network::Net;
 use crate::outcome::Outcome;
 use crate::scenario::Plan;
@@ -53,6 +55,8 @@ struct World {
     content: Arc<Content>,
     net: Net,
     recorder: Rc<RefCell<Recorder>>,
+    /// The user of each host.
+    users: Vec<Rc<User>>,
     /// Messages that engines got from peers.
     messages: Rc<Cell<u64>>,
     stage: Stage,
@@ -87,11 +91,15 @@ impl World {
         let content = Content::generate(&plan.torrent, plan.seed, &contacts.urls[0]);
         let content = Arc::new(content);
         let net = stage.net();
+        net.set_regions(&plan.regions);
         trackers::add_hosts(&plan.trackers, &net);
         let mut disks = Vec::new();
         for host in &plan.hosts {
             net.add_host(&host.name, host.ip, host.link.clone());
-            let disk = match host.role {
+            if let Some(region) = host.region {
+                net.set_region(host.ip, region);
+            }
+            let mut disk = match host.role {
                 Role::Client => direct::disk_of_client(&content, host.kept),
                 role => {
                     let mut disk = Disk::new(Arc::clone(&content));
@@ -103,8 +111,14 @@ impl World {
                     disk
                 }
             };
+            disk.set_speed(host.disk);
+            // What was synced matters to who starts again.
+            if host.role.peer() && host.sessions.len() > 1 {
+                disk.keep_journal();
+            }
             disks.push(Rc::new(RefCell::new(disk)));
         }
+        let users = plan.hosts.iter().map(|_| Rc::default()).collect();
         let recorder = Recorder::new(Rc::clone(&plan), Arc::clone(&content), disks, trace);
         let recorder = Rc::new(RefCell::new(recorder));
         let deadline = plan.time_limit;
@@ -113,6 +127,7 @@ impl World {
             content,
             net,
             recorder,
+            users,
             messages: Rc::default(),
             stage,
             deadline,
@@ -136,8 +151,35 @@ impl World {
                 Role::Attacker => world.start_attacker(host, &contacts),
             }
         }
+        world.start_faults();
         world.stage.begin();
         world
+    }
+
+    fn start_faults(&mut self) {
+        if !timeline::is_needed(&self.plan) {
+            return;
+        }
+        let (plan, net) = (Rc::clone(&self.plan), self.net.clone());
+        let (users, recorder) = (self.users.clone(), Rc::clone(&self.recorder));
+        let anywhere = trackers::ip(0);
+        self.stage.program("faults", anywhere, async move |epoch| {
+            let (disks, firings) = {
+                let recorder = recorder.borrow();
+                (recorder.disks.clone(), recorder.counters.clone())
+            };
+            let tell = move |fault, news| recorder.borrow_mut().on_fault(now(epoch), fault, news);
+            let reach = Reach {
+                plan,
+                net,
+                disks,
+                users,
+                firings,
+                tell: Rc::new(tell),
+                epoch,
+            };
+            timeline::run(reach).await;
+        });
     }
 
     fn start_peer(&mut self, host: usize, contacts: &Rc<Contacts>) {
@@ -146,6 +188,7 @@ impl World {
         let (ip, seed, net) = (plan.ip, self.plan.seed, self.net.clone());
         let (content, contacts) = (Arc::clone(&self.content), Rc::clone(contacts));
         let disk = Rc::clone(&self.recorder.borrow().disks[host]);
+        let user = Rc::clone(&self.users[host]);
         let web_seeds = direct::web_seeds(&self.plan);
         let messages = Rc::clone(&self.messages);
         let recorder = Rc::clone(&self.recorder);
@@ -158,12 +201,14 @@ impl World {
                 disk,
                 has_metainfo: Rc::new(Cell::new(false)),
                 contacts,
+                user,
                 web_seeds,
                 epoch,
                 messages,
             };
             for (life, stay) in sessions.iter().enumerate() {
                 sleep_until(epoch, stay.join).await;
+                peer.disk.borrow_mut().power_up();
                 recorder
                     .borrow_mut()
                     .on_host(now(epoch), host, &WorldEvent::Joined);
@@ -224,18 +269,10 @@ impl World {
                         hears.borrow_mut().on_host(now(epoch), host, &event);
                     }),
                 });
-                let Some((end, kind)) = stay.end else {
-                    raw.run().await;
-                    recorder
-                        .borrow_mut()
-                        .on_host(now(epoch), host, &WorldEvent::Ended(None));
-                    return;
-                };
-                let end_at = epoch + Duration::from_nanos(end.0);
-                let gone = tokio::time::timeout_at(end_at, raw.run()).await.is_ok();
-                let event = WorldEvent::Ended((!gone).then_some(kind));
+                let ended = actor::until_end(&net, ip, epoch, stay.end, raw.run()).await;
+                let event = WorldEvent::Ended(ended);
                 recorder.borrow_mut().on_host(now(epoch), host, &event);
-                if gone {
+                if ended.is_none() {
                     return;
                 }
             }

@@ -17,8 +17,11 @@ use crate::actor::client::ClientEvent;
 use crate::check::{self, Check, Failure, Log, Scene, Seen};
 use crate::content::Content;
 use crate::disk::Disk;
+use crate::disk::condition::Firings;
+use crate::fault::FaultNews;
+use crate::fault::network::link_of;
 use crate::scenario::Plan;
-use crate::scenario::plan::{EndKind, Role};
+use crate::scenario::plan::{EndKind, FaultKind, FaultPlan, Role, TrackerFault, UserAction};
 use crate::trace::{Attack, Trace, WorldEvent};
 
 /// What one host has done so far.
@@ -44,12 +47,14 @@ pub(super) struct Tally {
     /// The server at which a client's last fetch failed for good.
     pub(super) failed_server: Option<std::net::Ipv4Addr>,
     pub(super) acted: u64,
-    /// Its last crash: stays follow each other, so all crashes planned before it happened too.
-    pub(super) crashed: Option<Now>,
+    /// A stay of it ended by a crash or a power loss.
+    pub(super) crashed: bool,
     pub(super) churned: u32,
     /// Its last planned stay is over, or its user left.
     pub(super) gone_for_good: bool,
     pub(super) whole: bool,
+    /// Its user paused it.
+    pub(super) paused: bool,
     /// It began with a magnet link, and others gave it the metainfo.
     pub(super) got_metainfo: bool,
 }
@@ -73,6 +78,12 @@ pub(super) struct Recorder {
     pub(super) trace: Trace,
     checks: Vec<(Box<dyn Check>, Log)>,
     pub(super) tallies: Vec<Tally>,
+    /// How often each fault of the plan did something.
+    pub(super) firings: Vec<u64>,
+    /// The same of what disks and trackers do, which they count themselves.
+    pub(super) counters: Vec<Firings>,
+    /// Faults that began and are not over.
+    active: BTreeSet<usize>,
     pub(super) sometimes: BTreeMap<&'static str, u64>,
     pub(super) blocks: u64,
     /// Payload sent by seeds before the first completion.
@@ -83,6 +94,8 @@ pub(super) struct Recorder {
     sent: u64,
     capacity: f64,
     uplinks: u64,
+    /// What each host adds to `uplinks` now.
+    uplink_of: Vec<u64>,
     capacity_at: Now,
     pub(super) samples: Vec<Sample>,
     pub(super) first_failure: Option<Now>,
@@ -96,6 +109,7 @@ pub(super) struct Recorder {
 enum Held {
     Host(usize, WorldEvent),
     Tracker(String, TrackerEvent),
+    Fault(usize, FaultNews),
 }
 
 impl Recorder {
@@ -105,6 +119,7 @@ impl Recorder {
         disks: Vec<Rc<RefCell<Disk>>>,
         trace: Trace,
     ) -> Recorder {
+        let plan_hosts = plan.hosts.len();
         let by_ip = plan
             .hosts
             .iter()
@@ -117,6 +132,9 @@ impl Recorder {
             .collect();
         Recorder {
             tallies: vec![Tally::default(); plan.hosts.len()],
+            firings: vec![0; plan.faults.len()],
+            counters: plan.faults.iter().map(|_| Firings::default()).collect(),
+            active: BTreeSet::new(),
             copies: vec![0; content.geometry().pieces as usize],
             web_seeds: {
                 let hosts = plan.hosts.iter().filter(|host| host.web_seed);
@@ -135,6 +153,7 @@ impl Recorder {
             sent: 0,
             capacity: 0.0,
             uplinks: 0,
+            uplink_of: vec![0; plan_hosts],
             capacity_at: Now::START,
             samples: Vec::new(),
             first_failure: None,
@@ -158,6 +177,7 @@ impl Recorder {
             match event {
                 Held::Host(host, event) => self.take_host(at, host, &event),
                 Held::Tracker(name, event) => self.take_tracker(at, &name, event),
+                Held::Fault(number, news) => self.take_fault(at, number, news),
             }
         }
         self.held = Some(events);
@@ -216,6 +236,110 @@ impl Recorder {
         self.check(&seen, false);
     }
 
+    /// There is news of a fault of the plan.
+    pub(super) fn on_fault(&mut self, at: Now, number: usize, news: FaultNews) {
+        match &mut self.held {
+            Some(held) => held.push((at, Held::Fault(number, news))),
+            None => self.take_fault(at, number, news),
+        }
+    }
+
+    /// Takes the next news of a fault.
+    fn take_fault(&mut self, at: Now, number: usize, news: FaultNews) {
+        let plan = Rc::clone(&self.plan);
+        let fault = u32::try_from(number).expect("faults are bounded");
+        let event = WorldEvent::Fault(fault, news);
+        self.trace
+            .push(at, u32::MAX, &plan.faults[number].name, &event);
+        match news {
+            FaultNews::Began => {
+                self.active.insert(number);
+                self.links_changed(at, number);
+                let online = |host: &&usize| self.tallies[**host].online_since.is_some();
+                let online = plan.faults[number].hosts.iter().filter(online).count();
+                if matches!(plan.faults[number].kind, FaultKind::Link(_)) {
+                    self.firings[number] += online as u64;
+                }
+            }
+            FaultNews::Did(times) => self.firings[number] += times,
+            FaultNews::Flipped { host, piece } => {
+                self.firings[number] += 1;
+                // It was a copy.
+                if self.tallies[host as usize].online_since.is_some() {
+                    self.copies[piece.at()] = self.copies[piece.at()].saturating_sub(1);
+                    self.note_copies();
+                }
+            }
+            FaultNews::Ended => {
+                self.active.remove(&number);
+                self.links_changed(at, number);
+            }
+        }
+        let seen = Seen {
+            at,
+            host: None,
+            event: &event,
+        };
+        self.check(&seen, false);
+    }
+
+    /// The links of a fault's hosts are other ones, if that is what it does.
+    fn links_changed(&mut self, at: Now, number: usize) {
+        let plan = Rc::clone(&self.plan);
+        if matches!(plan.faults[number].kind, FaultKind::Link(_)) {
+            for host in &plan.faults[number].hosts {
+                self.set_uplink(at, *host);
+            }
+        }
+    }
+
+    /// A host came or went, or its link is another one.
+    fn set_uplink(&mut self, at: Now, host: usize) {
+        let online = self.tallies[host].online_since.is_some();
+        let up = if online && self.uploads(host) {
+            link_of(&self.plan, host, self.active.iter().copied()).up
+        } else {
+            0
+        };
+        self.integrate(at);
+        self.uplinks = self.uplinks - self.uplink_of[host] + up;
+        self.uplink_of[host] = up;
+    }
+
+    /// A host's stay ended as these faults planned.
+    fn stay_ended(&mut self, at: Now, host: usize) {
+        for (number, fault) in self.plan.faults.iter().enumerate() {
+            if fault.in_sessions() && fault.at == at && fault.hosts.contains(&host) {
+                self.firings[number] += 1;
+            }
+        }
+    }
+
+    /// A host's user ended the client as planned: the last such fault did it. The client took its leave first.
+    fn user_left(&mut self, at: Now, host: usize) {
+        let leaves = FaultKind::User(UserAction::Leave);
+        let faults = self.plan.faults.iter();
+        let hit = |f: &&FaultPlan| f.kind == leaves && f.at <= at && f.hosts.contains(&host);
+        let last = faults.enumerate().rfind(|(_, f)| hit(f));
+        if let Some((number, _)) = last {
+            self.firings[number] += 1;
+        }
+    }
+
+    /// An announce to a tracker led to nothing: a tracker that is down cannot count that itself.
+    fn announce_failed(&mut self, tracker: u32) {
+        for number in &self.active {
+            if let FaultKind::Tracker {
+                which,
+                mode: TrackerFault::Down,
+            } = &self.plan.faults[*number].kind
+                && which.contains(&(tracker as usize))
+            {
+                self.firings[*number] += 1;
+            }
+        }
+    }
+
     /// Lets the checks that look at once, or the others, look at an event.
     fn check(&mut self, seen: &Seen<'_>, at_once: bool) {
         let scene = Scene {
@@ -260,7 +384,7 @@ impl Recorder {
                 self.sent += u64::from(*bytes);
             }
             WorldEvent::Client(event) => self.count_client(at, host, event),
-            WorldEvent::Tracker(_) | WorldEvent::Server(_) => {}
+            WorldEvent::Tracker(_) | WorldEvent::Server(_) | WorldEvent::Fault(..) => {}
         }
     }
 
@@ -268,8 +392,9 @@ impl Recorder {
         let tally = &mut self.tallies[host];
         match event {
             Event::Started { have } => {
+                tally.paused = false;
                 tally.whole = *have == self.content.geometry().pieces;
-                if *have > 0 && (tally.crashed.is_some() || tally.churned > 0) {
+                if *have > 0 && (tally.crashed || tally.churned > 0) {
                     self.happened("resumed");
                 }
                 self.wake();
@@ -317,6 +442,7 @@ impl Recorder {
             Event::EndgameEntered => self.happened("endgame-entered"),
             Event::AnnounceFailed { tracker, .. } => {
                 tally.failed_tracker = Some(*tracker);
+                self.announce_failed(*tracker);
                 self.happened("tracker-retry");
             }
             Event::Announced { tracker, .. } => {
@@ -331,7 +457,19 @@ impl Recorder {
             }
             Event::MetadataFailed { .. } => self.happened("metadata-failed"),
             Event::PexReceived { learned: 1.., .. } => self.happened("pex-learned"),
-            Event::AnnounceResent { .. } => self.happened("udp-resent"),
+            Event::AnnounceResent { tracker } => {
+                self.announce_failed(*tracker);
+                self.happened("udp-resent");
+            }
+            Event::StorageFailed { .. } => self.happened("disk-failed"),
+            Event::Paused => {
+                tally.paused = true;
+                self.happened("paused");
+            }
+            Event::Resumed => {
+                tally.paused = false;
+                self.happened("went-on");
+            }
             Event::Snubbed { .. } => self.happened("peer-snubbed"),
             Event::RequestTimedOut { .. } => self.happened("request-timed-out"),
             _ => {}
@@ -343,7 +481,7 @@ impl Recorder {
         match event {
             ClientEvent::Started { kept } => {
                 tally.whole = self.disks[host].borrow().is_whole();
-                if *kept > 0 && (tally.crashed.is_some() || tally.churned > 0) {
+                if *kept > 0 && (tally.crashed || tally.churned > 0) {
                     self.happened("resumed");
                 }
                 self.wake();
@@ -373,6 +511,7 @@ impl Recorder {
                 self.sample(at);
                 self.wake();
             }
+            ClientEvent::DiskFailed { .. } => self.happened("disk-failed"),
             ClientEvent::Resumed { .. } | ClientEvent::Fetched { .. } => {}
         }
     }
@@ -386,19 +525,37 @@ impl Recorder {
         if self.plan.hosts[host].role.peer() {
             self.change_copies(host, true);
         }
-        if self.uploads(host) {
-            self.integrate(at);
-            self.uplinks += self.plan.hosts[host].link.up;
+        self.set_uplink(at, host);
+        // Users who join do so at the moment of the plan; nothing else that a stay shows begins one.
+        let joins = FaultKind::User(UserAction::Join);
+        for (number, fault) in self.plan.faults.iter().enumerate() {
+            if fault.kind == joins && fault.at == at && fault.hosts.contains(&host) {
+                self.firings[number] += 1;
+            }
+        }
+        for number in &self.active {
+            let fault = &self.plan.faults[*number];
+            if matches!(fault.kind, FaultKind::Link(_)) && fault.hosts.contains(&host) {
+                self.firings[*number] += 1;
+            }
         }
     }
 
     fn on_ended(&mut self, at: Now, host: usize, kind: Option<EndKind>) {
         let tally = &mut self.tallies[host];
         match kind {
-            Some(EndKind::Crash) => tally.crashed = Some(at),
+            Some(EndKind::Crash | EndKind::PowerLoss) => {
+                tally.crashed = true;
+                self.stay_ended(at, host);
+            }
             Some(EndKind::Leave) => tally.churned += 1,
+            Some(EndKind::UserLeft) => {
+                tally.churned += 1;
+                self.user_left(at, host);
+            }
             None => {}
         }
+        let tally = &mut self.tallies[host];
         if let Some(since) = tally.online_since.take() {
             tally.online_ns += at.0 - since.0;
         }
@@ -406,10 +563,7 @@ impl Recorder {
             self.change_copies(host, false);
             self.note_copies();
         }
-        if self.uploads(host) {
-            self.integrate(at);
-            self.uplinks -= self.plan.hosts[host].link.up;
-        }
+        self.set_uplink(at, host);
         self.wake();
     }
 

@@ -16,8 +16,10 @@ use skep_engine::{EngineConfig, Now};
 use tokio::time::Instant;
 
 use super::{World, sleep_until};
+use crate::actor::bad_tracker::BadTracker;
 use crate::network::{HostNet, Net};
-use crate::scenario::plan::{LinkPlan, TrackerPlan, TrackerProtocol};
+use crate::scenario::Plan;
+use crate::scenario::plan::{FaultKind, LinkPlan, TrackerFault, TrackerPlan, TrackerProtocol};
 use crate::seed;
 
 /// The port of every tracker.
@@ -74,7 +76,7 @@ impl Contacts {
 }
 
 /// The address of a tracker by its number.
-fn ip(number: usize) -> Ipv4Addr {
+pub(super) fn ip(number: usize) -> Ipv4Addr {
     let number = u8::try_from(number).expect("validated: few trackers");
     Ipv4Addr::new(10, 0, 0, 1 + number)
 }
@@ -94,25 +96,96 @@ pub fn add_hosts(trackers: &[TrackerPlan], net: &Net) {
     }
 }
 
-impl World {
-    /// Lets each tracker answer from its first moment to its last.
-    pub(super) fn start_trackers(&mut self) {
-        let plans = self.plan.trackers.clone();
-        for (number, plan) in plans.into_iter().enumerate() {
-            let until = plan.until;
-            if until == Some(Now::START) {
-                continue;
+/// What runs at a tracker's host for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Phase {
+    from: Now,
+    /// Not to be reached when it is the end of the run.
+    until: Option<Now>,
+    /// What is wrong with it, and the position of the fault in the plan.
+    fault: Option<(usize, TrackerFault)>,
+}
+
+/// What runs at a tracker's host from its first moment to its last. Of faults at the same time the one that
+/// comes last in the plan counts.
+fn phases(plan: &Plan, number: usize) -> Vec<Phase> {
+    let tracker = &plan.trackers[number];
+    let end = tracker.until.unwrap_or(Now::NEVER);
+    let faults = plan.faults.iter().enumerate();
+    let faults: Vec<_> = faults
+        .filter_map(|(position, fault)| match &fault.kind {
+            FaultKind::Tracker { which, mode } if which.contains(&number) => {
+                let until = fault.until.unwrap_or(Now::NEVER);
+                Some((fault.at, until, (position, *mode)))
             }
+            _ => None,
+        })
+        .collect();
+    let mut edges: Vec<Now> = faults
+        .iter()
+        .flat_map(|(at, until, _)| [*at, *until])
+        .collect();
+    edges.push(tracker.from);
+    edges.retain(|edge| (tracker.from..end).contains(edge));
+    edges.sort_unstable();
+    edges.dedup();
+    let mut phases: Vec<Phase> = Vec::new();
+    for from in edges {
+        let active = faults
+            .iter()
+            .rev()
+            .find(|(at, until, _)| (*at..*until).contains(&from));
+        let fault = active.map(|(.., fault)| *fault);
+        if phases.last().is_some_and(|last| last.fault == fault) {
+            continue;
+        }
+        if let Some(last) = phases.last_mut() {
+            last.until = Some(from);
+        }
+        let until = tracker.until;
+        phases.push(Phase { from, until, fault });
+    }
+    phases
+}
+
+impl World {
+    /// Lets each tracker answer from its first moment to its last, but for its faults. After one it starts anew.
+    pub(super) fn start_trackers(&mut self) {
+        for (number, plan) in self.plan.trackers.iter().enumerate() {
+            let (plan, phases) = (plan.clone(), phases(&self.plan, number));
             let (net, recorder) = (self.net.clone(), Rc::clone(&self.recorder));
-            let (seed, from) = (self.plan.seed, plan.from);
-            let start = move |epoch| host(number, &plan, &net, recorder, seed, epoch);
-            self.stage
-                .program("tracker", ip(number), async move |epoch| {
-                    if from > Now::START {
-                        sleep_until(epoch, from).await;
+            let seed = self.plan.seed;
+            let program = async move |epoch| {
+                for (life, phase) in phases.into_iter().enumerate() {
+                    if phase.from > Now::START {
+                        sleep_until(epoch, phase.from).await;
                     }
-                    serve(start(epoch), until, epoch).await;
-                });
+                    let name = match life {
+                        0 => plan.name.clone(),
+                        life => format!("{}#{life}", plan.name),
+                    };
+                    let rng = seed::stream(seed, &name);
+                    match phase.fault {
+                        None => {
+                            let recorder = Rc::clone(&recorder);
+                            let host = host(number, &plan, &net, recorder, rng, epoch);
+                            let run = async { match host.run().await {} };
+                            serve(run, phase.until, epoch).await;
+                        }
+                        Some((_, TrackerFault::Down)) => {
+                            serve(std::future::pending(), phase.until, epoch).await;
+                        }
+                        Some((fault, mode)) => {
+                            let firings = Rc::clone(&recorder.borrow().counters[fault]);
+                            let net = net.attach(ip(number));
+                            let listen = SocketAddr::from((ip(number), PORT));
+                            let bad = BadTracker::new(net, listen, mode, rng, firings);
+                            serve(bad.run(), phase.until, epoch).await;
+                        }
+                    }
+                }
+            };
+            self.stage.program("tracker", ip(number), program);
         }
     }
 }
@@ -125,7 +198,7 @@ fn host(
     plan: &TrackerPlan,
     net: &Net,
     recorder: Recording,
-    seed: u64,
+    rng: ChaCha8Rng,
     epoch: Instant,
 ) -> Host {
     let config = SwarmConfig {
@@ -144,18 +217,72 @@ fn host(
         SocketAddr::from((ip(number), PORT)),
         config,
         protocols,
-        seed::stream(seed, &plan.name),
+        rng,
         epoch,
         move |at, event| recorder.borrow_mut().on_tracker(at, &name, event),
     );
     tracker.expect("the tracker's port is free")
 }
 
-/// Serves until the plan ends it: then its process is gone, and its connections are reset.
-async fn serve(host: Host, until: Option<Now>, epoch: Instant) {
+/// Lets a process run until the plan ends it: then it is gone, and its connections are reset.
+async fn serve(process: impl Future<Output = ()>, until: Option<Now>, epoch: Instant) {
     let Some(until) = until else {
-        match host.run().await {}
+        return process.await;
     };
     let until = epoch + Duration::from_nanos(until.0);
-    let _over = tokio::time::timeout_at(until, host.run()).await;
+    let _over = tokio::time::timeout_at(until, process).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn a_tracker_misbehaves_while_its_faults_last_and_no_longer() {
+        let text = r#"
+name = "two"
+torrent = { size = "1 MiB" }
+[[group]]
+name = "seed"
+role = "seed"
+up = "1 MiB/s"
+down = "1 MiB/s"
+[[tracker]]
+name = "first"
+until = "20 min"
+[[tracker]]
+name = "second"
+protocol = "udp"
+[[fault.tracker]]
+at = "0 s"
+for = "10 s"
+mode = "garbage"
+[[fault.tracker]]
+at = "5 s"
+which = "first"
+for = "10 s"
+mode = "http-503"
+[[fault.tracker]]
+at = "1 min"
+mode = "redirect-loop"
+"#;
+        let plan = Scenario::parse("two.toml", text).expect("right").expand(1);
+        let at = |seconds: u64| Now(seconds * 1_000_000_000);
+        let phase = |from, until: Option<u64>, fault| Phase {
+            from: at(from),
+            until: until.map(at),
+            fault,
+        };
+        let garbage = Some((0, TrackerFault::Garbage));
+        let first = [
+            phase(0, Some(5), garbage),
+            phase(5, Some(15), Some((1, TrackerFault::Http503))),
+            phase(15, Some(60), None),
+            phase(60, Some(1200), Some((2, TrackerFault::RedirectLoop))),
+        ];
+        assert_eq!(phases(&plan, 0), first);
+        let second = [phase(0, Some(10), garbage), phase(10, None, None)];
+        assert_eq!(phases(&plan, 1), second, "there is no redirect over UDP");
+    }
 }

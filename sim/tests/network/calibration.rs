@@ -1,6 +1,11 @@
-//! What links do to a transfer, each held against arithmetic done by hand.
+//! What links do to a transfer, each held against arithmetic done by hand. One test prints the table of the eight
+//! calibrations:
+//!
+//! ```text
+//! cargo test -p skep-sim --test network -- --nocapture calibration_table
+//! ```
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,14 +16,38 @@ use skep_sim::network::link::{SEGMENT_BYTES, SEGMENT_OVERHEAD, segments, wire_by
 use skep_sim::scenario::plan::LinkPlan;
 
 use super::lab::{self, BLOCK, Does, KIB, MIB, MS, Sink, Source, WIDE, calibrate, link};
+use super::table::{self, Row};
 
 /// Payload's share of the bytes on the wire, in blocks.
 fn wire_factor() -> f64 {
     wire_bytes(BLOCK) as f64 / BLOCK as f64
 }
 
+/// Lets an experiment give its lines.
+fn rows_of(experiment: impl FnOnce(&RefCell<Vec<Row>>)) -> Vec<Row> {
+    let rows = RefCell::new(Vec::new());
+    experiment(&rows);
+    rows.into_inner()
+}
+
 #[test]
-fn ten_clients_share_one_uplink_equally() {
+fn calibration_table() {
+    let experiments: [fn(&RefCell<Vec<Row>>); 8] = [
+        ten_clients_share_one_uplink_equally,
+        a_slow_downlink_gets_its_share_and_the_rest_is_not_wasted,
+        loss_costs_what_mathis_says_and_ten_connections_fill_the_link,
+        a_pipeline_of_five_blocks_over_200_ms_moves_410_kb_per_second,
+        no_second_of_an_uplink_is_above_its_rate,
+        nothing_arrives_before_it_was_sent_plus_the_delay,
+        what_was_sent_is_delivered_or_in_flight,
+        a_short_fetch_over_a_long_path_is_slow_start,
+    ];
+    let rows: Vec<Row> = experiments.into_iter().flat_map(rows_of).collect();
+    table::hold(&rows);
+}
+
+/// 1.
+fn ten_clients_share_one_uplink_equally(rows: &RefCell<Vec<Row>>) {
     lab::run(
         60_000 * MS,
         |lab| {
@@ -34,12 +63,10 @@ fn ten_clients_share_one_uplink_equally() {
             let set_up = 0.06;
             let ideal = 40.0 * 1488.0 / 1448.0 + set_up;
             let last = clients.iter().map(|c| c.borrow().last_s());
-            calibrate(
-                "1 ten clients, last done, s",
-                ideal,
-                last.fold(0.0, f64::max),
-                0.01,
-            );
+            let last = last.fold(0.0, f64::max);
+            let what = "ten clients of 4 MiB at one uplink of 1 MiB/s: last done, s";
+            rows.borrow_mut()
+                .push(Row::about("1", what, ideal, last, 0.01));
             for client in &clients {
                 let seen = client.borrow();
                 assert_eq!((seen.bytes, seen.garbled), (4 * MIB, false));
@@ -59,8 +86,8 @@ fn ten_clients_share_one_uplink_equally() {
     );
 }
 
-#[test]
-fn a_slow_downlink_gets_its_share_and_the_rest_is_not_wasted() {
+/// 2.
+fn a_slow_downlink_gets_its_share_and_the_rest_is_not_wasted(rows: &RefCell<Vec<Row>>) {
     lab::run(
         60_000 * MS,
         |lab| {
@@ -75,8 +102,17 @@ fn a_slow_downlink_gets_its_share_and_the_rest_is_not_wasted() {
             let (from, to) = (10_000 * MS, 50_000 * MS);
             let rate = |kib: f64| kib * KIB as f64 / wire_factor();
             let (slow, fast) = (slow.borrow().rate(from, to), fast.borrow().rate(from, to));
-            calibrate("2 slow downlink, B/s", rate(256.0), slow, 0.01);
-            calibrate("2 fast downlink, B/s", rate(768.0), fast, 0.01);
+            for (what, ideal, measured) in [
+                (
+                    "a downlink of 256 KiB/s at an uplink of 1 MiB/s, B/s",
+                    rate(256.0),
+                    slow,
+                ),
+                ("a fast one beside it gets the rest, B/s", rate(768.0), fast),
+            ] {
+                rows.borrow_mut()
+                    .push(Row::about("2", what, ideal, measured, 0.01));
+            }
         },
     );
 }
@@ -116,30 +152,28 @@ fn lossy_rate(connections: usize, loss_ppm: u32, up: u64) -> f64 {
     rate.get()
 }
 
-#[test]
-fn loss_costs_what_mathis_says_and_ten_connections_fill_the_link() {
+/// 3.
+fn loss_costs_what_mathis_says_and_ten_connections_fill_the_link(rows: &RefCell<Vec<Row>>) {
     for (loss_ppm, what) in [
-        (1_000, "3 Mathis at 0.1 %, B/s"),
-        (10_000, "3 Mathis at 1 %, B/s"),
-        (50_000, "3 Mathis at 5 %, B/s"),
+        (1_000, "one connection, 40 ms RTT, 0.1 % loss: Mathis, B/s"),
+        (10_000, "one connection, 40 ms RTT, 1 % loss: Mathis, B/s"),
+        (50_000, "one connection, 40 ms RTT, 5 % loss: Mathis, B/s"),
     ] {
         let p = f64::from(loss_ppm) / 1e6;
         let mathis = 1.22 * 1448.0 / (0.04 * p.sqrt());
-        calibrate(what, mathis, lossy_rate(1, loss_ppm, 4 * MIB), 0.10);
+        let measured = lossy_rate(1, loss_ppm, 4 * MIB);
+        rows.borrow_mut()
+            .push(Row::about("3", what, mathis, measured, 0.10));
     }
     let full = 2.0 * MIB as f64 / wire_factor();
     let ten = lossy_rate(10, 10_000, 2 * MIB);
-    calibrate(
-        "3 ten connections at 1 % fill 2 MiB/s, B/s",
-        full,
-        ten,
-        0.01,
-    );
+    let what = "ten connections at 1 % loss fill 2 MiB/s, B/s";
+    rows.borrow_mut()
+        .push(Row::about("3", what, full, ten, 0.01));
 }
 
-/// A client that keeps so many block requests open at a server of blocks: payload per second.
-#[test]
-fn a_pipeline_of_five_blocks_over_200_ms_moves_410_kb_per_second() {
+/// 4. A client that keeps so many block requests open at a server of blocks: payload per second.
+fn a_pipeline_of_five_blocks_over_200_ms_moves_410_kb_per_second(rows: &RefCell<Vec<Row>>) {
     const REQUEST: u64 = 17;
     lab::run(
         60_000 * MS,
@@ -192,19 +226,100 @@ fn a_pipeline_of_five_blocks_over_200_ms_moves_410_kb_per_second() {
         },
         |_, got| {
             let rate = got.get() as f64 / 50.0;
-            calibrate(
-                "4 five blocks per 200 ms, B/s",
+            let (what, ideal) = (
+                "five blocks in the pipeline over 200 ms, B/s",
                 5.0 * BLOCK as f64 / 0.2,
-                rate,
-                0.01,
             );
+            rows.borrow_mut()
+                .push(Row::about("4", what, ideal, rate, 0.01));
         },
     );
 }
 
-/// Slow start, by hand: 10 segments, then twice as many each round trip.
-#[test]
-fn a_short_fetch_over_a_long_path_is_slow_start() {
+/// 5. What leaves an uplink, in its busiest second.
+fn no_second_of_an_uplink_is_above_its_rate(rows: &RefCell<Vec<Row>>) {
+    lab::run(
+        40_000 * MS,
+        |lab| {
+            lab.host(link(MIB, WIDE, 20 * MS), Source::new(100 * MIB));
+            let client = |_| {
+                let (sink, seen) = Sink::new(lab::at(0), 2);
+                lab.host(link(WIDE, WIDE, 20 * MS), sink);
+                seen
+            };
+            (0..5).map(client).collect::<Vec<_>>()
+        },
+        |_, clients| {
+            let data = clients.iter().flat_map(|c| c.borrow().data.clone());
+            let busiest = lab::busiest_second(data.collect()) as f64;
+            let ideal = MIB as f64 / wire_factor();
+            // One block that was begun before, and the timer's millisecond.
+            let above = (BLOCK as f64 + MIB as f64 / 1000.0) / ideal;
+            let below = BLOCK as f64 / ideal;
+            let what = "busiest second of an uplink of 1 MiB/s, B";
+            let row = Row::within("5", what, ideal, busiest, -below..=above);
+            rows.borrow_mut().push(row);
+        },
+    );
+}
+
+/// 6. When the first byte and the first block of a server that speaks at once arrive.
+fn nothing_arrives_before_it_was_sent_plus_the_delay(rows: &RefCell<Vec<Row>>) {
+    for latency in [7u32, 60] {
+        lab::run(
+            5_000 * MS,
+            |lab| {
+                lab.host(link(MIB, WIDE, latency * MS), Source::new(BLOCK));
+                let (sink, seen) = Sink::new(lab::at(0), 1);
+                lab.host(link(WIDE, MIB, latency * MS), sink);
+                seen
+            },
+            |_, seen| {
+                // The server writes when the third packet of the handshake is there; the block then takes its
+                // time on both links.
+                let carried = 2.0 * wire_bytes(BLOCK) as f64 / MIB as f64;
+                let ideal = 4.0 * f64::from(latency) / 1000.0 + carried;
+                // The timer's millisecond for each of five hops.
+                let late = 0.005 / ideal;
+                let what = format!("a block at {latency} ms one way, never before, s");
+                let at = seen.borrow().last_s();
+                rows.borrow_mut()
+                    .push(Row::within("6", what, ideal, at, 0.0..=late));
+            },
+        );
+    }
+}
+
+/// 7. The books of a network at work, with loss, resets and a host that dies.
+fn what_was_sent_is_delivered_or_in_flight(rows: &RefCell<Vec<Row>>) {
+    lab::run(
+        20_000 * MS,
+        |lab| {
+            let frail = |up, down| LinkPlan {
+                loss_ppm: 10_000,
+                reset_every: Some(20_000 * MS),
+                ..link(up, down, 15 * MS)
+            };
+            lab.host(frail(MIB, WIDE), Source::new(100 * MIB));
+            for _ in 0..4 {
+                let (sink, _) = Sink::new(lab::at(0), 2);
+                lab.host(frail(WIDE, 100 * KIB), sink);
+            }
+            lab.at(8_003 * MS, |lab| lab.kill(1));
+        },
+        |lab, ()| {
+            let (totals, way) = (lab.fabric.totals(), lab.fabric.under_way());
+            assert!(totals.dropped > 0 && way > 0, "{totals:?}, {way} under way");
+            let accounted = totals.delivered + totals.dropped + way;
+            let what = "bytes delivered, dropped by ends, in flight; sent, B";
+            let row = Row::about("7", what, totals.sent as f64, accounted as f64, 0.0);
+            rows.borrow_mut().push(row);
+        },
+    );
+}
+
+/// 8. Slow start, by hand: 10 segments, then twice as many each round trip.
+fn a_short_fetch_over_a_long_path_is_slow_start(rows: &RefCell<Vec<Row>>) {
     lab::run(
         5_000 * MS,
         |lab| {
@@ -219,12 +334,12 @@ fn a_short_fetch_over_a_long_path_is_slow_start() {
             // Set-up: SYN, SYN-ACK, ACK: 300 ms until the server writes. Then windows of 14,480, 28,960,
             // 57,920 bytes: 101,360 in three flights, the last of which lands 100 + 2 x 200 ms later.
             let ideal = 0.3 + 0.1 + 2.0 * 0.2;
-            calibrate(
-                "8 100 kB at 200 ms RTT, s",
-                ideal,
+            let (what, at) = (
+                "100 kB at 200 ms RTT: slow start, s",
                 seen.borrow().last_s(),
-                0.01,
             );
+            rows.borrow_mut()
+                .push(Row::about("8", what, ideal, at, 0.01));
         },
     );
 }

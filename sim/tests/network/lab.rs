@@ -406,6 +406,21 @@ pub fn run_seeded<T>(
     });
 }
 
+/// The most bytes within any window of 1 s.
+pub fn busiest_second(mut data: Vec<(Duration, u64)>) -> u64 {
+    data.sort();
+    let (mut first, mut sum, mut most) = (0, 0, 0);
+    for &(at, bytes) in &data {
+        sum += bytes;
+        while data[first].0 + Duration::from_secs(1) <= at {
+            sum -= data[first].1;
+            first += 1;
+        }
+        most = most.max(sum);
+    }
+    most
+}
+
 /// Prints a calibration's line and holds it against its ideal.
 pub fn calibrate(what: &str, ideal: f64, measured: f64, tolerance: f64) {
     let error = measured / ideal - 1.0;

@@ -6,7 +6,7 @@
 
 use skep_engine::node::network::{Closed, NetEvent};
 
-use super::{End, Fact, HostIndex, State};
+use super::{Datagram, End, Fact, HostIndex, State};
 use crate::network::flow::{Cargo, Parcel, Turn};
 use crate::network::link::{SEGMENT_BYTES, transmit_ns, wire_bytes};
 
@@ -62,8 +62,8 @@ impl State {
         let mut carried = 0;
         loop {
             let entry = &mut self.hosts[host as usize];
-            let Some(end) = entry.up.turn() else { return };
-            if entry.up_busy {
+            let (datagram, turn) = (entry.up_datagrams.front().copied(), entry.up.turn());
+            if entry.up_busy || (datagram.is_none() && turn.is_none()) {
                 return;
             }
             // It carries still, or has enough for now: who waits has a turn when it is free.
@@ -72,6 +72,12 @@ impl State {
                 let free = entry.up_free;
                 return self.plan(free, Fact::UplinkFree(host));
             }
+            if let Some(number) = datagram {
+                self.hosts[host as usize].up_datagrams.pop_front();
+                carried += self.carry_datagram(host, number);
+                continue;
+            }
+            let Some(end) = turn else { return };
             let Some(flow) = self.flow(end) else {
                 self.hosts[host as usize].up.sent(0, false);
                 continue;
@@ -140,14 +146,51 @@ impl State {
         delay
     }
 
-    pub(super) fn on_arrive(&mut self, end: End) {
-        let (now, tick) = (self.now, self.tick);
-        let Some(conn) = self.conns.get_mut(end.conn as usize) else {
+    /// The uplink takes a datagram; returns its bytes on the wire.
+    fn carry_datagram(&mut self, host: HostIndex, number: u32) -> u64 {
+        let now = self.now;
+        let Some(mut datagram) = self.datagrams.remove(&number) else {
+            return 0;
+        };
+        let path = self.path(datagram.hosts[0], datagram.hosts[1]);
+        let bytes = datagram.data.len() as u64;
+        let entry = &mut self.hosts[host as usize];
+        let wire = wire_bytes(bytes) + std::mem::take(&mut entry.up_debt);
+        entry.sent_wire += wire;
+        entry.up_free = entry.up_free.max(now) + transmit_ns(wire, entry.link.up);
+        let done = entry.up_free;
+        if let Some(delay) = path.datagram_delay(bytes, &mut datagram.rng) {
+            self.datagrams.insert(number, datagram);
+            self.plan(done + delay, Fact::Datagram(number));
+        }
+        wire
+    }
+
+    /// A datagram arrives.
+    pub(super) fn on_datagram(&mut self, number: u32) {
+        let Some(Datagram {
+            hosts: [near, far],
+            from,
+            data,
+            ..
+        }) = self.datagrams.remove(&number)
+        else {
             return;
         };
-        if !conn.live || conn.generation != end.generation {
+        if self.is_cut(near, far) {
+            self.note_hit(near, far);
+        } else if self.hosts[far as usize].listening.is_some() {
+            self.deliver(far, NetEvent::Datagram { from, data });
+        }
+    }
+
+    pub(super) fn on_arrive(&mut self, end: End) {
+        let (now, tick) = (self.now, self.tick);
+        let Some(conn) = self.conn(end) else { return };
+        if conn.flows[usize::from(end.side)].is_troubled() && !self.gets_through(end) {
             return;
         }
+        let conn = &mut self.conns[end.conn as usize];
         let host = conn.hosts[usize::from(1 - end.side)];
         let flow = &mut conn.flows[usize::from(end.side)];
         match flow.in_transit.pop_front() {

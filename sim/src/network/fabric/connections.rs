@@ -12,9 +12,10 @@ use rand_chacha::ChaCha8Rng;
 use skep_engine::ConnId;
 use skep_engine::node::network::{Closed, ConnectError, NetEvent};
 
-use super::{BACKLOG_MAX, Conn, EPHEMERAL_FROM, End, Fact, HostIndex, State};
+use super::cuts::Handshake;
+use super::{BACKLOG_MAX, Conn, EPHEMERAL_FROM, End, Fact, HostIndex, REFUSED, State};
 use crate::network::flow::Flow;
-use crate::network::link::{Path, SEGMENT_OVERHEAD};
+use crate::network::link::SEGMENT_OVERHEAD;
 use crate::seed;
 
 impl State {
@@ -67,16 +68,10 @@ impl State {
         from.next_port = port.checked_add(1).unwrap_or(EPHEMERAL_FROM);
         from.up_debt += 2 * SEGMENT_OVERHEAD;
         let from_addr = SocketAddr::from((from.ip, port));
-        let (near, far) = (
-            &self.hosts[host as usize].link,
-            &self.hosts[other as usize].link,
-        );
-        let flows = [
-            Flow::new(Path::new(near, far)),
-            Flow::new(Path::new(far, near)),
-        ];
+        let flows = [self.path(host, other), self.path(other, host)].map(Flow::new);
         let delay = flows[0].path.delay_ns;
-        let breaks = match (near.reset_every, far.reset_every) {
+        let every = |host: HostIndex| self.hosts[host as usize].link.reset_every;
+        let breaks = match (every(host), every(other)) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
@@ -117,6 +112,9 @@ impl State {
         };
         let id = self.assign(host, end);
         self.conns[index as usize].ids[0] = Some(id);
+        if self.cuts > 0 {
+            self.look_at_path(end);
+        }
         self.plan(self.now + delay, Fact::Knock(end));
         if let Some(after) = breaks {
             self.plan(self.now.saturating_add(after), Fact::Breaks(end));
@@ -148,17 +146,6 @@ impl State {
         }
     }
 
-    pub(super) fn on_breaks(&mut self, end: End) {
-        let Some(conn) = self.conn(end) else { return };
-        let stands = conn.flows[usize::from(end.side)].open;
-        if stands {
-            self.totals.resets += 1;
-            self.end_both(end);
-        } else {
-            self.fail_dial(end, ConnectError::Unreachable);
-        }
-    }
-
     /// The number of the next connection or datagram from one host to another: how often they spoke.
     pub(super) fn next_crossing(&mut self, from: HostIndex, to: HostIndex) -> u64 {
         let number = self.crossings.entry((from, to)).or_default();
@@ -175,28 +162,51 @@ impl State {
     }
 
     pub(super) fn on_knock(&mut self, end: End) {
+        match self.handshake(end, Fact::Knock(end)) {
+            Handshake::Arrives => {}
+            Handshake::Again => return,
+            Handshake::GivenUp => return self.fail_dial(end, ConnectError::Unreachable),
+        }
         let Some(conn) = self.conn(end) else { return };
         let (index, port, back) = (
             conn.hosts[1],
             conn.addrs[1].port(),
             conn.flows[1].path.delay_ns,
         );
-        let there = conn.flows[0].path.delay_ns;
         let host = &mut self.hosts[index as usize];
         let accepts = host.running && host.listening == Some(port) && host.accepting < BACKLOG_MAX;
         host.up_debt += SEGMENT_OVERHEAD;
         if accepts {
             host.accepting += 1;
-            self.plan(self.now + back + there, Fact::Accepted(end, index));
         }
-        self.plan(self.now + back, Fact::Answer(end, accepts));
+        let at = if accepts { index } else { REFUSED };
+        self.plan(self.now + back, Fact::Answer(end, at));
     }
 
-    pub(super) fn on_answer(&mut self, end: End, accepted: bool) {
-        if !accepted {
-            return self.fail_dial(end, ConnectError::Refused);
+    pub(super) fn on_answer(&mut self, end: End, at: HostIndex) {
+        let fate = self.handshake(end.other(), Fact::Answer(end, at));
+        if fate == Handshake::Again {
+            return;
         }
-        let Some(conn) = self.conn(end) else { return };
+        let fails = match (fate, at) {
+            (Handshake::GivenUp, _) => Some(ConnectError::Unreachable),
+            (_, REFUSED) => Some(ConnectError::Refused),
+            _ => None,
+        };
+        if let Some(why) = fails {
+            if at != REFUSED {
+                self.hosts[at as usize].accepting -= 1;
+            }
+            return self.fail_dial(end, why);
+        }
+        let Some(conn) = self.conn(end) else {
+            // The dialler gave up in between.
+            self.hosts[at as usize].accepting -= 1;
+            return;
+        };
+        let there = conn.flows[0].path.delay_ns;
+        self.plan(self.now + there, Fact::Accepted(end, at));
+        let conn = self.conn(end).expect("it is live");
         let (host, from, id) = (conn.hosts[0], conn.addrs[1], conn.ids[0]);
         conn.flows[0].open = true;
         // Without an id the dialler finished already: what it wrote still goes out.
@@ -227,6 +237,9 @@ impl State {
     }
 
     pub(super) fn on_accepted(&mut self, end: End, host: HostIndex) {
+        if self.loses_acceptance(end) {
+            return;
+        }
         self.hosts[host as usize].accepting -= 1;
         let Some(conn) = self.conn(end) else { return };
         let (from, far) = (conn.addrs[0], end.other());
@@ -276,13 +289,28 @@ impl State {
         self.free_if_over(end);
     }
 
+    /// A reset from this end's side reaches the other end, if it gets there: else that one goes on in vain.
+    pub(super) fn on_reset_arrives(&mut self, end: End) {
+        if let Some(conn) = self.conn(end)
+            && conn.flows[usize::from(end.side)].is_cut()
+        {
+            return self.orphan(end.other());
+        }
+        self.end_at(end.other(), Closed::Reset);
+    }
+
     /// Frees a connection that neither host knows any more and that has nothing under way.
     pub(super) fn free_if_over(&mut self, end: End) {
         let Some(conn) = self.conn(end) else { return };
+        // Arrivals of what was lost are still due: they must not meet another connection's flow, and cannot:
+        // its generation is another one.
         let idle = |flow: &Flow| flow.held() == 0 && flow.in_transit.is_empty();
         if conn.ids == [None; 2] && conn.flows.iter().all(idle) {
             conn.live = false;
             let hosts = conn.hosts;
+            if conn.flows[0].is_unaccepted() {
+                self.hosts[hosts[1] as usize].accepting -= 1;
+            }
             for side in [0, 1] {
                 let end = End { side, ..end };
                 self.hosts[hosts[usize::from(side)] as usize].up.leave(end);

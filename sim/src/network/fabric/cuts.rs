@@ -1,345 +1,368 @@
-//! Owns what faults do to the network while a run goes on: partitions, changed links, mass resets.
+//! Owns paths that carry nothing: partitions and machines without power, what connections make of them, and
+//! how they go on afterwards.
 //!
-//! Invariant: a cut loses packets, never bytes of a connection: what a cut stops is held and sent again at the
-//! moments of TCP's retransmission timer, or its connection is over at both ends when the cut outlasts the
-//! user timeout. Datagrams are lost. A changed link is the planned one with all changes that are on.
+//! Invariant: what arrives over a cut path is lost, whatever it is. A sender that is not acknowledged tries
+//! again at the times of its retransmissions and gives up after [`USER_TIMEOUT`]: its end is reset, without a
+//! word to the other end, which hears of it when it sends. A machine without power says nothing; when it is
+//! back, what reaches its old connections is answered with a reset.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::net::Ipv4Addr;
 
-use rand::Rng;
-use rand_chacha::ChaCha8Rng;
 use skep_engine::node::network::Closed;
 
 use super::{End, Fabric, Fact, HostIndex, State};
-use crate::network::link::{Path, RTO, RTO_MAX};
-use crate::scenario::plan::LinkPlan;
+use crate::network::flow::Cargo;
+use crate::network::link::{USER_TIMEOUT, handshake_again, retransmit_at};
 
-/// How long data may stay unacknowledged before a connection is over (RFC 5482; network model: 60 s).
-const USER_TIMEOUT: Duration = Duration::from_secs(60);
-/// First wait of a dial that hears nothing (RFC 6298).
-const DIAL_RTO: Duration = Duration::from_secs(1);
+/// Partitions that can stand at once, one way each.
+const CUTS_MAX: usize = 64;
 
-/// The name of a cut, for healing it.
+/// What becomes of a packet of the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CutId(usize);
-
-/// The name of a link change, for ending it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ChangeId(u32);
-
-/// What is different about a host's link for a while. A path has the mean of its two ends' latency and loss,
-/// as ever.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct LinkChange {
-    /// Uplink, bytes per second.
-    pub up: Option<u64>,
-    /// Downlink, bytes per second.
-    pub down: Option<u64>,
-    /// Added to the one-way delay.
-    pub latency_extra: Duration,
-    /// Loss per segment, in parts per million.
-    pub loss_ppm: Option<u32>,
-}
-
-impl LinkChange {
-    fn apply(&self, link: &mut LinkPlan) {
-        link.up = self.up.unwrap_or(link.up);
-        link.down = self.down.unwrap_or(link.down);
-        link.latency += self.latency_extra;
-        link.loss_ppm = self.loss_ppm.unwrap_or(link.loss_ppm);
-    }
-}
-
-/// Packets from some hosts to others get lost. By host index.
-#[derive(Debug)]
-struct Cut {
-    from: Vec<bool>,
-    to: Vec<bool>,
-    open: bool,
-    stopped: u64,
-}
-
-/// A packet that a cut stopped.
-#[derive(Debug)]
-struct Held {
-    fact: Fact,
-    from: HostIndex,
-    to: HostIndex,
-    /// When it should have arrived, ns.
-    since: u64,
-    /// The sender's first wait before it sends again, ns.
-    rto: u64,
-}
-
-/// The faults that are on.
-#[derive(Debug, Default)]
-pub(super) struct Cuts {
-    cuts: Vec<Cut>,
-    open: usize,
-    held: Vec<Held>,
-    /// Changes of links that are on, in the order in which they began.
-    changes: Vec<(u32, HostIndex, LinkChange)>,
-    changes_ever: u32,
-}
-
-fn ns(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).expect("constants of minutes")
+pub(super) enum Handshake {
+    /// It arrives.
+    Arrives,
+    /// It is lost, and sent again later.
+    Again,
+    /// It was lost too often.
+    GivenUp,
 }
 
 impl Fabric {
-    /// From now on packets from one of `from` to one of `to` get lost. For both ways cut twice.
-    #[must_use]
-    pub fn cut(&self, from: &[Ipv4Addr], to: &[Ipv4Addr]) -> CutId {
+    /// From now on nothing gets from the first hosts to the second ones, nor back when it cuts `both` ways.
+    /// `fault` is its number, by which it is healed and counted.
+    ///
+    /// # Panics
+    /// When more than 64 ways are cut at once.
+    pub fn cut(&self, fault: usize, a: &[Ipv4Addr], b: &[Ipv4Addr], both: bool) {
         let mut state = self.0.borrow_mut();
         state.handle_due();
-        let of = |ips: &[Ipv4Addr]| state.hosts.iter().map(|h| ips.contains(&h.ip)).collect();
-        let cut = Cut {
-            from: of(from),
-            to: of(to),
-            open: true,
-            stopped: 0,
+        state.cut_one_way(fault, a, b);
+        if both {
+            state.cut_one_way(fault, b, a);
+        }
+        state.look_at_paths();
+    }
+
+    /// What that fault cut carries again.
+    pub fn heal(&self, fault: usize) {
+        let mut state = self.0.borrow_mut();
+        state.handle_due();
+        for bit in 0..state.cut_faults.len() {
+            if state.cut_faults[bit] == Some(fault) {
+                state.cut_faults[bit] = None;
+                state.cuts -= 1;
+                let others = !(1 << bit);
+                for host in &mut state.hosts {
+                    host.cut_from &= others;
+                    host.cut_to &= others;
+                }
+            }
+        }
+        state.look_at_paths();
+    }
+
+    /// What that fault kept from arriving so far: connections that stalled, packets of handshakes, datagrams.
+    #[must_use]
+    pub fn cut_hits(&self, fault: usize) -> u64 {
+        let state = self.0.borrow();
+        state.cut_hits.get(&fault).copied().unwrap_or(0)
+    }
+
+    /// The machine goes dark at once: it sends and hears nothing until a program starts on it again. The
+    /// program that runs on it is to be dropped next.
+    pub fn power_off(&self, ip: Ipv4Addr) {
+        let mut state = self.0.borrow_mut();
+        state.handle_due();
+        let Some(&host) = state.by_ip.get(&ip) else {
+            return;
         };
-        state.cuts.cuts.push(cut);
-        state.cuts.open += 1;
-        CutId(state.cuts.cuts.len() - 1)
-    }
-
-    /// The cut is over: what it held is sent again at the next retransmission.
-    pub fn heal(&self, cut: CutId) {
-        let mut state = self.0.borrow_mut();
-        state.handle_due();
-        if std::mem::take(&mut state.cuts.cuts[cut.0].open) {
-            state.cuts.open -= 1;
-            state.release();
+        let entry = &mut state.hosts[host as usize];
+        entry.up_debt = 0;
+        if !std::mem::replace(&mut entry.dark, true) {
+            state.cuts += 1;
         }
-    }
-
-    /// Packets that this cut has stopped so far.
-    #[must_use]
-    pub fn stopped_by(&self, cut: CutId) -> u64 {
-        self.0.borrow().cuts.cuts[cut.0].stopped
-    }
-
-    /// From now on a host's link is another. Changes add up in the order in which they begin.
-    #[must_use]
-    pub fn change_link(&self, ip: Ipv4Addr, change: LinkChange) -> Option<ChangeId> {
-        let mut state = self.0.borrow_mut();
-        state.handle_due();
-        let host = *state.by_ip.get(&ip)?;
-        let number = state.cuts.changes_ever;
-        state.cuts.changes_ever += 1;
-        state.cuts.changes.push((number, host, change));
-        state.relink(host);
-        Some(ChangeId(number))
-    }
-
-    /// A change of a link is over.
-    pub fn end_change(&self, change: ChangeId) {
-        let mut state = self.0.borrow_mut();
-        state.handle_due();
-        let mut changes = state.cuts.changes.iter();
-        if let Some(place) = changes.position(|(number, ..)| *number == change.0) {
-            let (_, host, _) = state.cuts.changes.remove(place);
-            state.relink(host);
+        let unsent = std::mem::take(&mut state.hosts[host as usize].up_datagrams);
+        for number in unsent {
+            state.datagrams.remove(&number);
         }
-    }
-
-    /// Resets this share (parts per million) of the connections that stand and have an end at one of these
-    /// hosts, at both ends at once; returns how many.
-    pub fn reset_share(&self, hosts: &[Ipv4Addr], share_ppm: u32, rng: &mut ChaCha8Rng) -> u64 {
-        let mut state = self.0.borrow_mut();
-        state.handle_due();
-        let mut reset = 0;
-        for index in 0..state.conns.len() {
-            let conn = &state.conns[index];
-            let near = |host: &HostIndex| hosts.contains(&state.hosts[*host as usize].ip);
-            let stands = conn.live && conn.ids.iter().all(Option::is_some);
-            if !stands || !conn.flows.iter().all(|f| f.open) || !conn.hosts.iter().any(near) {
-                continue;
-            }
-            if rng.next_u64() % 1_000_000 >= u64::from(share_ppm) {
-                continue;
-            }
-            let end = End {
-                conn: u32::try_from(index).expect("fewer connections than 2^32"),
-                generation: conn.generation,
-                side: 0,
-            };
-            state.end_both(end);
-            reset += 1;
+        for end in state.ends_at(host) {
+            state.vanish(end);
         }
-        reset
+        state.look_at_paths();
     }
 }
 
 impl State {
-    /// Whether a packet from one host to another gets lost now; it is counted at the cut that stops it.
-    pub(super) fn is_cut(&mut self, from: HostIndex, to: HostIndex) -> bool {
-        if self.cuts.open == 0 {
+    fn cut_one_way(&mut self, fault: usize, from: &[Ipv4Addr], to: &[Ipv4Addr]) {
+        let free = self.cut_faults.iter().position(Option::is_none);
+        let bit = free.unwrap_or(self.cut_faults.len());
+        assert!(bit < CUTS_MAX, "validation allows fewer partitions");
+        if bit == self.cut_faults.len() {
+            self.cut_faults.push(None);
+        }
+        self.cut_faults[bit] = Some(fault);
+        self.cuts += 1;
+        for ip in from {
+            let host = self.by_ip[ip];
+            self.hosts[host as usize].cut_from |= 1 << bit;
+        }
+        for ip in to {
+            let host = self.by_ip[ip];
+            self.hosts[host as usize].cut_to |= 1 << bit;
+        }
+    }
+
+    /// Whether nothing gets from one host to the other.
+    pub(super) fn is_cut(&self, from: HostIndex, to: HostIndex) -> bool {
+        if self.cuts == 0 {
             return false;
         }
-        let stops = |cut: &&mut Cut| cut.open && cut.from[from as usize] && cut.to[to as usize];
-        match self.cuts.cuts.iter_mut().find(stops) {
-            Some(cut) => {
-                cut.stopped += 1;
-                true
+        let (from, to) = (&self.hosts[from as usize], &self.hosts[to as usize]);
+        from.dark || to.dark || from.cut_from & to.cut_to != 0
+    }
+
+    /// Something from one host to the other was lost: whoever cut the path did something.
+    pub(super) fn note_hit(&mut self, from: HostIndex, to: HostIndex) {
+        let (from, to) = (&self.hosts[from as usize], &self.hosts[to as usize]);
+        let cut = from.cut_from & to.cut_to;
+        for (bit, fault) in self.cut_faults.iter().enumerate() {
+            if let Some(fault) = fault.filter(|_| cut & (1 << bit) != 0) {
+                *self.cut_hits.entry(fault).or_default() += 1;
             }
-            None => false,
         }
     }
 
-    /// As [`State::is_cut`], for a datagram from this address.
-    pub(super) fn is_cut_from(&mut self, from: SocketAddr, to: HostIndex) -> bool {
-        let IpAddr::V4(ip) = from.ip() else {
-            return false;
-        };
-        let from = self.by_ip.get(&ip).copied();
-        from.is_some_and(|from| self.is_cut(from, to))
+    /// A machine has power again.
+    pub(super) fn power_on(&mut self, host: HostIndex) {
+        if std::mem::take(&mut self.hosts[host as usize].dark) {
+            self.cuts -= 1;
+            self.look_at_paths();
+        }
     }
 
-    /// Both hosts of a connection, the one that this end's packets come from first.
-    fn ways(&mut self, end: End) -> Option<(HostIndex, HostIndex)> {
-        let hosts = self.conn(end)?.hosts;
-        let side = usize::from(end.side);
-        Some((hosts[side], hosts[1 - side]))
-    }
-
-    /// Holds a fact that is the arrival of a packet, when that is cut: true, and it will come again.
-    pub(super) fn holds(&mut self, fact: Fact) -> bool {
-        if self.cuts.open == 0 {
-            return false;
-        }
-        let (end, back, dial) = match fact {
-            Fact::Arrive(end) | Fact::ResetArrives(end) => (end, false, false),
-            Fact::AcksArrive(end) => (end, true, false),
-            Fact::Knock(end) | Fact::Accepted(end, _) => (end, false, true),
-            Fact::Answer(end, _) => (end, true, true),
-            _ => return false,
-        };
-        let Some((near, far)) = self.ways(end) else {
-            return false;
-        };
-        let (from, to) = if back { (far, near) } else { (near, far) };
-        if !self.is_cut(from, to) {
-            return false;
-        }
-        self.hold(fact, from, to, ns(if dial { DIAL_RTO } else { RTO }));
-        if matches!(fact, Fact::Arrive(_) | Fact::AcksArrive(_)) {
-            self.stall(end);
-        }
-        true
-    }
-
-    fn hold(&mut self, fact: Fact, from: HostIndex, to: HostIndex, rto: u64) {
-        let since = self.now;
-        self.cuts.held.push(Held {
-            fact,
-            from,
-            to,
-            since,
-            rto,
+    /// The ends of connections at a host, also of those that it does not know any more.
+    fn ends_at(&self, host: HostIndex) -> Vec<End> {
+        let conns = self.conns.iter().enumerate().filter(|(_, c)| c.live);
+        let ends = conns.flat_map(|(index, conn)| {
+            let conn_index = u32::try_from(index).expect("fewer connections than 2^32");
+            [0, 1].map(|side| {
+                let end = End {
+                    conn: conn_index,
+                    generation: conn.generation,
+                    side,
+                };
+                (conn.hosts[usize::from(side)], end)
+            })
         });
+        ends.filter(|(at, _)| *at == host)
+            .map(|(_, end)| end)
+            .collect()
     }
 
-    /// The receiver read, and its acknowledgement would arrive at `at`: true when it is lost instead.
-    pub(super) fn holds_acks(&mut self, end: End, bytes: u64) -> bool {
-        if self.cuts.open == 0 {
+    /// Paths were cut or healed: every connection learns what is true of its own.
+    fn look_at_paths(&mut self) {
+        for index in 0..self.conns.len() {
+            if self.conns[index].live {
+                let conn = u32::try_from(index).expect("fewer connections than 2^32");
+                let generation = self.conns[index].generation;
+                self.look_at_path(End {
+                    conn,
+                    generation,
+                    side: 0,
+                });
+            }
+        }
+    }
+
+    /// The same for one connection.
+    pub(super) fn look_at_path(&mut self, end: End) {
+        let now = self.now;
+        let Some(conn) = self.conn(end) else { return };
+        let hosts = conn.hosts;
+        let cut = [
+            self.is_cut(hosts[0], hosts[1]),
+            self.is_cut(hosts[1], hosts[0]),
+        ];
+        for side in [0u8, 1] {
+            let end = End { side, ..end };
+            let (there, back) = (cut[usize::from(side)], cut[usize::from(1 - side)]);
+            let flow = self.flow(end).expect("it is live");
+            if !there && !back && !flow.is_troubled() {
+                continue;
+            }
+            let before = *flow.trouble();
+            flow.trouble().cut = there;
+            let misses = back && !before.deaf && flow.deafen(now);
+            flow.trouble().deaf = back;
+            let better = (before.cut && !there) || (before.deaf && !back);
+            let since = flow.trouble().since.filter(|_| better && !there);
+            let rtt_ns = flow.path.rtt_ns;
+            flow.calm_down();
+            if misses {
+                self.misses(end);
+            }
+            if let Some(since) = since {
+                self.plan(retransmit_at(since, now, rtt_ns), Fact::Retry(end));
+            }
+        }
+    }
+
+    /// The sender at this end misses an acknowledgement for the first time.
+    pub(super) fn misses(&mut self, end: End) {
+        let timeout = u64::try_from(USER_TIMEOUT.as_nanos()).expect("60 s");
+        let Some(conn) = self.conn(end) else { return };
+        let hosts = conn.hosts;
+        let flow = &mut conn.flows[usize::from(end.side)];
+        let (since, cut) = (flow.trouble().since, flow.is_cut());
+        let Some(since) = since else { return };
+        self.totals.stalls += 1;
+        let (near, far) = (
+            hosts[usize::from(end.side)],
+            hosts[usize::from(1 - end.side)],
+        );
+        if cut {
+            self.note_hit(near, far);
+        } else {
+            self.note_hit(far, near);
+        }
+        self.plan(since.saturating_add(timeout), Fact::GiveUp(end));
+    }
+
+    /// Something from this end is about to arrive on a path with trouble. True when it does arrive.
+    pub(super) fn gets_through(&mut self, end: End) -> bool {
+        let now = self.now;
+        let flow = self.flow(end).expect("the caller has it");
+        if flow.is_void() {
+            self.free_if_over(end);
             return false;
         }
-        let Some((near, far)) = self.ways(end) else {
-            return false;
-        };
-        if !self.is_cut(far, near) {
+        if flow.is_cut() {
+            if flow.lose(now) {
+                self.misses(end);
+            }
             return false;
         }
-        let Some(flow) = self.flow(end) else {
+        if flow.trouble().to_nobody {
+            if let Some(Cargo::Data(parcel)) = flow.in_transit.pop_front() {
+                self.totals.dropped += parcel.bytes();
+            }
+            let back = self.flow(end).expect("it is live").path.back_ns;
+            self.plan(now + back, Fact::ResetArrives(end.other()));
             return false;
-        };
-        let first = flow.unacknowledged == 0;
-        flow.unacknowledged += bytes;
-        if first {
-            self.hold(Fact::AcksArrive(end), far, near, ns(RTO));
-            self.stall(end);
         }
         true
     }
 
-    /// Acknowledgements that a cut had stopped.
-    pub(super) fn on_acks(&mut self, end: End) {
-        if let Some(flow) = self.flow(end) {
-            flow.acknowledge_held();
+    /// A packet of the handshake from this end is about to arrive; `again` happens when it is sent again.
+    pub(super) fn handshake(&mut self, end: End, again: Fact) -> Handshake {
+        let now = self.now;
+        let Some(conn) = self.conn(end) else {
+            return Handshake::Arrives;
+        };
+        let (near, far) = (usize::from(end.side), usize::from(1 - end.side));
+        let (near, far) = (conn.hosts[near], conn.hosts[far]);
+        let flow = &mut conn.flows[usize::from(end.side)];
+        if !flow.is_cut() {
+            return Handshake::Arrives;
+        }
+        let trouble = flow.trouble();
+        trouble.lost_handshakes += 1;
+        let wait = handshake_again(trouble.lost_handshakes);
+        self.note_hit(near, far);
+        match wait {
+            Some(wait) => {
+                self.plan(now + wait, again);
+                Handshake::Again
+            }
+            None => Handshake::GivenUp,
+        }
+    }
+
+    /// The last packet of the handshake, from the dialler, is lost: it counts as the first that is missed.
+    pub(super) fn loses_acceptance(&mut self, end: End) -> bool {
+        let now = self.now;
+        let Some(flow) = self.flow(end).filter(|flow| flow.is_cut()) else {
+            return false;
+        };
+        let trouble = flow.trouble();
+        (trouble.unaccepted, trouble.stalled) = (true, true);
+        if trouble.since.is_none() {
+            trouble.since = Some(now);
+            self.misses(end);
+        }
+        true
+    }
+
+    /// The sender at this end tries again.
+    pub(super) fn on_retry(&mut self, end: End) {
+        let now = self.now;
+        let Some(conn) = self.conn(end) else { return };
+        let far = conn.hosts[1];
+        let flow = &mut conn.flows[usize::from(end.side)];
+        if !flow.is_troubled() || flow.is_cut() {
+            return;
+        }
+        let (delay, rtt_ns) = (flow.path.delay_ns, flow.path.rtt_ns);
+        if flow.trouble().to_nobody && flow.trouble().since.is_some() {
+            // What is sent again is answered with a reset.
+            return self.plan(now + rtt_ns, Fact::ResetArrives(end.other()));
+        }
+        let unaccepted = std::mem::take(&mut flow.trouble().unaccepted);
+        let goes_on = flow.retry(now);
+        if unaccepted {
+            self.plan(now + delay, Fact::Accepted(end, far));
+        }
+        if goes_on {
+            self.totals.resumed += 1;
             self.offer(end);
         }
     }
 
-    /// Something of this flow waits for an acknowledgement from now on.
-    fn stall(&mut self, end: End) {
+    /// The user timeout of the sender at this end is over, if nothing was heard meanwhile.
+    pub(super) fn on_give_up(&mut self, end: End) {
+        let timeout = u64::try_from(USER_TIMEOUT.as_nanos()).expect("60 s");
+        let now = self.now;
+        let Some(flow) = self.flow(end).filter(|flow| flow.is_troubled()) else {
+            return;
+        };
+        let since = flow.trouble().since;
+        if since.is_none_or(|since| now < since.saturating_add(timeout)) {
+            return;
+        }
+        let gone = flow.vanish(now);
+        self.totals.dropped += gone;
+        self.totals.timed_out += 1;
+        self.orphan(end.other());
+        self.end_at(end, Closed::Reset);
+    }
+
+    /// The machine at this end is gone, without a word.
+    fn vanish(&mut self, end: End) {
+        let now = self.now;
+        self.unassign(end);
+        let Some(flow) = self.flow(end) else { return };
+        self.totals.dropped += flow.vanish(now);
+        self.orphan(end.other());
+        self.free_if_over(end);
+    }
+
+    /// The connection is over at the other end, and nobody told this one. What it sent and was not acknowledged
+    /// never will be: it misses that from now on.
+    pub(super) fn orphan(&mut self, end: End) {
         let now = self.now;
         let Some(flow) = self.flow(end) else { return };
-        if flow.stalled_since.is_none() {
-            flow.stalled_since = Some(now);
-            self.plan(now + ns(USER_TIMEOUT), Fact::UserTimeout(end, now));
+        let waits = flow.is_unacknowledged();
+        let trouble = flow.trouble();
+        trouble.to_nobody = true;
+        if !waits || trouble.since.is_some() {
+            return;
         }
-    }
-
-    /// The sender gives up, if its flow has stalled ever since.
-    pub(super) fn on_user_timeout(&mut self, end: End, since: u64) {
-        let flow = self.flow(end);
-        if flow.is_some_and(|flow| flow.stalled_since == Some(since)) {
-            self.totals.timed_out += 1;
-            self.end_both(end);
-        }
-    }
-
-    /// A connection is over at both ends at once.
-    pub(super) fn end_both(&mut self, end: End) {
-        self.end_at(end, Closed::Reset);
-        self.end_at(end.other(), Closed::Reset);
-    }
-
-    /// Sends again what no cut holds any more, at the next retransmission of each.
-    fn release(&mut self) {
-        let now = self.now;
-        for held in std::mem::take(&mut self.cuts.held) {
-            let stops =
-                |cut: &Cut| cut.open && cut.from[held.from as usize] && cut.to[held.to as usize];
-            if self.cuts.cuts.iter().any(stops) {
-                self.cuts.held.push(held);
-                continue;
-            }
-            let mut at = held.since;
-            let mut rto = held.rto;
-            while at < now {
-                at += rto;
-                rto = (2 * rto).min(ns(RTO_MAX));
-            }
-            if let Fact::Arrive(end) | Fact::AcksArrive(end) = held.fact
-                && let Some(flow) = self.flow(end)
-            {
-                flow.stalled_since = None;
-            }
-            self.plan(at, held.fact);
-        }
-    }
-
-    /// A host's link as planned, with the changes that are on; and its paths.
-    fn relink(&mut self, host: HostIndex) {
-        let entry = &mut self.hosts[host as usize];
-        entry.link = entry.planned.clone();
-        for (_, _, change) in self.cuts.changes.iter().filter(|(_, of, _)| *of == host) {
-            change.apply(&mut entry.link);
-        }
-        for conn in self
-            .conns
-            .iter_mut()
-            .filter(|c| c.live && c.hosts.contains(&host))
-        {
-            for side in [0, 1] {
-                let (from, to) = (conn.hosts[side], conn.hosts[1 - side]);
-                let link = |host: HostIndex| &self.hosts[host as usize].link;
-                conn.flows[side].change_path(Path::new(link(from), link(to)));
-            }
+        trouble.since = Some(now);
+        let (cut, rtt_ns) = (trouble.cut, flow.path.rtt_ns);
+        self.misses(end);
+        if !cut {
+            self.plan(retransmit_at(now, now, rtt_ns), Fact::Retry(end));
         }
     }
 }

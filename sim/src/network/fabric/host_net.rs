@@ -11,8 +11,8 @@ use bytes::Bytes;
 use skep_engine::ConnId;
 use skep_engine::node::network::{CloseHow, NetEvent, Network};
 
-use super::{EPHEMERAL_FROM, End, Fabric, Fact, HostIndex, State, data_bytes};
-use crate::network::link::{Path, transmit_ns, wire_bytes};
+use super::{Datagram, EPHEMERAL_FROM, End, Fabric, Fact, HostIndex, State, data_bytes};
+use crate::network::flow::Read;
 
 /// The network as one program on one host sees it.
 #[derive(Debug)]
@@ -104,18 +104,18 @@ impl Network for FabricNet {
         };
         let near = &state.hosts[host as usize];
         let from = SocketAddr::from((near.ip, near.listening.unwrap_or(EPHEMERAL_FROM)));
-        let path = Path::new(&near.link, &state.hosts[other as usize].link);
         let number = state.next_datagram;
         state.next_datagram = number.wrapping_add(1);
         let crossing = state.next_crossing(host, other);
-        let mut rng = state.stream_of([host, other], crossing);
-        let wire = wire_bytes(datagram.len() as u64);
-        state.hosts[host as usize].up_debt += wire;
-        if let Some(delay) = path.datagram_delay(datagram.len() as u64, &mut rng) {
-            let at = state.now + transmit_ns(wire, state.hosts[host as usize].link.up) + delay;
-            state.datagrams.insert(number, (other, from, datagram));
-            state.plan(at, Fact::Datagram(number));
-        }
+        let datagram = Datagram {
+            hosts: [host, other],
+            from,
+            data: datagram,
+            rng: state.stream_of([host, other], crossing),
+        };
+        state.datagrams.insert(number, datagram);
+        state.hosts[host as usize].up_datagrams.push_back(number);
+        state.kick_uplink(host);
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent> {
@@ -138,14 +138,18 @@ impl Network for FabricNet {
             state.handle_due();
             let now = state.now;
             if let Some(end) = state.end_of(host, *conn)
-                && !state.holds_acks(end.other(), bytes)
                 && let Some(flow) = state.flow(end.other())
             {
                 // The receiver read: room for the sender one delay later.
-                let at = flow.read(bytes, now);
-                if !flow.in_ring && !flow.waking && flow.unsent_bytes > 0 {
-                    flow.waking = true;
-                    state.plan(at, Fact::Wake(end.other()));
+                match flow.read(bytes, now) {
+                    Read::Heard(at) => {
+                        if !flow.in_ring && !flow.waking && flow.unsent_bytes > 0 {
+                            flow.waking = true;
+                            state.plan(at, Fact::Wake(end.other()));
+                        }
+                    }
+                    Read::Lost { first: true } => state.misses(end.other()),
+                    Read::Lost { first: false } => {}
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{DELAY_MIN, HOSTS_MAX};
 use crate::scenario::Plan;
+use crate::scenario::plan::FaultKind;
 
 /// Why a plan does not run on turmoil.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -24,6 +25,12 @@ pub enum Unfit {
         /// Its latency.
         latency: Duration,
     },
+    /// turmoil only carries: what faults do to packets and links, the fabric does.
+    #[error("it has faults of the network ({0}), and only the fabric knows them")]
+    Fault(String),
+    /// A path is the mean of its ends' links there.
+    #[error("it has regions, and only the fabric knows them")]
+    Regions,
 }
 
 /// Whether a plan runs on turmoil. Everything that only the fabric can do is named here.
@@ -41,5 +48,20 @@ pub fn fits_turmoil(plan: &Plan) -> Result<(), Unfit> {
             latency: host.link.latency,
         });
     }
+    if let Some(fault) = plan.faults.iter().find(|f| of_network(&f.kind)) {
+        return Err(Unfit::Fault(fault.name.clone()));
+    }
+    if !plan.regions.is_empty() {
+        return Err(Unfit::Regions);
+    }
     Ok(())
+}
+
+fn of_network(fault: &FaultKind) -> bool {
+    match fault {
+        FaultKind::Partition { .. } | FaultKind::Link(_) => true,
+        FaultKind::Reset { .. } | FaultKind::PowerLoss => true,
+        FaultKind::Crash | FaultKind::Restart | FaultKind::User(_) => false,
+        FaultKind::Disk(_) | FaultKind::Tracker { .. } => false,
+    }
 }
