@@ -125,13 +125,14 @@ impl Flow {
         }
     }
 
-    fn parcel_max(&self) -> usize {
-        usize::try_from(self.path.parcel_max).expect("at most a block")
+    /// How much of a chunk goes into one parcel: equal parts, for a stub would wait a turn of its own.
+    fn part(&self, chunk: usize) -> usize {
+        let most = usize::try_from(self.path.parcel_max).expect("at most a block");
+        chunk.div_ceil(chunk.div_ceil(most).max(1))
     }
 
     fn next_bytes(&self) -> u64 {
-        let most = self.parcel_max();
-        let chunk = |at: usize| self.unsent.get(at).map_or(0, |c| c.len().min(most));
+        let chunk = |at: usize| self.unsent.get(at).map_or(0, |c| self.part(c.len()));
         let first = chunk(0);
         let rider = if first < RIDER_MAX { chunk(1) } else { 0 };
         (first + rider) as u64
@@ -183,10 +184,10 @@ impl Flow {
 
     /// The next piece of what is unsent, as long as the path carries in one parcel.
     fn take_chunk(&mut self) -> Option<Bytes> {
-        let most = self.parcel_max();
-        let front = self.unsent.front_mut()?;
-        if front.len() > most {
-            return Some(front.split_to(most));
+        let length = self.unsent.front()?.len();
+        let part = self.part(length);
+        if part < length {
+            return self.unsent.front_mut().map(|front| front.split_to(part));
         }
         self.unsent.pop_front()
     }
