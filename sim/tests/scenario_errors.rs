@@ -305,6 +305,26 @@ fn what_does_not_belong_together_is_refused() {
         ),
         (
             "picker = \"random\"",
+            "arrive = { spread = \"1 s\", decay = \"1 s\" }",
+            "`spread` and `decay` exclude each other",
+        ),
+        (
+            "picker = \"random\"",
+            "arrive = { csv = \"nowhere.csv\" }",
+            "cannot use nowhere.csv: No such file or directory (os error 2)",
+        ),
+        (
+            "picker = \"random\"",
+            "arrive = { csv = \"Cargo.toml\" }",
+            "cannot use Cargo.toml: it has no column `arrive_s`",
+        ),
+        (
+            "picker = \"random\"",
+            "arrive = { decay = \"9 min\" }",
+            "the time limit is too short: arrivals until 54 min, and 10 min to settle",
+        ),
+        (
+            "picker = \"random\"",
             "latency = { regions = { eu = { eu = \"1 ms\" } } }",
             "regions are for all groups",
         ),

@@ -110,6 +110,7 @@ fn in_time(mut draft: SwarmDraft) -> SwarmDraft {
             Arrival::At(at) => Arrival::At(seconds(at)),
             Arrival::Spread(time) => Arrival::Spread(seconds(time)),
             Arrival::Poisson(gap) => Arrival::Poisson(seconds(gap)),
+            Arrival::Decay(time) => Arrival::Decay(seconds(time)),
         };
     }
     let of_leechers = draft.leechers.iter_mut().map(|l| &mut l.churn);
@@ -208,6 +209,7 @@ fn leechers() -> impl Strategy<Value = LeecherDraft> {
         1 => (1..800u64).prop_map(Arrival::At),
         1 => (1..1000u64).prop_map(Arrival::Spread),
         1 => (1..200u64).prop_map(Arrival::Poisson),
+        1 => (1..300u64).prop_map(Arrival::Decay),
     ];
     let seed_for = weighted(0.3, select(vec![60u64, 5, 0]));
     (

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use super::faults::FaultDraft;
+use crate::scenario::arrivals::DECAYED;
 
 /// Peers that a draft has at most; what is above it is left out, from the last group on. Servers and clients
 /// are not counted.
@@ -119,6 +120,8 @@ pub enum Arrival {
     Spread(u64),
     /// One per so many seconds on average.
     Poisson(u64),
+    /// Ever more rarely: the rate falls by a factor of e in so many seconds.
+    Decay(u64),
 }
 
 impl Arrival {
@@ -128,6 +131,7 @@ impl Arrival {
             Arrival::Start => 0,
             Arrival::At(s) | Arrival::Spread(s) => s,
             Arrival::Poisson(s) => s * u64::from(count),
+            Arrival::Decay(s) => s * u64::from(DECAYED),
         }
     }
 }
@@ -438,6 +442,9 @@ fn write_leechers(
         }
         Arrival::Poisson(gap) => {
             writeln!(file, "arrive = {{ poisson = \"1 per {}\" }}", seconds(gap))?;
+        }
+        Arrival::Decay(time) => {
+            writeln!(file, "arrive = {{ decay = \"{}\" }}", seconds(time))?;
         }
     }
     if let Some(churn) = leechers.churn {

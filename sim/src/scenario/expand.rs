@@ -12,9 +12,10 @@ use rand_chacha::ChaCha8Rng;
 use skep_engine::config::Audit;
 use skep_engine::{EngineConfig, Now};
 
+use super::arrivals;
 use super::draw;
 use super::faults;
-use super::model::{Arrival, Churn, Group, Have, Latency, Link, Model, Strategy};
+use super::model::{Churn, Group, Have, Latency, Link, Model, Strategy};
 use super::parse::Scenario;
 use super::plan::{
     AttackPlan, EndKind, HostPlan, LinkPlan, OnComplete, Plan, Role, SessionPlan, StrategyPlan,
@@ -42,7 +43,7 @@ impl Scenario {
         let model = self.model();
         let mut hosts = Vec::new();
         for group in &model.groups {
-            let arrivals = arrivals(model, group, seed);
+            let arrivals = arrivals::first(group, seed, model.run.churn_end());
             for (index, arrival) in (0..group.size()).zip(arrivals) {
                 let position = u32::try_from(hosts.len()).expect("validated: few hosts");
                 hosts.push(host(model, group, index, position, arrival, seed));
@@ -81,29 +82,6 @@ impl Scenario {
 
 fn stream(seed: u64, host: &str, purpose: &str) -> ChaCha8Rng {
     seed::stream(seed, &format!("plan/{host}/{purpose}"))
-}
-
-/// First arrival of each peer of a group, by index. Poisson arrivals are in the order of the index:
-/// each peer draws its gap to the one before.
-fn arrivals(model: &Model, group: &Group, seed: u64) -> Vec<Duration> {
-    let arrive = group.arrive.as_ref().map(|arrive| *arrive.get_ref());
-    let mut at = arrive.map_or(Duration::ZERO, |arrive| arrive.at);
-    let one = |index: u32| {
-        let mut rng = stream(seed, &group.host_name(index), "arrive");
-        match arrive.map_or(Arrival::Together, |arrive| arrive.how) {
-            Arrival::Together => at,
-            Arrival::Spread(time) => at + draw::uniform(&mut rng, Duration::ZERO, time),
-            Arrival::Poisson(rate) => {
-                at += draw::exponential(&mut rng, rate.mean_gap());
-                at
-            }
-        }
-    };
-    let end = model.run.churn_end();
-    (0..group.size())
-        .map(one)
-        .map(|moment: Duration| draw::whole_ms(moment.min(end)))
-        .collect()
 }
 
 fn host(

@@ -131,6 +131,12 @@ impl FaultBody {
         }
     }
 
+    /// Whether it brings hosts that are not there.
+    #[must_use]
+    pub fn joins(&self) -> bool {
+        matches!(self, FaultBody::User { action } if *action.get_ref() == UserAction::Join)
+    }
+
     /// Whether it ends stays, and how long its hosts are down then; `None` within: for ever.
     #[must_use]
     pub fn down(&self) -> Option<Option<Duration>> {

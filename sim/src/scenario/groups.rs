@@ -7,14 +7,14 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::model::{Arrival, Arrive, Churn, Group, Have, Params, Stay, Strategy};
+use super::model::{Churn, Group, Have, Params, Stay, Strategy};
 use super::plan::{OnComplete, Role};
 use super::problem::{Found, Log};
 use super::read::{self, Fields, Value};
 use super::sections;
 use super::strategies::{ATTACKS, CHOKERS, Family, Named, PICKERS, ParamForm};
 use super::units::{self, MILLION};
-use super::{faults, keys};
+use super::{arrivals, faults, keys};
 
 const ROLES: &[(&str, Role)] = &[
     ("seed", Role::Seed),
@@ -74,7 +74,7 @@ fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
         choker: fields
             .get("choker")
             .and_then(|v| strategy(v, &CHOKERS, log)),
-        arrive: fields.get("arrive").and_then(|v| arrive(v, log)),
+        arrive: fields.get("arrive").and_then(|v| arrivals::read(v, log)),
         churn: fields.get("churn").and_then(|v| churn(v, log)),
         on_complete: fields.get("on_complete").and_then(|v| on_complete(v, log)),
         disk: fields.get("disk").and_then(|v| {
@@ -217,32 +217,6 @@ fn with(
         .filter_map(|(key, value)| param(key, value, named, log))
         .collect();
     Some(Spanned::new(value.span(), params))
-}
-
-fn arrive(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Arrive>> {
-    if value.get_ref().is_str() {
-        let found = Found::at(value.span(), "`arrive` is a table");
-        log.push(
-            found.help(r#"{ at = "10 s" }, { spread = "30 s" } or { poisson = "4 per 1 s" }"#),
-        );
-        return None;
-    }
-    let fields = Fields::open(&keys::ARRIVE, value, log)?;
-    let at = fields.quantity("at", "a duration", units::duration, log);
-    let spread = fields.quantity("spread", "a duration", units::duration, log);
-    let poisson = fields.quantity("poisson", "a frequency", units::frequency, log);
-    let how = match (spread, poisson) {
-        (Some(spread), Some(poisson)) => {
-            let found = Found::at(poisson.span(), "`spread` and `poisson` exclude each other");
-            log.push(found.label("and here").and(spread.span(), "given here"));
-            return None;
-        }
-        (Some(spread), None) => Arrival::Spread(spread.into_inner()),
-        (None, Some(poisson)) => Arrival::Poisson(poisson.into_inner()),
-        (None, None) => Arrival::Together,
-    };
-    let at = at.map_or(Duration::ZERO, Spanned::into_inner);
-    Some(Spanned::new(value.span(), Arrive { at, how }))
 }
 
 fn churn(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Churn>> {

@@ -403,8 +403,19 @@ pub const ARRIVE: Keys = Keys {
             Form::Frequency,
             "One after the other, with exponential gaps.",
         ),
+        may(
+            "decay",
+            Form::Duration,
+            "Ever more rarely: the rate falls by a factor of e in this time.",
+        ),
+        may(
+            "csv",
+            Form::Text,
+            "As this file says, which lies beside the scenario file: a table with a column `arrive_s`, seconds. Without \
+             `count` all of them come, else the first ones.",
+        ),
     ],
-    later: &["csv"],
+    later: &[],
 };
 
 /// `group.churn`

@@ -7,6 +7,7 @@
 //! Invariant: a [`Scenario`] that exists can be expanded with every seed, and the plan depends on the
 //! file, the overrides and the seed alone.
 
+pub mod arrivals;
 pub(crate) mod draw;
 mod expand;
 pub mod expect;

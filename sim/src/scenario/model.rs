@@ -8,6 +8,7 @@ use std::time::Duration;
 use skep_engine::config::FieldValue;
 use toml::Spanned;
 
+use super::arrivals::Arrive;
 use super::expect::Expectation;
 use super::faults::{DiskSpeed, Fault};
 use super::plan::{NetworkKind, OnComplete, Role, TrackerProtocol};
@@ -234,26 +235,6 @@ pub struct Strategy {
     pub name: Spanned<String>,
     /// Its parameters.
     pub params: Params,
-}
-
-/// First arrival.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Arrive {
-    /// Nobody before this.
-    pub at: Duration,
-    /// How they come from then on.
-    pub how: Arrival,
-}
-
-/// How peers come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Arrival {
-    /// All at once.
-    Together,
-    /// Each at a moment drawn uniformly from this time.
-    Spread(Duration),
-    /// One after the other, with exponential gaps.
-    Poisson(Frequency),
 }
 
 /// Leaving and coming back.

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 
 use super::model::Model;
 use super::problem::{Found, Log, ScenarioErrors, Sources};
-use super::{sections, set, validate, vary};
+use super::{arrivals, sections, set, validate, vary};
 
 /// A checked scenario.
 #[derive(Clone, Debug)]
@@ -69,7 +69,8 @@ impl Scenario {
         }
         let axes = vary::read(&root, &mut changes, &sources, &mut log);
         let document = axes.document(&root, None, &changes, &mut log);
-        let model = sections::model(&document, axes.free.clone(), &mut log);
+        let mut model = sections::model(&document, axes.free.clone(), &mut log);
+        arrivals::load(&mut model.groups, file, &mut log);
         validate::check(&model, &mut log);
         vary::variants_allowed(&model, &mut log);
         axes.check_others(&root, &changes, &mut log);

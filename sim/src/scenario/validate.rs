@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::model::{Arrival, Group, Have, Model};
+use super::model::{Group, Have, Model};
 use super::plan::Role;
 use super::problem::{Found, Log, suggest};
 use super::selector::{Base, RESERVED, Selector, is_group_name};
@@ -316,16 +316,8 @@ fn times(model: &Model, log: &mut Log) {
     }
     for group in &model.groups {
         if let Some(arrive) = &group.arrive {
-            let spread = match arrive.get_ref().how {
-                Arrival::Together => Duration::ZERO,
-                Arrival::Spread(time) => time,
-                Arrival::Poisson(rate) => rate.mean_gap().saturating_mul(group.size()),
-            };
-            too_late(
-                arrive.span(),
-                "arrivals until",
-                arrive.get_ref().at.saturating_add(spread),
-            );
+            let end = arrive.get_ref().end(group.size());
+            too_late(arrive.span(), "arrivals until", end);
         }
     }
     for group in &model.groups {

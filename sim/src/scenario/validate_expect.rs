@@ -164,7 +164,7 @@ fn sometimes(model: &Model, expectation: &Expectation, word: &str) -> Result<(),
     let comes_back = model
         .faults
         .iter()
-        .any(|f| f.kind.down().is_some_and(|d| d.is_some()))
+        .any(|f| f.kind.down().is_some_and(|d| d.is_some()) || f.kind.joins())
         || model
             .groups
             .iter()
