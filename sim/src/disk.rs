@@ -16,6 +16,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use rand_chacha::ChaCha8Rng;
 use sha1::{Digest, Sha1};
+use skep_engine::storage::resume::FileStamp;
 use skep_engine::storage::{Known, Verified};
 use skep_engine::{BlockRange, PieceIndex};
 use tokio::time::Instant;
@@ -98,7 +99,16 @@ impl Disk {
 
     /// It keeps a journal of what was synced, and resume data: for hosts whose clients end and start again.
     pub fn keep_journal(&mut self) {
-        self.journal = Some(Journal::new(self.content.geometry().pieces));
+        let geometry = self.content.geometry();
+        let there = self.content.metainfo.files.iter().map(|file| {
+            let mut pieces = self.pieces[file.pieces(geometry)].iter();
+            let any = pieces.any(|piece| !matches!(piece, Piece::Empty));
+            any.then_some(FileStamp {
+                len: file.len,
+                modified_ns: 0,
+            })
+        });
+        self.journal = Some(Journal::new(geometry.pieces, there));
     }
 
     /// Its client is killed at this moment: what is queued is not done.

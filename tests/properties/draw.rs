@@ -8,8 +8,9 @@ use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 use skep_sim::explore::{
-    Arrival, AttackDraft, AttackKind, Change, Churn, DirectDraft, Down, FaultDraft, FaultKindDraft,
-    Group, HoldersDraft, LeecherDraft, LinkDraft, Setting, Sides, SwarmDraft, Target,
+    Arrival, AttackDraft, AttackKind, Change, Churn, DirectDraft, DiskDraft, Down, FaultDraft,
+    FaultKindDraft, Group, HoldersDraft, LeecherDraft, LinkDraft, Setting, Sides, SwarmDraft,
+    Target,
 };
 
 const KIB: u64 = 1024;
@@ -53,7 +54,7 @@ pub fn swarm() -> impl Strategy<Value = SwarmDraft> {
                 udp,
                 engine,
             };
-            with_room(whole_files_fit(in_time(hiding_in_time(draft))))
+            with_room(one_outage(whole_files_fit(in_time(hiding_in_time(draft)))))
         },
     )
 }
@@ -80,6 +81,18 @@ fn whole_files_fit(mut draft: SwarmDraft) -> SwarmDraft {
     draft
 }
 
+/// Whoever meets two outages of the trackers may wait for longer than any settling time before the third try; a
+/// tracker that has forgotten everybody hears of them again after an interval.
+fn one_outage(mut draft: SwarmDraft) -> SwarmDraft {
+    let mut outages = 0;
+    draft.faults.retain(|fault| {
+        outages += usize::from(matches!(fault.kind, FaultKindDraft::Tracker { .. }));
+        !matches!(fault.kind, FaultKindDraft::Tracker { .. })
+            || outages == 1 && draft.announce_s <= 60
+    });
+    draft
+}
+
 /// Two places are left for honest peers: one whom attackers surround cannot finish.
 fn with_room(mut draft: SwarmDraft) -> SwarmDraft {
     let attackers: u32 = draft.attackers.iter().map(|a| a.group.count).sum();
@@ -102,6 +115,9 @@ fn in_time(mut draft: SwarmDraft) -> SwarmDraft {
         fault.at_ms = (fault.at_ms * ideal_ms / 1000).max(1);
         if let FaultKindDraft::Down { down_s, .. } = &mut fault.kind {
             *down_s = down_s.map(seconds);
+        }
+        if let FaultKindDraft::Leave { back_s, .. } = &mut fault.kind {
+            *back_s = back_s.map(seconds);
         }
     }
     for leechers in &mut draft.leechers {
@@ -308,7 +324,32 @@ fn fault() -> impl Strategy<Value = FaultDraft> {
             for_s,
         }
     });
-    let kind = prop_oneof![3 => down, 1 => reset, 1 => link, 2 => partition];
+    let peer = || {
+        prop_oneof![
+            3 => (0..8u32).prop_map(Target::Leecher),
+            1 => (0..2u32).prop_map(Target::Seed),
+        ]
+    };
+    let how = prop_oneof![
+        Just(DiskDraft::Full),
+        Just(DiskDraft::ReadError),
+        select(vec![200u64, 20]).prop_map(DiskDraft::Slow),
+    ];
+    let disk = (how, peer(), 1..90u64).prop_map(|(how, who, for_s)| FaultKindDraft::Disk {
+        how,
+        who,
+        for_s,
+    });
+    // At most one retry falls into it; the one after that waits for five minutes.
+    let modes = vec!["down", "timeout", "garbage", "empty", "dead-peers"];
+    let tracker =
+        (select(modes), 1..60u64).prop_map(|(mode, for_s)| FaultKindDraft::Tracker { mode, for_s });
+    let pause = (peer(), 1..90u64).prop_map(|(who, for_s)| FaultKindDraft::Pause { who, for_s });
+    let leave = (peer(), weighted(0.8, 1..1500u64))
+        .prop_map(|(who, back_s)| FaultKindDraft::Leave { who, back_s });
+    let kind = prop_oneof![
+        3 => down, 1 => reset, 1 => link, 2 => partition, 1 => disk, 1 => tracker, 1 => pause, 1 => leave,
+    ];
     (at, kind).prop_map(|(at_ms, kind)| FaultDraft { at_ms, kind })
 }
 

@@ -43,17 +43,20 @@ impl Torrent {
         if !inbound {
             self.dial.connected(addr);
         }
-        let taken = self.connections + self.dial.dialling();
+        // Dials to nobody take no place from who comes; one that is answered late may find none.
+        let taken = self.connections + self.dial.hopeful(now);
         let ip = addr.ip();
         let many = !ip.is_loopback()
             && Neighbours(&self.peers).at(ip) >= self.config.connections_per_address;
-        let crowded = inbound && taken >= self.config.connections_max && !many;
+        let max = self.config.connections_max;
+        let late = !inbound && self.connections >= max;
+        let crowded = inbound && taken >= max && !many;
         // Who is of no use gives way, or ranks below the newcomer and would not be missed.
         let gives_way = match crowded {
             true => self.gives_way(addr, now),
             false => None,
         };
-        let full = many || crowded && gives_way.is_none();
+        let full = many || late || crowded && gives_way.is_none();
         let banned = self.blame.banned_addr(addr);
         if self.phase != Phase::Running || full || banned {
             if banned {

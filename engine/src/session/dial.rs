@@ -5,7 +5,9 @@
 //! takes the place of what trackers told, and no peer fills the book alone. While nothing changes the
 //! book is not searched for somebody to dial.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -17,6 +19,9 @@ use crate::tracker::announce::PeerAddr;
 
 use super::blame::SenderId;
 use super::peer::Peer;
+
+/// A dial that waited for so long probably leads to nobody (TCP has tried three times).
+const HOPELESS_AFTER: Duration = Duration::from_secs(4);
 
 /// What is known of one address.
 #[derive(Clone, Debug)]
@@ -246,8 +251,9 @@ impl DialBook {
         u32::try_from(taken.count()).expect("at most dials_max")
     }
 
-    /// Addresses to dial now, at most `room`, chosen at random among those that are due; what trackers
-    /// told comes first.
+    /// Addresses to dial now, at most `room`, chosen at random among those that are due; what trackers told
+    /// comes first, and who did not answer twice in a row comes later: a list of the dead keeps nobody from
+    /// the living.
     pub(super) fn choose(
         &mut self,
         now: Now,
@@ -263,27 +269,26 @@ impl DialBook {
         }
         let due = self.due(now, neighbours);
         let candidates = due.filter(|(_, c)| !(c.seed && seeding && config.close_seed_to_seed));
-        let (mut due, mut hearsay) = (Vec::new(), Vec::new());
+        let mut due: BTreeMap<_, Vec<SocketAddr>> = BTreeMap::new();
         for (addr, contact) in candidates {
-            match contact.hearsay() {
-                false => due.push(*addr),
-                true => hearsay.push(*addr),
-            }
+            let rank = (contact.hearsay(), contact.failures.saturating_sub(1));
+            due.entry(rank).or_default().push(*addr);
         }
-        if due.is_empty() && hearsay.is_empty() {
+        if due.is_empty() {
             let until = self.next_idle(now);
             self.quiet = Some(Quiet { seeding, until });
             return Vec::new();
         }
         let mut chosen = Vec::new();
         while chosen.len() < room {
-            if due.is_empty() {
-                due = std::mem::take(&mut hearsay);
-            }
-            if due.is_empty() {
+            let Some(mut first) = due.first_entry() else {
                 break;
+            };
+            let alike = first.get_mut();
+            let addr = alike.swap_remove(rng.random_range(0..alike.len()));
+            if alike.is_empty() {
+                first.remove();
             }
-            let addr = due.swap_remove(rng.random_range(0..due.len()));
             let ip = addr.ip();
             let taken = neighbours.at(ip) + self.dialling_at(ip);
             if taken >= config.connections_per_address && !ip.is_loopback() {
@@ -436,6 +441,13 @@ impl DialBook {
         u32::try_from(self.dials.len()).expect("at most dials_max")
     }
 
+    /// Of them: those that may well be answered.
+    pub(super) fn hopeful(&self, now: Now) -> u32 {
+        let hopeless = |(since, _): &(Now, SocketAddr)| since.after(HOPELESS_AFTER) <= now;
+        let hopeful = self.dials.len() - self.dials.partition_point(hopeless);
+        u32::try_from(hopeful).expect("at most dials_max")
+    }
+
     /// When the first idle address may be dialled, of those that may not be dialled yet. Who may be
     /// already and is not chosen waits for a connection to end, not for time.
     fn next_idle(&self, now: Now) -> Now {
@@ -458,187 +470,4 @@ impl DialBook {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::ConnId;
-    use rand_chacha::rand_core::SeedableRng;
-    use std::time::Duration;
-
-    fn addr(n: u8) -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, n], 6881))
-    }
-
-    fn book(n: u8) -> (DialBook, EngineConfig) {
-        let config = EngineConfig::default();
-        let mut book = DialBook::default();
-        let peers: Vec<_> = (1..=n)
-            .map(|n| PeerAddr {
-                addr: addr(n),
-                id: None,
-            })
-            .collect();
-        book.learn(&peers, PeerId([0; 20]), &config);
-        (book, config)
-    }
-
-    fn choose(book: &mut DialBook, now: Now, room: u32, config: &EngineConfig) -> Vec<SocketAddr> {
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        book.choose(now, room, false, Neighbours(&[]), config, &mut rng)
-    }
-
-    #[test]
-    fn failures_back_off_5_10_20_seconds_up_to_ten_minutes() {
-        let (mut book, config) = book(1);
-        let mut now = Now::START;
-        for wait in [5, 10, 20, 40, 80, 160, 320, 600, 600] {
-            assert_eq!(choose(&mut book, now, 9, &config), [addr(1)]);
-            book.failed(addr(1), now, &config);
-            let due = now.after(Duration::from_secs(wait));
-            assert_eq!(book.next_due(true, now, &config), due);
-            assert_eq!(choose(&mut book, Now(due.0 - 1), 9, &config), []);
-            now = due;
-        }
-    }
-
-    #[test]
-    fn a_dial_without_answer_is_given_up_after_the_connect_timeout() {
-        let (mut book, config) = book(2);
-        assert_eq!(choose(&mut book, Now::START, 1, &config).len(), 1);
-        let limit = Now::START.after(config.connect_timeout);
-        assert_eq!(book.overdue(Now(limit.0 - 1), &config), []);
-        assert_eq!(book.overdue(limit, &config).len(), 1);
-        assert_eq!(book.dialling(), 0);
-    }
-
-    #[test]
-    fn dials_are_bounded_and_never_doubled() {
-        let (mut book, config) = book(40);
-        assert_eq!(
-            choose(&mut book, Now::START, 100, &config).len(),
-            config.dials_max as usize
-        );
-        assert_eq!(choose(&mut book, Now::START, 100, &config), []);
-    }
-
-    #[test]
-    fn one_address_is_not_dialled_on_all_its_ports() {
-        let (mut book, config) = book(0);
-        let told = |ip: [u8; 4]| {
-            (1..=100).map(move |port| PeerAddr {
-                addr: SocketAddr::from((ip, port)),
-                id: None,
-            })
-        };
-        let victim: Vec<_> = told([10, 0, 0, 1]).collect();
-        book.learn(&victim, PeerId([0; 20]), &config);
-        let dials = choose(&mut book, Now::START, 100, &config).len();
-        assert_eq!(dials, config.connections_per_address as usize);
-    }
-
-    #[test]
-    fn an_address_has_one_place_however_it_is_written() {
-        let (mut book, config) = book(1);
-        let mapped = PeerAddr {
-            addr: "[::ffff:10.0.0.1]:6881".parse().expect("an address"),
-            id: None,
-        };
-        book.learn(&[mapped], PeerId([0; 20]), &config);
-        assert_eq!(choose(&mut book, Now::START, 9, &config), [addr(1)]);
-    }
-
-    #[test]
-    fn a_full_book_forgets_who_never_answers() {
-        let (mut book, mut config) = book(3);
-        config.addresses_max = 3;
-        let new = [PeerAddr {
-            addr: addr(9),
-            id: None,
-        }];
-        book.learn(&new, PeerId([0; 20]), &config);
-        assert_eq!(book.contacts.len(), 3, "nobody failed yet");
-        choose(&mut book, Now::START, 1, &config);
-        let mut contacts = book.contacts.iter();
-        let dialled = contacts.find(|(_, c)| c.state != State::Idle);
-        let dialled = dialled.expect("one").0;
-        book.failed(dialled, Now::START, &config);
-        book.learn(&new, PeerId([0; 20]), &config);
-        assert!(book.knows(addr(9)) && !book.knows(dialled));
-    }
-
-    fn hear(book: &mut DialBook, ports: std::ops::Range<u16>, n: u32, c: &EngineConfig) -> u32 {
-        let told = ports.map(|port| (SocketAddr::from(([10, 9, 9, 9], port)), false));
-        book.learn_from_peer(told, SenderId(n), c)
-    }
-
-    #[test]
-    fn one_peer_does_not_fill_the_book() {
-        let (mut book, mut config) = book(1);
-        config.pex_contacts_max = 10;
-        assert_eq!(hear(&mut book, 0..8, 1, &config), 7, "port 0 is nobody");
-        assert_eq!(hear(&mut book, 0..8, 1, &config), 0, "nothing new");
-        assert_eq!(hear(&mut book, 100..200, 1, &config), 3);
-        assert_eq!(hear(&mut book, 200..300, 2, &config), 10, "another peer");
-        assert_eq!(book.contacts.len(), 21);
-    }
-
-    #[test]
-    fn what_peers_told_makes_room_for_what_trackers_tell_and_never_the_other_way() {
-        let (mut book, mut config) = book(2);
-        config.addresses_max = 4;
-        assert_eq!(hear(&mut book, 1..9, 1, &config), 2);
-        let told = |n| PeerAddr {
-            addr: addr(n),
-            id: None,
-        };
-        book.learn(&[told(3), told(4), told(5)], PeerId([0; 20]), &config);
-        let known: Vec<_> = book.contacts.iter().map(|(addr, _)| *addr).collect();
-        assert_eq!(known, [1, 2, 3, 4].map(addr));
-        for _ in 0..4 {
-            choose(&mut book, Now::START, 1, &config);
-        }
-        for n in 1..=4 {
-            book.failed(addr(n), Now::START, &config);
-        }
-        assert_eq!(
-            hear(&mut book, 1..9, 1, &config),
-            0,
-            "failing ones stay too"
-        );
-    }
-
-    #[test]
-    fn what_trackers_told_is_dialled_first_also_when_a_peer_told_it_before() {
-        let (mut book, config) = book(0);
-        hear(&mut book, 1..9, 1, &config);
-        let told = [1, 2, 3].map(|n| PeerAddr {
-            addr: addr(n),
-            id: None,
-        });
-        let again = PeerAddr {
-            addr: SocketAddr::from(([10, 9, 9, 9], 5)),
-            id: None,
-        };
-        book.learn(&told, PeerId([0; 20]), &config);
-        book.learn(&[again], PeerId([0; 20]), &config);
-        let mut first = choose(&mut book, Now::START, 4, &config);
-        first.sort_unstable();
-        assert_eq!(first, [addr(1), addr(2), addr(3), again.addr]);
-        assert_eq!(choose(&mut book, Now::START, 9, &config).len(), 7);
-    }
-
-    #[test]
-    fn a_peer_that_is_connected_otherwise_is_not_dialled() {
-        let (mut book, config) = book(1);
-        book.seen_id(addr(1), PeerId([7; 20]));
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let conn = ConnId {
-            slot: 0,
-            generation: 0,
-        };
-        let mut peer = Peer::new(conn, addr(9), true, Now::START, &config);
-        peer.id = Some(PeerId([7; 20]));
-        let peers = [Some(Box::new(peer))];
-        let chosen = book.choose(Now(0), 5, false, Neighbours(&peers), &config, &mut rng);
-        assert_eq!(chosen, []);
-    }
-}
+mod tests;

@@ -51,13 +51,15 @@ fn interval() -> Duration {
 }
 
 impl Journal {
-    pub(super) fn new(pieces: u32) -> Journal {
+    /// Of a disk on which there is something of some of the files already.
+    pub(super) fn new(pieces: u32, there: impl IntoIterator<Item = Option<FileStamp>>) -> Journal {
+        let stamps: Vec<_> = there.into_iter().collect();
         Journal {
             unsynced: Vec::new(),
             verified: BitSet::empty(pieces),
             unchecked: BitSet::empty(pieces),
-            stamps: Vec::new(),
-            synced_stamps: Vec::new(),
+            synced_stamps: stamps.clone(),
+            stamps,
             resume: None,
             changed: false,
             due: None,
@@ -69,7 +71,6 @@ impl Journal {
     pub(super) fn open(&mut self, content: &Content, now: Instant) -> Option<Known> {
         let pieces = content.geometry().pieces;
         self.due = Some(now + interval());
-        self.stamps.resize(content.metainfo.files.len(), None);
         let files = &content.metainfo.files;
         let resume = self.resume.as_ref();
         let known = resume.map(|data| data.known(content.geometry(), files, &self.stamps));

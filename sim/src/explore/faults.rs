@@ -52,6 +52,47 @@ pub enum FaultKindDraft {
         /// Seconds.
         for_s: u64,
     },
+    /// A disk misbehaves.
+    Disk {
+        /// How.
+        how: DiskDraft,
+        /// Whose: a leecher or a seed.
+        who: Target,
+        /// Seconds.
+        for_s: u64,
+    },
+    /// All trackers misbehave.
+    Tracker {
+        /// How: a mode that there is over every protocol.
+        mode: &'static str,
+        /// Seconds.
+        for_s: u64,
+    },
+    /// A user pauses a client and goes on.
+    Pause {
+        /// Whose: a leecher or a seed.
+        who: Target,
+        /// Seconds.
+        for_s: u64,
+    },
+    /// A user ends a client.
+    Leave {
+        /// Whose: a leecher or a seed.
+        who: Target,
+        /// Seconds until the user starts it again, if ever.
+        back_s: Option<u64>,
+    },
+}
+
+/// How a disk misbehaves. Bits do not flip here: who sends what flipped is banned for it, perhaps the only seed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DiskDraft {
+    /// No space; of a leecher, whoever is drawn.
+    Full,
+    /// So many kB/s.
+    Slow(u64),
+    /// Nothing can be read.
+    ReadError,
 }
 
 /// How something goes down.
@@ -104,7 +145,12 @@ impl FaultDraft {
         let lasts = match self.kind {
             FaultKindDraft::Down { down_s, .. } => down_s.unwrap_or(0),
             FaultKindDraft::Reset { .. } => 0,
-            FaultKindDraft::Link { for_s, .. } | FaultKindDraft::Partition { for_s, .. } => for_s,
+            FaultKindDraft::Leave { back_s, .. } => back_s.unwrap_or(0),
+            FaultKindDraft::Link { for_s, .. }
+            | FaultKindDraft::Partition { for_s, .. }
+            | FaultKindDraft::Disk { for_s, .. }
+            | FaultKindDraft::Tracker { for_s, .. }
+            | FaultKindDraft::Pause { for_s, .. } => for_s,
         };
         self.at_ms.div_ceil(1000) + lasts
     }
@@ -112,7 +158,44 @@ impl FaultDraft {
     pub(super) fn write(&self, file: &mut String, sizes: &Sizes) -> std::fmt::Result {
         let at = self.at_ms;
         let mut head = |kind: &str| writeln!(file, "\n[[fault.{kind}]]\nat = \"{at} ms\"");
+        let user = |file: &mut String, at: u64, who: &str, action: &str| {
+            writeln!(file, "\n[[fault.user]]\nat = \"{at} ms\"")?;
+            writeln!(file, "who = \"{who}\"\naction = \"{action}\"")
+        };
         match self.kind {
+            FaultKindDraft::Disk { how, who, for_s } => {
+                head("disk")?;
+                let who = match (how, who) {
+                    (DiskDraft::Full, Target::Leecher(_)) => who,
+                    (DiskDraft::Full, _) => Target::Leecher(0),
+                    _ => who,
+                };
+                writeln!(file, "for = \"{}\"", seconds(for_s))?;
+                writeln!(file, "who = \"{}\"", who.selector(sizes))?;
+                match how {
+                    DiskDraft::Full => writeln!(file, "mode = \"full\""),
+                    DiskDraft::ReadError => writeln!(file, "mode = \"read-error\""),
+                    DiskDraft::Slow(kb) => writeln!(
+                        file,
+                        "mode = \"slow\"\nread = \"{kb} kB/s\"\nwrite = \"{kb} kB/s\""
+                    ),
+                }
+            }
+            FaultKindDraft::Tracker { mode, for_s } => {
+                head("tracker")?;
+                writeln!(file, "for = \"{}\"\nmode = \"{mode}\"", seconds(for_s))
+            }
+            FaultKindDraft::Pause { who, for_s } => {
+                let who = who.selector(sizes);
+                user(file, at, &who, "pause")?;
+                user(file, at + for_s * 1000, &who, "resume")
+            }
+            FaultKindDraft::Leave { who, back_s } => {
+                let who = who.selector(sizes);
+                user(file, at, &who, "leave")?;
+                let back = back_s.map(|back| user(file, at + back * 1000, &who, "join"));
+                back.unwrap_or(Ok(()))
+            }
             FaultKindDraft::Down { how, who, down_s } => {
                 head(match how {
                     Down::Crash => "crash",

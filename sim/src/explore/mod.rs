@@ -12,7 +12,7 @@ mod generate;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub use faults::{Change, Down, FaultDraft, FaultKindDraft, Sides, Target};
+pub use faults::{Change, DiskDraft, Down, FaultDraft, FaultKindDraft, Sides, Target};
 pub use generate::{
     Arrival, AttackDraft, AttackKind, Churn, DirectDraft, Group, HoldersDraft, LeecherDraft,
     LinkDraft, PEERS_MAX, Setting, SwarmDraft,

@@ -346,6 +346,26 @@ fn dials_are_bounded_and_an_answer_makes_room_for_the_next() {
     assert_eq!(rig.dialled.len(), 51);
 }
 
+#[test]
+fn dials_to_nobody_take_no_place_from_who_comes() {
+    let mut rig = Plan::new(1, 1).config(|c| c.connections_max = 2).start();
+    rig.feed(Input::Peers(vec![told(1, None), told(2, None)]));
+    assert_eq!(rig.dialled.len(), 2);
+    let early = rig.connect(3, true);
+    assert_eq!(rig.closed, [early], "both may still be answered");
+    rig.wait(secs(5));
+    let (first, second) = (rig.connect(4, true), rig.connect(5, true));
+    let conn = rig.free_conn();
+    let (addr, inbound) = (addr(1), false);
+    rig.feed(Input::Connected {
+        conn,
+        addr,
+        inbound,
+    });
+    assert_eq!(rig.closed, [early, conn], "an answer that comes too late");
+    assert!(rig.torrent.slot(first).is_some() && rig.torrent.slot(second).is_some());
+}
+
 /// Two places, both taken by peers who have nothing, as we do.
 fn empty_handed(known: Vec<PeerAddr>) -> (Rig, ConnId) {
     let mut rig = Plan::new(1, 1).config(|c| c.connections_max = 2).start();
