@@ -26,7 +26,7 @@ use super::conn::{Cargo, Carrier, Conn};
 use super::frame::Frame;
 use super::ledger::Known;
 use super::machine::{Due, Key, Machine};
-use crate::network::fabric::exponential_ns;
+use crate::network::draws::exponential_ns;
 use crate::network::link::{Path, transmit_ns, wire_bytes};
 use crate::seed;
 
