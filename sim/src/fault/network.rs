@@ -6,7 +6,6 @@
 use std::net::Ipv4Addr;
 
 use super::{FaultNews, Reach};
-use crate::network::fabric::Fabric;
 use crate::scenario::Plan;
 use crate::scenario::plan::{Direction, FaultKind, LinkChange, LinkPlan};
 
@@ -40,21 +39,15 @@ fn addresses(plan: &Plan, hosts: &[usize]) -> Vec<Ipv4Addr> {
     hosts.iter().map(|host| plan.hosts[*host].ip).collect()
 }
 
-fn fabric(reach: &Reach) -> &Fabric {
-    let fabric = reach.net.fabric();
-    fabric.expect("a plan with faults of the network does not run on turmoil")
-}
-
 pub(super) fn cut(reach: &Reach, number: usize, a: &[usize], b: &[usize], direction: Direction) {
     let (a, b) = (addresses(&reach.plan, a), addresses(&reach.plan, b));
     let both = direction == Direction::Both;
-    fabric(reach).cut(number, &a, &b, both);
+    reach.net.cut(number, &a, &b, both);
 }
 
 pub(super) fn heal(reach: &Reach, number: usize) {
-    let fabric = fabric(reach);
-    fabric.heal(number);
-    let hits = fabric.cut_hits(number);
+    reach.net.heal(number);
+    let hits = reach.net.cut_hits(number);
     if hits > 0 {
         (reach.tell)(number, FaultNews::Did(hits));
     }
@@ -64,14 +57,14 @@ pub(super) fn heal(reach: &Reach, number: usize) {
 pub(super) fn set_links(reach: &Reach, number: usize, active: &[usize]) {
     for host in &reach.plan.faults[number].hosts {
         let link = link_of(&reach.plan, *host, active.iter().copied());
-        fabric(reach).change_link(reach.plan.hosts[*host].ip, link);
+        reach.net.change_link(reach.plan.hosts[*host].ip, link);
     }
 }
 
 pub(super) fn reset(reach: &Reach, number: usize, share_ppm: u32) {
     let fault = &reach.plan.faults[number];
     let of = addresses(&reach.plan, &fault.hosts);
-    let resets = fabric(reach).reset_some(&of, share_ppm, &fault.name);
+    let resets = reach.net.reset_some(&of, share_ppm, &fault.name);
     if resets > 0 {
         (reach.tell)(number, FaultNews::Did(resets));
     }

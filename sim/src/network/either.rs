@@ -48,40 +48,70 @@ impl Net {
 
     /// One-way delays from region to region; see [`Fabric::set_regions`].
     pub fn set_regions(&self, delays: &[Vec<Duration>]) {
-        if let Net::Fabric(fabric) = self {
-            fabric.set_regions(delays.to_vec());
+        match self {
+            Net::Fabric(fabric) => fabric.set_regions(delays.to_vec()),
+            Net::Turmoil(turmoil) => turmoil.set_regions(delays.to_vec()),
         }
     }
 
-    /// A host is in a region; only on the fabric.
+    /// A host is in a region.
     ///
     /// # Panics
     /// When there is no such host.
     pub fn set_region(&self, ip: Ipv4Addr, region: usize) {
-        if let Net::Fabric(fabric) = self {
-            fabric.set_region(ip, region);
+        match self {
+            Net::Fabric(fabric) => fabric.set_region(ip, region),
+            Net::Turmoil(turmoil) => turmoil.set_region(ip, region),
         }
     }
 
-    /// The fabric, which alone knows faults of the network: turmoil refuses plans that have some.
-    #[must_use]
-    pub fn fabric(&self) -> Option<&Fabric> {
+    /// Nothing gets from the first hosts to the second ones any more, nor back when it cuts `both` ways; see
+    /// [`Fabric::cut`].
+    pub fn cut(&self, fault: usize, a: &[Ipv4Addr], b: &[Ipv4Addr], both: bool) {
         match self {
-            Net::Fabric(fabric) => Some(fabric),
-            Net::Turmoil(_) => None,
+            Net::Fabric(fabric) => fabric.cut(fault, a, b, both),
+            Net::Turmoil(turmoil) => turmoil.cut(fault, a, b, both),
+        }
+    }
+
+    /// What that fault cut carries again.
+    pub fn heal(&self, fault: usize) {
+        match self {
+            Net::Fabric(fabric) => fabric.heal(fault),
+            Net::Turmoil(turmoil) => turmoil.heal(fault),
         }
     }
 
     /// What a fault of the network kept from arriving so far.
     #[must_use]
     pub fn cut_hits(&self, fault: usize) -> u64 {
-        self.fabric().map_or(0, |fabric| fabric.cut_hits(fault))
+        match self {
+            Net::Fabric(fabric) => fabric.cut_hits(fault),
+            Net::Turmoil(turmoil) => turmoil.cut_hits(fault),
+        }
+    }
+
+    /// A host's link is another one from now on; see [`Fabric::change_link`].
+    pub fn change_link(&self, ip: Ipv4Addr, link: LinkPlan) {
+        match self {
+            Net::Fabric(fabric) => fabric.change_link(ip, link),
+            Net::Turmoil(turmoil) => turmoil.change_link(ip, link),
+        }
+    }
+
+    /// Resets a share of the connections of these hosts; see [`Fabric::reset_some`]. Returns how many.
+    pub fn reset_some(&self, of: &[Ipv4Addr], share_ppm: u32, name: &str) -> u64 {
+        match self {
+            Net::Fabric(fabric) => fabric.reset_some(of, share_ppm, name),
+            Net::Turmoil(turmoil) => turmoil.reset_some(of, share_ppm, name),
+        }
     }
 
     /// The machine goes dark at once; see [`Fabric::power_off`].
     pub fn power_off(&self, ip: Ipv4Addr) {
-        if let Some(fabric) = self.fabric() {
-            fabric.power_off(ip);
+        match self {
+            Net::Fabric(fabric) => fabric.power_off(ip),
+            Net::Turmoil(turmoil) => turmoil.power_off(ip),
         }
     }
 

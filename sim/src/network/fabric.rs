@@ -26,14 +26,13 @@ use crate::scenario::plan::LinkPlan;
 use super::agenda::Agenda;
 use super::flow::Flow;
 use super::link::FairQueue;
+use super::place::Place;
 
 mod carrying;
 mod connections;
 mod cuts;
 mod host_net;
 mod paths;
-
-pub(super) use connections::exponential_ns;
 
 pub use host_net::FabricNet;
 
@@ -110,7 +109,7 @@ struct Datagram {
 struct Host {
     name: String,
     ip: Ipv4Addr,
-    link: LinkPlan,
+    place: Place,
     /// The port where somebody listens.
     listening: Option<u16>,
     /// A client runs.
@@ -140,10 +139,6 @@ struct Host {
     peer: bool,
     /// Bytes handed in for connections between peers.
     sent_to_peers: u64,
-    /// The delay of its link in the plan: what is above it now is added to its paths.
-    latency: Duration,
-    /// Its place in the matrix of regions.
-    region: Option<usize>,
     /// Ways that are cut, a bit each: those that begin here, those that end here.
     cut_from: u64,
     cut_to: u64,
@@ -294,9 +289,7 @@ impl Fabric {
             sent_wire: 0,
             peer,
             sent_to_peers: 0,
-            latency: link.latency,
-            link,
-            region: None,
+            place: Place::new(link),
             cut_from: 0,
             cut_to: 0,
             dark: false,

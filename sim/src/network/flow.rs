@@ -11,7 +11,7 @@ use super::link::{Path, transmit_ns, wire_bytes};
 
 mod trouble;
 
-use trouble::Trouble;
+pub(super) use trouble::Trouble;
 
 /// A chunk below this rides with the one behind it: a block's head with the block.
 const RIDER_MAX: usize = 1024;
@@ -195,8 +195,8 @@ impl Flow {
     /// The receiver read so many bytes at `now`.
     pub(super) fn read(&mut self, bytes: u64, now: u64) -> Read {
         let mut at = now + self.path.back_ns;
-        if self.trouble.as_ref().is_some_and(|t| t.deaf) {
-            let first = self.hold_ack(bytes, at);
+        if let Some(trouble) = self.trouble.as_mut().filter(|t| t.deaf) {
+            let first = trouble.hold_ack(bytes, at);
             return Read::Lost { first };
         }
         match self.acks.back_mut() {

@@ -2,10 +2,12 @@
 //! of all hosts of a run, and [`turmoil`], the second opinion on it; [`Net`] is either of them.
 
 mod agenda;
+mod draws;
 mod either;
 pub mod fabric;
 mod flow;
 pub mod link;
+mod place;
 pub mod turmoil;
 
 pub use either::{HostNet, Net};

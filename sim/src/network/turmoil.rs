@@ -25,10 +25,14 @@ use skep_engine::node::spawn::Tasks;
 use tokio::time::Instant;
 
 use super::Totals;
+use super::place::Place;
 use crate::scenario::plan::LinkPlan;
 use crate::seed;
 
+mod barriers;
 mod conn;
+mod cuts;
+mod faults;
 mod fit;
 mod frame;
 mod host_net;
@@ -102,7 +106,7 @@ impl Turmoil {
     pub fn add_host(&self, name: &str, ip: Ipv4Addr, link: LinkPlan, peer: bool) {
         let known = Known {
             name: name.to_owned(),
-            link: link.clone(),
+            place: Place::new(link.clone()),
             peer,
         };
         let taken = self.ledger.known.borrow_mut().insert(ip, known);
@@ -131,6 +135,7 @@ impl Turmoil {
         let machine = self.machine(ip).expect("a host with this address");
         let running = std::mem::replace(&mut machine.borrow_mut().running, true);
         assert!(!running, "one program per host");
+        self.power_on(&machine);
         TurmoilNet { machine }
     }
 

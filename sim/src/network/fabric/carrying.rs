@@ -106,7 +106,7 @@ impl State {
         flow.in_ring = more;
         entry.sent_wire += wire;
         entry.up.sent(wire, more);
-        entry.up_free = from + transmit_ns(wire, entry.link.up);
+        entry.up_free = from + transmit_ns(wire, entry.place.link.up);
         let done = entry.up_free;
         let delay = match flow.path.steady_delay() {
             Some(delay) => delay,
@@ -157,7 +157,7 @@ impl State {
         let entry = &mut self.hosts[host as usize];
         let wire = wire_bytes(bytes) + std::mem::take(&mut entry.up_debt);
         entry.sent_wire += wire;
-        entry.up_free = entry.up_free.max(now) + transmit_ns(wire, entry.link.up);
+        entry.up_free = entry.up_free.max(now) + transmit_ns(wire, entry.place.link.up);
         let done = entry.up_free;
         if let Some(delay) = path.datagram_delay(bytes, &mut datagram.rng) {
             self.datagrams.insert(number, datagram);
@@ -201,7 +201,7 @@ impl State {
                     // there at that look, without a fact of its own.
                     let bytes = parcel.bytes();
                     let from = entry.down_free.max(now);
-                    let done = from + transmit_ns(wire_bytes(bytes), entry.link.down);
+                    let done = from + transmit_ns(wire_bytes(bytes), entry.place.link.down);
                     if done <= tick {
                         entry.down_free = done;
                         return self.hand_over(host, end, parcel);
@@ -262,7 +262,7 @@ impl State {
             };
             entry.down_carries = Some(end);
             let from = entry.down_free.max(self.now);
-            entry.down_free = from + transmit_ns(wire_bytes(bytes), entry.link.down);
+            entry.down_free = from + transmit_ns(wire_bytes(bytes), entry.place.link.down);
             let done = entry.down_free;
             self.plan(done, Fact::DownlinkFree(host));
         }

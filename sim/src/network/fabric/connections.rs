@@ -5,15 +5,14 @@
 //! that neither host knows and that has nothing under way is freed.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use skep_engine::ConnId;
 use skep_engine::node::network::{Closed, ConnectError, NetEvent};
 
 use super::cuts::Handshake;
 use super::{BACKLOG_MAX, Conn, EPHEMERAL_FROM, End, Fact, HostIndex, REFUSED, State};
+use crate::network::draws::exponential_ns;
 use crate::network::flow::Flow;
 use crate::network::link::SEGMENT_OVERHEAD;
 use crate::seed;
@@ -70,11 +69,8 @@ impl State {
         let from_addr = SocketAddr::from((from.ip, port));
         let flows = [self.path(host, other), self.path(other, host)].map(Flow::new);
         let delay = flows[0].path.delay_ns;
-        let every = |host: HostIndex| self.hosts[host as usize].link.reset_every;
-        let breaks = match (every(host), every(other)) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let place = |host: HostIndex| &self.hosts[host as usize].place;
+        let breaks = place(host).reset_every(place(other));
         let crossing = self.next_crossing(host, other);
         let mut rng = None;
         let breaks = breaks.map(|mean| {
@@ -320,11 +316,4 @@ impl State {
             self.free_conns.push(end.conn);
         }
     }
-}
-
-/// A draw from the exponential distribution, ns.
-pub(in crate::network) fn exponential_ns(mean: Duration, rng: &mut ChaCha8Rng) -> u64 {
-    // In (0, 1]: the logarithm is finite.
-    let unit = ((rng.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
-    (-libm::log(unit) * mean.as_nanos() as f64) as u64
 }

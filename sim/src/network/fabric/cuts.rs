@@ -12,7 +12,7 @@ use skep_engine::node::network::Closed;
 
 use super::{End, Fabric, Fact, HostIndex, State};
 use crate::network::flow::Cargo;
-use crate::network::link::{USER_TIMEOUT, handshake_again, retransmit_at};
+use crate::network::link::{USER_TIMEOUT, retransmit_at};
 
 /// Partitions that can stand at once, one way each.
 const CUTS_MAX: usize = 64;
@@ -191,12 +191,8 @@ impl State {
             if !there && !back && !flow.is_troubled() {
                 continue;
             }
-            let before = *flow.trouble();
-            flow.trouble().cut = there;
-            let misses = back && !before.deaf && flow.deafen(now);
-            flow.trouble().deaf = back;
-            let better = (before.cut && !there) || (before.deaf && !back);
-            let since = flow.trouble().since.filter(|_| better && !there);
+            let misses = back && !flow.trouble().deaf && flow.deafen(now);
+            let since = flow.trouble().look(there, back);
             let rtt_ns = flow.path.rtt_ns;
             flow.calm_down();
             if misses {
@@ -266,9 +262,7 @@ impl State {
         if !flow.is_cut() {
             return Handshake::Arrives;
         }
-        let trouble = flow.trouble();
-        trouble.lost_handshakes += 1;
-        let wait = handshake_again(trouble.lost_handshakes);
+        let wait = flow.trouble().lose_handshake();
         self.note_hit(near, far);
         match wait {
             Some(wait) => {
@@ -286,9 +280,8 @@ impl State {
             return false;
         };
         let trouble = flow.trouble();
-        (trouble.unaccepted, trouble.stalled) = (true, true);
-        if trouble.since.is_none() {
-            trouble.since = Some(now);
+        trouble.unaccepted = true;
+        if trouble.lose(now) {
             self.misses(end);
         }
         true
@@ -321,13 +314,11 @@ impl State {
 
     /// The user timeout of the sender at this end is over, if nothing was heard meanwhile.
     pub(super) fn on_give_up(&mut self, end: End) {
-        let timeout = u64::try_from(USER_TIMEOUT.as_nanos()).expect("60 s");
         let now = self.now;
         let Some(flow) = self.flow(end).filter(|flow| flow.is_troubled()) else {
             return;
         };
-        let since = flow.trouble().since;
-        if since.is_none_or(|since| now < since.saturating_add(timeout)) {
+        if !flow.trouble().is_hopeless(now) {
             return;
         }
         let gone = flow.vanish(now);
@@ -353,13 +344,10 @@ impl State {
         let now = self.now;
         let Some(flow) = self.flow(end) else { return };
         let waits = flow.is_unacknowledged();
-        let trouble = flow.trouble();
-        trouble.to_nobody = true;
-        if !waits || trouble.since.is_some() {
+        if !flow.trouble().orphan(waits, now) {
             return;
         }
-        trouble.since = Some(now);
-        let (cut, rtt_ns) = (trouble.cut, flow.path.rtt_ns);
+        let (cut, rtt_ns) = (flow.is_cut(), flow.path.rtt_ns);
         self.misses(end);
         if !cut {
             self.plan(retransmit_at(now, now, rtt_ns), Fact::Retry(end));

@@ -7,13 +7,12 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use rand::Rng;
 use skep_engine::node::network::{Closed, ConnectError};
 
 use super::{End, Fabric, HostIndex, State};
+use crate::network::draws::{Candidate, share_of};
 use crate::network::link::Path;
 use crate::scenario::plan::LinkPlan;
-use crate::seed;
 
 impl Fabric {
     /// One-way delays from region to region, row to column. Paths between hosts that are both in a region
@@ -29,7 +28,7 @@ impl Fabric {
     pub fn set_region(&self, ip: Ipv4Addr, region: usize) {
         let mut state = self.0.borrow_mut();
         let host = state.by_ip[&ip];
-        state.hosts[host as usize].region = Some(region);
+        state.hosts[host as usize].place.region = Some(region);
     }
 
     /// A host's link is another one from now on. More delay than it had at first is added to its paths.
@@ -42,7 +41,7 @@ impl Fabric {
         let entry = &mut state.hosts[host as usize];
         entry.up.set_rate(link.up);
         entry.down.set_rate(link.down);
-        entry.link = link;
+        entry.place.link = link;
         for index in 0..state.conns.len() {
             let conn = &state.conns[index];
             let [near, far] = conn.hosts;
@@ -61,32 +60,34 @@ impl Fabric {
         let mut state = self.0.borrow_mut();
         state.handle_due();
         let hosts: Vec<HostIndex> = of.iter().map(|ip| state.by_ip[ip]).collect();
-        let mut chosen: Vec<(u64, End)> = Vec::new();
-        for (index, conn) in state.conns.iter().enumerate() {
+        let may = state.conns.iter().enumerate().filter(|(_, conn)| {
             let stands = conn.live && conn.flows.iter().all(|flow| flow.open);
             let known = conn.ids.iter().any(Option::is_some);
-            if stands && known && conn.hosts.iter().any(|host| hosts.contains(host)) {
-                let [from, to] = conn.hosts.map(|host| &state.hosts[host as usize].name);
-                let purpose = format!("fault/{name}/{from}:{}/{to}", conn.addrs[0].port());
-                let draw = seed::stream(state.seed, &purpose).next_u64();
-                let conn_index = u32::try_from(index).expect("fewer connections than 2^32");
+            stands && known && conn.hosts.iter().any(|host| hosts.contains(host))
+        });
+        let candidates = may.map(|(index, conn)| {
+            let [from, to] = conn.hosts.map(|h| state.hosts[h as usize].name.as_str());
+            Candidate {
+                from,
+                port: conn.addrs[0].port(),
+                to,
+                conn: u32::try_from(index).expect("fewer connections than 2^32"),
+            }
+        });
+        let chosen = share_of(state.seed, name, share_ppm, candidates);
+        for &conn in &chosen {
+            let generation = state.conns[conn as usize].generation;
+            for side in [0, 1] {
                 let end = End {
-                    conn: conn_index,
-                    generation: conn.generation,
-                    side: 0,
+                    conn,
+                    generation,
+                    side,
                 };
-                chosen.push((draw, end));
+                state.end_at(end, Closed::Reset);
             }
         }
-        let wanted = (chosen.len() as u64 * u64::from(share_ppm)).div_ceil(1_000_000);
-        chosen.sort_by_key(|(draw, end)| (*draw, end.conn));
-        chosen.truncate(usize::try_from(wanted).expect("at most the connections"));
-        for (_, end) in &chosen {
-            state.end_at(*end, Closed::Reset);
-            state.end_at(end.other(), Closed::Reset);
-        }
-        state.totals.fault_resets += wanted;
-        wanted
+        state.totals.fault_resets += chosen.len() as u64;
+        chosen.len() as u64
     }
 }
 
@@ -94,14 +95,7 @@ impl State {
     /// The path from one host to another as it is now.
     pub(super) fn path(&self, from: HostIndex, to: HostIndex) -> Path {
         let (near, far) = (&self.hosts[from as usize], &self.hosts[to as usize]);
-        let (Some(a), Some(b)) = (near.region, far.region) else {
-            return Path::new(&near.link, &far.link);
-        };
-        let above = |host: &super::Host| host.link.latency.saturating_sub(host.latency);
-        let more = (above(near) + above(far)) / 2;
-        let ns = |delay: Duration| u64::try_from((delay + more).as_nanos()).unwrap_or(u64::MAX);
-        let (there, back) = (ns(self.regions[a][b]), ns(self.regions[b][a]));
-        Path::with_delays(&near.link, &far.link, there, back)
+        near.place.path_to(&far.place, &self.regions)
     }
 
     /// The connection breaks on its way.

@@ -6,6 +6,7 @@
 //! never cut has no [`Trouble`].
 
 use super::{Cargo, Flow};
+use crate::network::link::{USER_TIMEOUT, handshake_again};
 
 /// What is wrong with one direction of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -30,6 +31,83 @@ pub(in crate::network) struct Trouble {
     pub(in crate::network) lost_handshakes: u32,
     /// Bytes that were read and whose acknowledgement was lost.
     held: u64,
+}
+
+impl Trouble {
+    /// Something is missed since then. True when it is the first thing.
+    fn miss(&mut self, at: u64) -> bool {
+        let first = self.since.is_none();
+        self.since.get_or_insert(at);
+        first
+    }
+
+    /// What reached the end of the path at that moment was lost, and nothing leaves until it is sent again. True
+    /// when this is the first loss that nobody has acknowledged.
+    pub(in crate::network) fn lose(&mut self, at: u64) -> bool {
+        self.stalled = true;
+        self.miss(at)
+    }
+
+    /// The acknowledgement of so many bytes, due at that moment, is lost. True when it is the first thing that the
+    /// sender misses.
+    pub(in crate::network) fn hold_ack(&mut self, bytes: u64, at: u64) -> bool {
+        if self.gone {
+            return false;
+        }
+        self.held += bytes;
+        self.miss(at)
+    }
+
+    /// A packet of the handshake is lost: how much later it is sent again, if ever.
+    pub(in crate::network) fn lose_handshake(&mut self) -> Option<u64> {
+        self.lost_handshakes += 1;
+        handshake_again(self.lost_handshakes)
+    }
+
+    /// What is true of the path from now on, there and back. When that gives the sender something to try for:
+    /// since when it has missed something.
+    pub(in crate::network) fn look(&mut self, cut: bool, deaf: bool) -> Option<u64> {
+        let better = (self.cut && !cut) || (self.deaf && !deaf);
+        (self.cut, self.deaf) = (cut, deaf);
+        self.since.filter(|_| better && !cut)
+    }
+
+    /// The sender tries again on a path that works. When that gets something going: bytes whose lost
+    /// acknowledgement it hears a round trip later.
+    pub(in crate::network) fn retry(&mut self) -> Option<u64> {
+        if self.gone || self.cut || self.since.is_none() {
+            return None;
+        }
+        self.stalled = false;
+        if self.deaf {
+            return Some(0);
+        }
+        self.since = None;
+        Some(std::mem::take(&mut self.held))
+    }
+
+    /// Whether the sender has missed something for the user timeout.
+    pub(in crate::network) fn is_hopeless(&self, now: u64) -> bool {
+        let timeout = u64::try_from(USER_TIMEOUT.as_nanos()).expect("60 s");
+        self.since
+            .is_some_and(|since| now >= since.saturating_add(timeout))
+    }
+
+    /// The connection is over at the other end, which could not tell; `waits`: something is not acknowledged
+    /// and never will be. True when that is the first thing that the sender misses.
+    pub(in crate::network) fn orphan(&mut self, waits: bool, now: u64) -> bool {
+        self.to_nobody = true;
+        waits && self.miss(now)
+    }
+
+    /// Whether nothing is wrong any more.
+    pub(in crate::network) fn is_over(&self) -> bool {
+        let calm = Trouble {
+            lost_handshakes: self.lost_handshakes,
+            ..Trouble::default()
+        };
+        *self == calm
+    }
 }
 
 impl Flow {
@@ -95,10 +173,7 @@ impl Flow {
         self.window = self.path.initial_window();
         let trouble = self.trouble();
         trouble.void += u32::try_from(follow).expect("few parcels are under way");
-        trouble.stalled = true;
-        let first = trouble.since.is_none();
-        trouble.since.get_or_insert(now);
-        first
+        trouble.lose(now)
     }
 
     /// The sending machine is gone: what it had queued and what is on its way are dropped. Returns how many
@@ -129,44 +204,17 @@ impl Flow {
         let held: u64 = self.acks.drain(..).map(|(_, bytes)| bytes).sum();
         let trouble = self.trouble();
         trouble.deaf = true;
-        if trouble.gone {
-            return false;
-        }
-        trouble.held += held;
-        let news = first.is_some() && trouble.since.is_none();
-        trouble.since = trouble.since.or(first);
-        news
-    }
-
-    /// The receiver read so many bytes and its acknowledgement is lost. True when it is the first thing that the
-    /// sender misses.
-    pub(super) fn hold_ack(&mut self, bytes: u64, at: u64) -> bool {
-        let trouble = self.trouble();
-        if trouble.gone {
-            return false;
-        }
-        trouble.held += bytes;
-        let first = trouble.since.is_none();
-        trouble.since.get_or_insert(at);
-        first
+        first.is_some_and(|first| trouble.hold_ack(held, first))
     }
 
     /// The sender tries again on a path that works. True when that gets something going.
     pub(in crate::network) fn retry(&mut self, now: u64) -> bool {
         let rtt_ns = self.path.rtt_ns;
-        let Some(trouble) = &mut self.trouble else {
+        let Some(held) = self.trouble.as_mut().and_then(|t| t.retry()) else {
             return false;
         };
-        if trouble.gone || trouble.cut || trouble.since.is_none() {
-            return false;
-        }
-        trouble.stalled = false;
-        if !trouble.deaf {
-            trouble.since = None;
-            let held = std::mem::take(&mut trouble.held);
-            if held > 0 {
-                self.acks.push_back((now + rtt_ns, held));
-            }
+        if held > 0 {
+            self.acks.push_back((now + rtt_ns, held));
         }
         self.calm_down();
         true
@@ -174,14 +222,7 @@ impl Flow {
 
     /// Forgets trouble that is over.
     pub(in crate::network) fn calm_down(&mut self) {
-        let over = |trouble: &Trouble| {
-            let calm = Trouble {
-                lost_handshakes: trouble.lost_handshakes,
-                ..Trouble::default()
-            };
-            *trouble == calm
-        };
-        if self.trouble.as_deref().is_some_and(over) {
+        if self.trouble.as_deref().is_some_and(Trouble::is_over) {
             self.trouble = None;
         }
     }

@@ -16,6 +16,8 @@ use rand_chacha::ChaCha8Rng;
 use skep_engine::ConnId;
 
 use super::frame::Frame;
+use super::ledger::Sent;
+use crate::network::flow::Trouble;
 use crate::network::link::{Path, SEGMENT_BYTES, transmit_ns, wire_bytes};
 
 /// Bytes of the longest parcel: what a connection reserves of a link at once.
@@ -34,10 +36,21 @@ pub(super) enum Carrier {
     Gone,
 }
 
-/// What has come and was not yet carried by the downlink.
+/// What crosses.
+#[derive(Clone, Debug)]
 pub(super) enum Cargo {
     Data(Bytes),
     Fin,
+}
+
+impl Cargo {
+    /// Payload bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Cargo::Data(data) => data.len() as u64,
+            Cargo::Fin => 0,
+        }
+    }
 }
 
 /// Whether a connection may send now.
@@ -73,8 +86,8 @@ pub(super) struct Conn {
     pub(super) breaks: Option<u64>,
     unsent: VecDeque<Bytes>,
     pub(super) unsent_bytes: u64,
-    /// Payload bytes written to the other end so far.
-    pub(super) written: u64,
+    /// Frames with data or a farewell that were sent so far.
+    sent_frames: u64,
     in_flight: u64,
     /// Slow start: what may be in flight now.
     window: u64,
@@ -91,19 +104,22 @@ pub(super) struct Conn {
     /// The program finished: a farewell follows the last byte.
     pub(super) finishing: bool,
     pub(super) fin_sent: bool,
-    /// The program reset it: nothing follows but this, at that moment.
-    pub(super) reset_at: Option<u64>,
+    /// What it leaves with, once the stream has room; nothing follows.
+    pub(super) leaves_with: Option<Frame>,
+    /// What a cut path does to what this end sends.
+    pub(super) trouble: Trouble,
     /// Frames that the stream had no room for.
     backlog: VecDeque<Bytes>,
     /// Bytes of frames that are not whole yet.
     pub(super) input: BytesMut,
-    /// Payload bytes that have come.
+    /// Frames with data or a farewell that have come.
     pub(super) heard: u64,
     /// The other end said that it finishes or resets.
     pub(super) farewell: bool,
+    /// What has come before its moment.
+    pub(super) coming: VecDeque<Sent>,
+    /// What has arrived and was not yet carried by the downlink.
     pub(super) incoming: VecDeque<Cargo>,
-    /// Of `incoming`, those whose moment has come.
-    pub(super) arrived: usize,
     /// The front of `incoming` is queued at the downlink.
     pub(super) receiving: bool,
     /// Bytes that the program has read and that were not acknowledged yet.
@@ -133,7 +149,7 @@ impl Conn {
             breaks: None,
             unsent: VecDeque::new(),
             unsent_bytes: 0,
-            written: 0,
+            sent_frames: 0,
             in_flight: 0,
             paced_until: 0,
             last_arrival: 0,
@@ -142,13 +158,14 @@ impl Conn {
             untold: 0,
             finishing: false,
             fin_sent: false,
-            reset_at: None,
+            leaves_with: None,
+            trouble: Trouble::default(),
             backlog: VecDeque::new(),
             input: BytesMut::new(),
             heard: 0,
             farewell: false,
+            coming: VecDeque::new(),
             incoming: VecDeque::new(),
-            arrived: 0,
             receiving: false,
             unacked: 0,
         }
@@ -164,7 +181,7 @@ impl Conn {
 
     /// Whether the next parcel may be queued at the uplink at `now`.
     pub(super) fn turn(&self, now: u64) -> Turn {
-        if !self.open || self.sending {
+        if !self.open || self.sending || self.trouble.stalled {
             return Turn::Later;
         }
         if self.unsent_bytes == 0 {
@@ -228,19 +245,42 @@ impl Conn {
         self.window = (self.window + bytes).min(self.path.window);
     }
 
+    /// What was lost is to be sent again, before everything else.
+    pub(super) fn take_back(&mut self, lost: Vec<Sent>) {
+        for sent in lost.into_iter().rev() {
+            match sent.cargo {
+                Cargo::Fin => self.fin_sent = false,
+                Cargo::Data(data) => {
+                    let bytes = data.len() as u64;
+                    self.in_flight -= bytes;
+                    self.unsent_bytes += bytes;
+                    self.unsent.push_front(data);
+                }
+            }
+        }
+        self.window = self.path.initial_window();
+    }
+
+    /// Whether something left that nobody has acknowledged.
+    pub(super) fn is_unacknowledged(&self) -> bool {
+        self.in_flight > 0
+    }
+
+    /// The number of the next frame with data or a farewell.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.sent_frames += 1;
+        self.sent_frames - 1
+    }
+
     /// Drops what was not yet sent; returns how many bytes.
     pub(super) fn clear(&mut self) -> u64 {
         self.unsent.clear();
         std::mem::take(&mut self.unsent_bytes)
     }
 
-    /// Payload bytes that have come and are not with the program.
+    /// Payload bytes that have arrived and are not with the program.
     pub(super) fn held(&self) -> u64 {
-        let incoming = self.incoming.iter().map(|cargo| match cargo {
-            Cargo::Data(data) => data.len() as u64,
-            Cargo::Fin => 0,
-        });
-        incoming.sum()
+        self.incoming.iter().map(Cargo::bytes).sum()
     }
 
     /// Writes a frame, now or when the stream has room again: no frame is lost, whatever is before it. False:
@@ -248,6 +288,11 @@ impl Conn {
     pub(super) fn write(&mut self, frame: &Frame) -> bool {
         self.backlog.push_back(frame.encode());
         self.flush()
+    }
+
+    /// Frames that wait are not written any more.
+    pub(super) fn forget_backlog(&mut self) {
+        self.backlog.clear();
     }
 
     /// Writes what waits; true when nothing is left.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{DELAY_MIN, HOSTS_MAX};
 use crate::scenario::Plan;
-use crate::scenario::plan::FaultKind;
 
 /// Why a plan does not run on turmoil.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -25,12 +24,13 @@ pub enum Unfit {
         /// Its latency.
         latency: Duration,
     },
-    /// turmoil only carries: what faults do to packets and links, the fabric does.
-    #[error("it has faults of the network ({0}), and only the fabric knows them")]
-    Fault(String),
-    /// A path is the mean of its ends' links there.
-    #[error("it has regions, and only the fabric knows them")]
-    Regions,
+    /// The same of a delay between regions.
+    #[error(
+        "it has regions that are {:.1} ms apart; turmoil takes {} ms or more",
+        .0.as_secs_f64() * 1e3,
+        DELAY_MIN.as_millis()
+    )]
+    Region(Duration),
 }
 
 /// Whether a plan runs on turmoil. Everything that only the fabric can do is named here.
@@ -48,20 +48,9 @@ pub fn fits_turmoil(plan: &Plan) -> Result<(), Unfit> {
             latency: host.link.latency,
         });
     }
-    if let Some(fault) = plan.faults.iter().find(|f| of_network(&f.kind)) {
-        return Err(Unfit::Fault(fault.name.clone()));
-    }
-    if !plan.regions.is_empty() {
-        return Err(Unfit::Regions);
+    let delays = plan.regions.iter().flatten();
+    if let Some(&delay) = delays.filter(|delay| **delay < DELAY_MIN).min() {
+        return Err(Unfit::Region(delay));
     }
     Ok(())
-}
-
-fn of_network(fault: &FaultKind) -> bool {
-    match fault {
-        FaultKind::Partition { .. } | FaultKind::Link(_) => true,
-        FaultKind::Reset { .. } | FaultKind::PowerLoss => true,
-        FaultKind::Crash | FaultKind::Restart | FaultKind::User(_) => false,
-        FaultKind::Disk(_) | FaultKind::Tracker { .. } => false,
-    }
 }

@@ -1,7 +1,7 @@
 //! Owns what crosses a turmoil connection: frames that carry, beside the bytes, when they arrive.
 //!
 //! Invariant: turmoil is the carrier, never the clock. A frame is written well before it is due and says
-//! itself when that is; bytes are numbered, so that one that turmoil lost cannot go unseen.
+//! itself when that is; what is counted is numbered, so that one that turmoil lost cannot go unseen.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -11,7 +11,7 @@ pub(super) const HEAD: usize = 1 + 8 + 8 + 4;
 /// One message from one end of a connection to the other. Times are ns since the start of the run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Frame {
-    /// The dialler's first: when the other end knows that the connection stands, and when the path
+    /// The dialler's acknowledgement: when the other end knows that the connection stands, and when the path
     /// breaks it, if ever.
     Hello {
         opens: u64,
@@ -19,8 +19,8 @@ pub(super) enum Frame {
     },
     Data {
         at: u64,
-        /// Bytes of the connection before these.
-        before: u64,
+        /// Frames with data or a farewell before this one.
+        number: u64,
         data: Bytes,
     },
     /// The program at the other end has read so many bytes.
@@ -28,14 +28,17 @@ pub(super) enum Frame {
         at: u64,
         bytes: u64,
     },
-    /// The program finished, after so many bytes in all.
+    /// The program finished.
     Fin {
         at: u64,
-        before: u64,
+        number: u64,
     },
     Reset {
         at: u64,
     },
+    /// The sender is gone, and its host could not tell. No host hears of it; it is how machines know what will
+    /// not be acknowledged.
+    Gone,
 }
 
 impl Frame {
@@ -43,10 +46,11 @@ impl Frame {
         let none = Bytes::new();
         let (kind, first, second, data) = match self {
             Frame::Hello { opens, breaks } => (0, *opens, breaks.unwrap_or(u64::MAX), &none),
-            Frame::Data { at, before, data } => (1, *at, *before, data),
+            Frame::Data { at, number, data } => (1, *at, *number, data),
             Frame::Ack { at, bytes } => (2, *at, *bytes, &none),
-            Frame::Fin { at, before } => (3, *at, *before, &none),
+            Frame::Fin { at, number } => (3, *at, *number, &none),
             Frame::Reset { at } => (4, *at, 0, &none),
+            Frame::Gone => (5, 0, 0, &none),
         };
         let mut out = BytesMut::with_capacity(HEAD + data.len());
         out.put_u8(kind);
@@ -77,7 +81,7 @@ impl Frame {
             },
             1 => Frame::Data {
                 at: first,
-                before: second,
+                number: second,
                 data,
             },
             2 => Frame::Ack {
@@ -86,9 +90,10 @@ impl Frame {
             },
             3 => Frame::Fin {
                 at: first,
-                before: second,
+                number: second,
             },
             4 => Frame::Reset { at: first },
+            5 => Frame::Gone,
             kind => panic!("there is no frame {kind}"),
         })
     }
@@ -112,12 +117,13 @@ mod tests {
             },
             Frame::Data {
                 at: 3,
-                before: 4,
+                number: 4,
                 data,
             },
             Frame::Ack { at: 5, bytes: 6 },
-            Frame::Fin { at: 7, before: 8 },
+            Frame::Fin { at: 7, number: 8 },
             Frame::Reset { at: 9 },
+            Frame::Gone,
         ];
         let bytes: Vec<u8> = frames.iter().flat_map(|f| f.encode().to_vec()).collect();
         for step in [1, 7, bytes.len()] {

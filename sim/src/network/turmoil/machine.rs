@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::conn::{Cargo, Carrier, Conn, Turn};
 use super::frame::Frame;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Sent};
 use super::sockets::{Datagrams, Listening};
 use crate::network::link::{SEGMENT_OVERHEAD, transmit_ns, wire_bytes};
 use crate::scenario::plan::LinkPlan;
@@ -50,8 +50,24 @@ pub(super) enum Due {
     Reset(Key),
     /// The path breaks: both ends are reset.
     Breaks(Key),
+    /// A fault breaks it.
+    Broken(Key),
     /// A datagram is here.
     Datagram(SocketAddr, Bytes),
+    /// Ways were cut or healed.
+    Look,
+    /// A machine's link is another one.
+    Link(Ipv4Addr),
+    /// The dialler's acknowledgement reaches the other end.
+    Accepted(Key),
+    /// Something sent reaches the end of a path with trouble.
+    Reaches(Key),
+    /// The sender tries again what was lost on a cut path.
+    Retry(Key),
+    /// The sender has heard nothing for the user timeout.
+    GiveUp(Key),
+    /// The other end is gone, and could not tell.
+    Orphaned(Key),
 }
 
 /// One machine.
@@ -66,6 +82,8 @@ pub(super) struct Machine {
     pub(super) now: u64,
     /// A program runs.
     pub(super) running: bool,
+    /// Without power.
+    pub(super) dark: bool,
     pub(super) listening: Option<Listening>,
     pub(super) datagrams: Option<Datagrams>,
     pub(super) mailbox: VecDeque<NetEvent>,
@@ -107,6 +125,7 @@ impl Machine {
             epoch: None,
             now: 0,
             running: false,
+            dark: false,
             listening: None,
             datagrams: None,
             mailbox: VecDeque::new(),
@@ -175,7 +194,7 @@ impl Machine {
         match due {
             Due::Dial(key) => self.dial_now(key),
             Due::Opens(key) => self.on_opens(key),
-            Due::Refused(key) => self.fail_dial(key, ConnectError::Refused),
+            Due::Refused(key) => self.on_refused(key),
             Due::Sent(key) => {
                 if let Some(conn) = self.conns.get_mut(&key) {
                     conn.sending = false;
@@ -188,26 +207,24 @@ impl Machine {
                     self.offer(key);
                 }
             }
-            Due::Ack(key, bytes) => {
-                if let Some(conn) = self.conns.get_mut(&key) {
-                    conn.acknowledged(bytes);
-                    self.offer(key);
-                }
-            }
-            Due::Arrives(key) => {
-                if let Some(conn) = self.conns.get_mut(&key) {
-                    conn.arrived += 1;
-                    self.receive(key);
-                }
-            }
+            Due::Ack(key, bytes) => self.on_ack(key, bytes),
+            Due::Arrives(key) => self.on_arrives(key),
             Due::Received(key) => self.on_received(key),
-            Due::Reset(key) => self.end(key, Closed::Reset),
+            Due::Reset(key) => self.on_reset(key),
             Due::Breaks(key) => self.on_breaks(key),
+            Due::Broken(key) => self.end(key, Closed::Reset),
             Due::Datagram(from, data) => {
-                if self.listening.is_some() {
+                if self.gets_here(from.ip()) && self.listening.is_some() {
                     self.deliver(NetEvent::Datagram { from, data });
                 }
             }
+            Due::Look => self.look_at_paths(),
+            Due::Link(ip) => self.on_link(ip),
+            Due::Accepted(key) => self.on_accepted(key),
+            Due::Reaches(key) => self.on_reaches(key),
+            Due::Retry(key) => self.on_retry(key),
+            Due::GiveUp(key) => self.on_give_up(key),
+            Due::Orphaned(key) => self.on_orphaned(key),
         }
     }
 
@@ -299,11 +316,7 @@ impl Machine {
         let at = done + conn.path.parcel_delay(bytes, &mut conn.rng);
         let at = at.max(conn.last_arrival);
         conn.last_arrival = at;
-        let before = conn.written;
-        conn.written += bytes;
-        let (here, there) = conn.ends.expect("it is open");
-        self.ledger.written(here, there, bytes);
-        self.write(key, &Frame::Data { at, before, data });
+        self.send(key, at, Cargo::Data(data));
         self.plan(done, Due::Sent(key));
         self.tell_room(key, bytes);
     }
@@ -341,20 +354,61 @@ impl Machine {
             conn.fin_sent = true;
             let at = (self.now + conn.path.delay_ns).max(conn.last_arrival);
             conn.last_arrival = at;
-            let before = conn.written;
-            self.write(key, &Frame::Fin { at, before });
+            self.send(key, at, Cargo::Fin);
+        }
+    }
+
+    /// Sends what is to arrive at a moment.
+    fn send(&mut self, key: Key, at: u64, cargo: Cargo) {
+        let conn = self.conns.get_mut(&key).expect("the caller has it");
+        let number = conn.next_number();
+        let (here, there) = conn.ends.expect("it is open");
+        let sent = Sent {
+            number,
+            at,
+            cargo: cargo.clone(),
+        };
+        self.ledger.sent(here, there, sent);
+        if conn.trouble.cut || conn.trouble.to_nobody {
+            self.plan(at, Due::Reaches(key));
+        }
+        let frame = match cargo {
+            Cargo::Data(data) => Frame::Data { at, number, data },
+            Cargo::Fin => Frame::Fin { at, number },
+        };
+        self.write(key, &frame);
+    }
+
+    /// The moment of the next frame has come.
+    fn on_arrives(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(&key) else {
+            return;
+        };
+        let sent = conn.coming.pop_front().expect("it has come");
+        if !conn.open {
+            // The dialler's acknowledgement was lost: it takes back what it sent since.
+            return;
+        }
+        let (here, there) = conn.ends.expect("it stands");
+        let barriers = self.ledger.barriers.borrow();
+        let cut = barriers.stop(conn.other, self.ip, sent.at);
+        drop(barriers);
+        if self.ledger.arrives(there, here, sent.number, cut) {
+            conn.incoming.push_back(sent.cargo);
+            self.receive(key);
         }
     }
 
     /// Reserves the downlink for the front of what has arrived; a farewell behind the last byte takes effect.
     fn receive(&mut self, key: Key) {
         let conn = self.conns.get_mut(&key).expect("the caller has it");
-        if conn.receiving || conn.arrived == 0 {
+        if conn.receiving {
             return;
         }
-        match conn.incoming.front().expect("it has arrived") {
-            Cargo::Fin => self.end(key, Closed::ByPeer),
-            Cargo::Data(data) => {
+        match conn.incoming.front() {
+            None => {}
+            Some(Cargo::Fin) => self.end(key, Closed::ByPeer),
+            Some(Cargo::Data(data)) => {
                 conn.receiving = true;
                 let wire = wire_bytes(data.len() as u64);
                 let done = self.down_until.max(self.now) + transmit_ns(wire, self.link.down);
@@ -369,7 +423,6 @@ impl Machine {
             return;
         };
         conn.receiving = false;
-        conn.arrived -= 1;
         let Some(Cargo::Data(data)) = conn.incoming.pop_front() else {
             unreachable!("only data is carried");
         };
@@ -389,6 +442,9 @@ impl Machine {
             return;
         };
         let (from, inbound) = (conn.addr, conn.inbound);
+        if conn.open || !self.handshake_gets_here(key) {
+            return;
+        }
         if inbound {
             if !self.running || self.listening.is_none() {
                 // The program ended in between.
@@ -398,6 +454,10 @@ impl Machine {
         }
         let conn = self.conns.get_mut(&key).expect("it is there");
         conn.open = true;
+        if !inbound {
+            self.accept_answer(key);
+        }
+        let conn = self.conns.get_mut(&key).expect("it is there");
         // Without an id the dialler finished already: what it wrote still goes out.
         if let Some(conn) = conn.id {
             self.deliver(NetEvent::Opened {
@@ -435,7 +495,7 @@ impl Machine {
     }
 
     /// The connection is over at this end: the program hears of it.
-    fn end(&mut self, key: Key, how: Closed) {
+    pub(super) fn end(&mut self, key: Key, how: Closed) {
         let id = self.conns.get(&key).and_then(|conn| conn.id);
         self.remove(key);
         if let Some(conn) = id {
@@ -452,24 +512,30 @@ impl Machine {
         let dropped = conn.clear();
         conn.finishing = true;
         let at = now + conn.path.delay_ns;
-        conn.reset_at = Some(at);
         let id = conn.id;
         self.ledger.count(|totals| totals.dropped += dropped);
         if let Some(id) = id {
             self.release(id);
         }
-        let conn = self.conns.get_mut(&key).expect("it is there");
+        self.leave(key, Frame::Reset { at });
+    }
+
+    /// The connection is over here: that is the last that the other end's machine hears of it.
+    pub(super) fn leave(&mut self, key: Key, with: Frame) {
+        let conn = self.conns.get_mut(&key).expect("the caller has it");
         match &conn.carrier {
             Carrier::Standing(_) => {
-                if self.write(key, &Frame::Reset { at }) {
-                    self.remove(key);
+                if self.write(key, &with) {
+                    return self.remove(key);
                 }
             }
             // It did not reach the other host yet: nobody there has heard of it.
-            Carrier::None | Carrier::Gone => self.remove(key),
+            Carrier::None | Carrier::Gone => return self.remove(key),
             // Told when it stands.
             Carrier::Dialling(_) => {}
         }
+        let conn = self.conns.get_mut(&key).expect("it is there");
+        conn.leaves_with = Some(with);
     }
 
     /// Forgets a connection; turmoil tells the other end's host.

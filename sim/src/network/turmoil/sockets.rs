@@ -24,10 +24,10 @@ use tokio::time::Sleep;
 use super::LATENCY_NS;
 use super::conn::{Cargo, Carrier, Conn};
 use super::frame::Frame;
-use super::ledger::Known;
+use super::ledger::{Known, Sent};
 use super::machine::{Due, Key, Machine};
-use crate::network::fabric::exponential_ns;
-use crate::network::link::{Path, transmit_ns, wire_bytes};
+use crate::network::draws::exponential_ns;
+use crate::network::link::{transmit_ns, wire_bytes};
 use crate::seed;
 
 /// Bytes read from a stream at once: more than any frame.
@@ -161,18 +161,17 @@ impl Machine {
             return self.assign(None);
         };
         self.owe_header(2);
-        let path = Path::new(&self.link, &other.link);
-        let mean = match (self.link.reset_every, other.link.reset_every) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let path = self.ledger.path(self.ip, ip);
+        let mean = self.ledger.known.borrow()[&self.ip]
+            .place
+            .reset_every(&other.place);
         let mut rng = self.next_stream(ip, &other.name, "dialled");
         let breaks = mean.map(|mean| self.now.saturating_add(exponential_ns(mean, &mut rng)));
         let mut conn = Conn::new(ip, to, false, path, rng);
         let carried = self.now + conn.path.delay_ns.saturating_sub(LATENCY_NS);
-        conn.answer_at = self.now + conn.path.rtt_ns;
         conn.breaks = breaks;
         let key = self.add_conn(conn);
+        self.look_at_path(key);
         self.plan(carried, Due::Dial(key));
         if let Some(at) = breaks {
             self.plan(at, Due::Breaks(key));
@@ -180,11 +179,22 @@ impl Machine {
         self.assign(Some(key))
     }
 
+    /// turmoil takes the dial to the other host, unless the way is cut.
     pub(super) fn dial_now(&mut self, key: Key) {
-        if let Some(conn) = self.conns.get_mut(&key) {
-            conn.carrier = Carrier::Dialling(Box::pin(TcpStream::connect(conn.addr)));
-            self.wake_ears();
+        let knocks_at = self.now + LATENCY_NS;
+        let Some(conn) = self.conns.get_mut(&key) else {
+            return;
+        };
+        let barriers = self.ledger.barriers.borrow();
+        let cut = barriers.stop(self.ip, conn.other, knocks_at);
+        drop(barriers);
+        if cut {
+            return self.knock_is_lost(key);
         }
+        conn.trouble.lost_handshakes = 0;
+        conn.answer_at = knocks_at + conn.path.back_ns;
+        conn.carrier = Carrier::Dialling(Box::pin(TcpStream::connect(conn.addr)));
+        self.wake_ears();
     }
 
     fn poll_dials(&mut self, cx: &mut Context<'_>) {
@@ -205,14 +215,8 @@ impl Machine {
                     let here = stream.local_addr().expect("it has one");
                     conn.ends = Some((here, conn.addr));
                     conn.carrier = Carrier::Standing(stream);
-                    let opens = answer_at + conn.path.delay_ns;
-                    let (breaks, reset_at) = (conn.breaks, conn.reset_at);
-                    self.write(key, &Frame::Hello { opens, breaks });
-                    match reset_at {
-                        Some(at) => {
-                            self.write(key, &Frame::Reset { at });
-                            self.remove(key);
-                        }
+                    match conn.leaves_with.take() {
+                        Some(frame) => self.leave(key, frame),
                         None => self.plan(answer_at, Due::Opens(key)),
                     }
                 }
@@ -250,13 +254,14 @@ impl Machine {
 
     fn accept(&mut self, stream: TcpStream, from: SocketAddr, port: u16) {
         let (ip, other) = self.known(from.ip()).expect("a machine of ours");
-        let path = Path::new(&self.link, &other.link);
+        let path = self.ledger.path(self.ip, ip);
         let rng = self.next_stream(ip, &other.name, "accepted");
         self.owe_header(1);
         let mut conn = Conn::new(ip, from, true, path, rng);
         conn.ends = Some((SocketAddr::from((self.ip, port)), from));
         conn.carrier = Carrier::Standing(stream);
-        self.add_conn(conn);
+        let key = self.add_conn(conn);
+        self.look_at_path(key);
     }
 
     /// Takes what a stream has, and writes what waits for room.
@@ -273,13 +278,13 @@ impl Machine {
             return false;
         };
         let flushed = conn.flush();
-        if flushed && conn.reset_at.is_some() {
-            self.remove(key);
-            return false;
-        }
         let Carrier::Standing(stream) = &mut conn.carrier else {
             return false;
         };
+        if flushed && conn.leaves_with.is_some() {
+            self.remove(key);
+            return false;
+        }
         if !flushed {
             // Asks to be woken when there is room.
             let _ = pin!(stream.writable()).poll(cx);
@@ -315,7 +320,6 @@ impl Machine {
     /// Plans what a frame says.
     fn on_frame(&mut self, key: Key, frame: Frame) {
         let conn = self.conns.get_mut(&key).expect("it was read from there");
-        let (here, there) = conn.ends.expect("it stands");
         match frame {
             Frame::Hello { opens, breaks } => {
                 let opens = self.not_before_now(opens);
@@ -324,31 +328,35 @@ impl Machine {
                     self.plan(at, Due::Breaks(key));
                 }
             }
-            Frame::Data { at, before, data } => {
-                assert_eq!(conn.heard, before, "turmoil lost bytes");
-                conn.heard += data.len() as u64;
-                self.ledger.arrived(there, here, data.len() as u64);
-                conn.incoming.push_back(Cargo::Data(data));
-                let at = self.not_before_now(at);
-                self.plan(at, Due::Arrives(key));
-            }
+            Frame::Data { at, number, data } => self.comes(key, at, number, Cargo::Data(data)),
             Frame::Ack { at, bytes } => {
                 let at = self.not_before_now(at);
                 self.plan(at, Due::Ack(key, bytes));
             }
-            Frame::Fin { at, before } => {
-                assert_eq!(conn.heard, before, "turmoil lost bytes");
+            Frame::Fin { at, number } => {
                 conn.farewell = true;
-                conn.incoming.push_back(Cargo::Fin);
-                let at = self.not_before_now(at);
-                self.plan(at, Due::Arrives(key));
+                self.comes(key, at, number, Cargo::Fin);
             }
             Frame::Reset { at } => {
                 conn.farewell = true;
                 let at = self.not_before_now(at);
                 self.plan(at, Due::Reset(key));
             }
+            Frame::Gone => {
+                conn.farewell = true;
+                self.plan(self.now, Due::Orphaned(key));
+            }
         }
+    }
+
+    /// Something came before its moment.
+    fn comes(&mut self, key: Key, at: u64, number: u64, cargo: Cargo) {
+        let conn = self.conns.get_mut(&key).expect("it was read from there");
+        assert_eq!(conn.heard, number, "turmoil lost a frame");
+        conn.heard += 1;
+        conn.coming.push_back(Sent { number, at, cargo });
+        let at = self.not_before_now(at);
+        self.plan(at, Due::Arrives(key));
     }
 
     /// The other end's host let go of the stream. After a farewell that is as it should be; without one it
@@ -383,7 +391,7 @@ impl Machine {
         let Some((ip, other)) = self.known(to.ip()) else {
             return;
         };
-        let path = Path::new(&self.link, &other.link);
+        let path = self.ledger.path(self.ip, ip);
         let mut rng = self.next_stream(ip, &other.name, "datagram");
         let wire = wire_bytes(data.len() as u64);
         self.up_debt += wire;

@@ -14,6 +14,8 @@ use skep_sim::network::turmoil::{Turmoil, TurmoilNet};
 use skep_sim::scenario::plan::LinkPlan;
 use tokio::time::Instant;
 
+mod faults;
+
 const MIB: u64 = 1024 * 1024;
 const MS: Duration = Duration::from_millis(1);
 /// More than any test needs.
