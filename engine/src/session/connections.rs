@@ -67,11 +67,7 @@ impl Torrent {
         }
         let slot = self.slot_of(conn);
         let slot = slot.expect("a network has fewer connections than slots");
-        if self.peers.len() <= slot {
-            self.peers.resize_with(slot + 1, || None);
-            self.bitfields.resize_with(slot + 1, BitSet::default);
-            self.asked.resize(slot + 1, 0);
-        }
+        self.make_slots(slot);
         assert!(
             self.peers[slot].is_none(),
             "a connection's slot is free when it opens"
@@ -81,7 +77,7 @@ impl Torrent {
         if let Some((conn, why)) = gives_way {
             self.close(conn, why, now);
         }
-        self.arm(now.after(self.config.handshake_timeout));
+        self.arm_peer(slot, now.after(self.config.handshake_timeout));
         if !inbound {
             self.push_handshake(conn);
             // This dial is over: there is room for another.
@@ -189,8 +185,8 @@ impl Torrent {
         if extended {
             self.send_extended_handshake(slot, now);
         }
-        self.arm(now.after(self.config.keepalive_interval));
-        self.arm(now.after(self.config.silence_timeout));
+        self.arm_peer(slot, now.after(self.config.keepalive_interval));
+        self.arm_peer(slot, now.after(self.config.silence_timeout));
     }
 
     /// Tells what we have. With the fast extension one message says it, always; without, nothing

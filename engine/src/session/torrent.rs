@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rand::Rng;
@@ -24,6 +25,7 @@ use super::dial::DialBook;
 use super::event::{CloseReason, Event};
 use super::limits::RateLimiter;
 use super::peer::Peer;
+use super::pex::Contacts;
 use super::pieces::Pieces;
 use super::web_seeds::WebSeeds;
 
@@ -45,6 +47,8 @@ pub struct Torrent {
     pub(super) bitfields: Vec<BitSet>,
     /// Requests open at each peer: a search through those of all looks at few peers.
     pub(super) asked: Vec<u32>,
+    /// When something is due at each peer, or earlier: the timer looks at few peers.
+    due: Vec<Now>,
     pub(super) connections: u32,
     pub(super) dial: DialBook,
     pub(super) private: bool,
@@ -56,6 +60,7 @@ pub struct Torrent {
     pub(super) told_by: Option<u32>,
     /// Changes whenever the addresses of those that we are connected to do.
     pub(super) contacts_state: u64,
+    pub(super) contacts: Contacts,
     /// Our address as most peers see it, and by how many votes.
     pub(super) our_ip: Option<(IpAddr, u32)>,
     pub(super) schedule: Option<Schedule>,
@@ -89,6 +94,9 @@ pub struct Torrent {
     next_due: Now,
     out: VecDeque<Output>,
 }
+
+/// Peers at which something is due within this are looked at together: that is what moves most moments on.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// Where a session is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,6 +149,7 @@ impl Torrent {
             peers: (0..web_seeds.len()).map(|_| None).collect(),
             bitfields: vec![BitSet::default(); web_seeds.len()],
             asked: vec![0; web_seeds.len()],
+            due: vec![Now::NEVER; web_seeds.len()],
             web_seeds,
             connections: 0,
             dial: DialBook::default(),
@@ -149,6 +158,7 @@ impl Torrent {
             info_bytes: setup.info_bytes,
             told_by: None,
             contacts_state: 0,
+            contacts: Contacts::default(),
             our_ip: None,
             schedule,
             blame: Blame::with_banned(&setup.banned),
@@ -307,6 +317,22 @@ impl Torrent {
         self.next_due = self.next_due.min(at);
     }
 
+    /// Makes sure that the timer looks at this peer no later than this.
+    pub(super) fn arm_peer(&mut self, slot: usize, at: Now) {
+        self.due[slot] = self.due[slot].min(at);
+        self.arm(at);
+    }
+
+    /// Places for peers up to this slot.
+    pub(super) fn make_slots(&mut self, slot: usize) {
+        if self.peers.len() <= slot {
+            self.peers.resize_with(slot + 1, || None);
+            self.bitfields.resize_with(slot + 1, BitSet::default);
+            self.asked.resize(slot + 1, 0);
+            self.due.resize(slot + 1, Now::NEVER);
+        }
+    }
+
     /// The peer behind a connection that still stands. No web seed is found by this.
     pub(super) fn slot(&self, conn: ConnId) -> Option<usize> {
         let slot = self.slot_of(conn)?;
@@ -369,11 +395,17 @@ impl Torrent {
             self.push(Output::Abandon { addr });
             self.emit(Event::DialFailed { peer: addr });
         }
+        let soon = now.after(TOGETHER);
         for slot in self.slots() {
-            if self.peers[slot].is_some() {
-                self.peer_timers(slot, now);
+            if self.due[slot] <= soon {
+                self.due[slot] = Now::NEVER;
+                if self.peers[slot].is_some() {
+                    self.peer_timers(slot, now);
+                }
             }
         }
+        let first = self.due.iter().min().copied();
+        self.arm(first.unwrap_or(Now::NEVER));
         if self.phase == Phase::Running {
             if self.choking.next_round() <= now {
                 self.choke_round(now);
@@ -409,7 +441,7 @@ impl Torrent {
             if limit <= now {
                 return self.close(conn, CloseReason::HandshakeTimeout, now);
             }
-            return self.arm(limit);
+            return self.arm_peer(slot, limit);
         }
         let silence = peer.last_received.after(config.silence_timeout);
         if silence <= now {
@@ -420,7 +452,7 @@ impl Torrent {
             keepalive = now.after(config.keepalive_interval);
             self.send(slot, Message::KeepAlive, now);
         }
-        self.arm(silence.min(keepalive));
+        self.arm_peer(slot, silence.min(keepalive));
         self.pex_timer(slot, now);
         self.request_timers(slot, now);
     }
