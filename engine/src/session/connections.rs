@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::bits::BitSet;
 use crate::ids::{ConnId, PeerId};
 use crate::time::Now;
 use crate::wire::handshake::{EXTENSIONS, FAST, reserved};
@@ -165,8 +164,7 @@ impl Torrent {
         }
         let fast = self.config.fast && handshake.speaks(FAST);
         let extended = self.config.extensions && handshake.speaks(EXTENSIONS);
-        let pieces = self.pieces.geometry.pieces;
-        self.bitfields[slot] = BitSet::empty(pieces);
+        self.bitfields.open(slot);
         self.contacts_state += 1;
         let peer = self.peer(slot);
         peer.id = Some(id);
@@ -222,7 +220,7 @@ impl Torrent {
         self.dial.left();
         self.contacts_state += 1;
         self.refund_upload(peer.up.reading_bytes);
-        let bits = std::mem::take(&mut self.bitfields[slot]);
+        let bits = self.bitfields.close(slot);
         for piece in bits.iter() {
             let copies = self.pieces.drop_copy(piece);
             self.picker.on_availability(piece, copies);

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use crate::time::Now;
 use crate::tracker::schedule::Schedule;
 use crate::wire::Message;
 
+use super::bitfields::Bitfields;
 use super::blame::{Blame, Sender};
 use super::choking::Choking;
 use super::dial::DialBook;
@@ -32,28 +34,53 @@ use super::web_seeds::WebSeeds;
 pub use super::facts::{FetchFailure, Input, Output, Rngs, StorageFailure, TorrentSetup, Totals};
 
 /// The session of one torrent.
+#[repr(C)]
 pub struct Torrent {
-    pub(super) config: EngineConfig,
+    // What most inputs look at lies together, before the rest.
+    next_due: Now,
+    pub(super) phase: Phase,
+    pub(super) endgame: bool,
+    pub(super) private: bool,
+    /// What we have is hidden, and shown piece by piece (BEP 16).
+    pub(super) super_seeding: bool,
+    /// Blocks came back to the pool and not everybody was asked for them.
+    pub(super) pool_grew: bool,
+    /// Somebody does not read what it is sent.
+    overflowing: bool,
+    pub(super) config: Arc<EngineConfig>,
+    /// Web seeds first, each in a slot of its own; then the connections.
+    pub(super) peers: Vec<Option<Box<Peer>>>,
+    /// When something is due at each peer, or earlier: the timer looks at few peers.
+    due: Vec<Now>,
+    out: VecDeque<Output>,
+    /// Pieces whose books the current input changed.
+    pub(super) touched: Vec<PieceIndex>,
+    pub(super) audited: u32,
+    pub(super) connections: u32,
+    /// What each peer has; nothing where there is none, and for web seeds: see [`Torrent::has`].
+    pub(super) bitfields: Bitfields,
+    pub(super) pieces: Pieces,
+    /// Requests open at each peer: a search through those of all looks at few peers.
+    pub(super) asked: Vec<u32>,
+    pub(super) picker: Box<dyn PiecePicker>,
+    pub(super) unwritten: u64,
+    pub(super) upload: RateLimiter,
+    pub(super) download: RateLimiter,
+    pub(super) totals: Totals,
+    /// Blocks that the disk was given and has not written, oldest first, and their bytes.
+    pub(super) writing: VecDeque<BlockRange>,
+    /// The audit's own count of requests, by block; kept for its memory.
+    pub(super) audit_open: Vec<u32>,
+    pub(super) candidates: Vec<PieceIndex>,
+    pub(super) web_seeds: WebSeeds,
+    pub(super) blame: Blame,
+
     pub(super) info_hash: InfoHash,
     pub(super) peer_id: PeerId,
     pub(super) port: u16,
     /// What a tracker knows us by across changes of address (BEP 7); peers never see it.
     pub(super) key: u32,
-    pub(super) pieces: Pieces,
-    /// Web seeds first, each in a slot of its own; then the connections.
-    pub(super) peers: Vec<Option<Box<Peer>>>,
-    pub(super) web_seeds: WebSeeds,
-    /// What each peer has; length 0 where there is none, and for web seeds: see [`Torrent::has`].
-    pub(super) bitfields: Vec<BitSet>,
-    /// Requests open at each peer: a search through those of all looks at few peers.
-    pub(super) asked: Vec<u32>,
-    /// When something is due at each peer, or earlier: the timer looks at few peers.
-    due: Vec<Now>,
-    pub(super) connections: u32,
     pub(super) dial: DialBook,
-    pub(super) private: bool,
-    /// What we have is hidden, and shown piece by piece (BEP 16).
-    pub(super) super_seeding: bool,
     /// The metainfo file's `info` value.
     pub(super) info_bytes: Bytes,
     /// The tracker that answered last.
@@ -64,35 +91,13 @@ pub struct Torrent {
     /// Our address as most peers see it, and by how many votes.
     pub(super) our_ip: Option<(IpAddr, u32)>,
     pub(super) schedule: Option<Schedule>,
-    pub(super) blame: Blame,
     pub(super) choking: Choking,
-    /// Blocks that the disk was given and has not written, oldest first, and their bytes.
-    pub(super) writing: VecDeque<BlockRange>,
-    pub(super) unwritten: u64,
-    pub(super) upload: RateLimiter,
-    pub(super) download: RateLimiter,
     /// The slots that had the last turn under a limit.
     pub(super) served_last: usize,
     pub(super) asked_last: usize,
-    /// Blocks came back to the pool and not everybody was asked for them.
-    pub(super) pool_grew: bool,
-    pub(super) picker: Box<dyn PiecePicker>,
-    pub(super) rngs: Rngs,
-    pub(super) phase: Phase,
-    pub(super) endgame: bool,
-    pub(super) totals: Totals,
-    /// Pieces whose books the current input changed.
-    pub(super) touched: Vec<PieceIndex>,
-    pub(super) audited: u32,
-    /// The audit's own count of requests, by block; kept for its memory.
-    pub(super) audit_open: Vec<u32>,
-    pub(super) candidates: Vec<PieceIndex>,
-    /// Somebody does not read what it is sent.
-    overflowing: bool,
     /// No connection is given up for a dial before this.
     pub(super) next_turnover: Now,
-    next_due: Now,
-    out: VecDeque<Output>,
+    pub(super) rngs: Rngs,
 }
 
 /// Peers at which something is due within this are looked at together: that is what moves most moments on.
@@ -147,7 +152,7 @@ impl Torrent {
             key,
             pieces,
             peers: (0..web_seeds.len()).map(|_| None).collect(),
-            bitfields: vec![BitSet::default(); web_seeds.len()],
+            bitfields: Bitfields::new(web_seeds.len(), geometry.pieces),
             asked: vec![0; web_seeds.len()],
             due: vec![Now::NEVER; web_seeds.len()],
             web_seeds,
@@ -327,7 +332,7 @@ impl Torrent {
     pub(super) fn make_slots(&mut self, slot: usize) {
         if self.peers.len() <= slot {
             self.peers.resize_with(slot + 1, || None);
-            self.bitfields.resize_with(slot + 1, BitSet::default);
+            self.bitfields.make_slots(slot + 1);
             self.asked.resize(slot + 1, 0);
             self.due.resize(slot + 1, Now::NEVER);
         }

@@ -6,6 +6,7 @@ mod either;
 pub mod fabric;
 mod flow;
 pub mod link;
+mod queue;
 pub mod turmoil;
 
 pub use either::{HostNet, Net};
