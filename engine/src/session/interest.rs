@@ -106,6 +106,9 @@ impl Torrent {
         if wanted != peer.am_interested {
             peer.am_interested = wanted;
             peer.interest_changed = now;
+            if wanted {
+                self.explored = 0;
+            }
             let message = if wanted {
                 Message::Interested
             } else {

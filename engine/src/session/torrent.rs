@@ -97,6 +97,9 @@ pub struct Torrent {
     pub(super) asked_last: usize,
     /// No connection is given up for a dial before this.
     pub(super) next_turnover: Now,
+    /// Somebody may be dialled although nobody is of use; how often that was so already.
+    pub(super) exploring: bool,
+    pub(super) explored: u32,
     pub(super) rngs: Rngs,
 }
 
@@ -186,6 +189,8 @@ impl Torrent {
             candidates: Vec::new(),
             overflowing: false,
             next_turnover: Now::START,
+            exploring: false,
+            explored: 0,
             next_due: Now::NEVER,
             out: VecDeque::new(),
             config,

@@ -10,11 +10,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use skep_engine::{EngineConfig, Now};
 use skep_engine::direct::fetch::FetchError;
 use skep_engine::direct::path::escaped;
 use skep_engine::direct::url::{HttpTarget, http_target};
 use skep_engine::node::fetcher::{FetchEvent, FetchJob, Fetcher};
+use skep_engine::{EngineConfig, Now};
 use tokio::time::Instant;
 
 use super::until_end;
