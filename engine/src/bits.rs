@@ -108,10 +108,14 @@ impl BitSet {
 
     /// Whether the piece is in the set; false for a piece that does not exist.
     #[must_use]
+    #[inline]
     pub fn contains(&self, piece: PieceIndex) -> bool {
-        self.words()
-            .get(piece.at() / 64)
-            .is_some_and(|w| w >> (piece.0 % 64) & 1 == 1)
+        let word = piece.at() / 64;
+        let word = match &self.words {
+            Words::Inline(words) => words.get(word),
+            Words::Heap(words) => words.get(word),
+        };
+        word.is_some_and(|w| w >> (piece.0 % 64) & 1 == 1)
     }
 
     /// Adds a piece; false when it was there.

@@ -87,7 +87,7 @@ fn data(messages: &[Message]) -> NetEvent {
 fn seed(config: EngineConfig) -> Torrent {
     let rng = |seed| ChaCha8Rng::seed_from_u64(seed);
     Torrent::new(TorrentSetup {
-        config,
+        config: config.into(),
         info_hash: InfoHash([7; 20]),
         geometry: Geometry::new(u64::from(BLOCK_BYTES), BLOCK_BYTES).expect("one piece"),
         have: BitSet::full(1),

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -203,7 +204,7 @@ impl RealPeer {
         let web_seeds = WebSeedsSetup::of(meta, &web_seeds);
         let none = Params::new();
         let torrent = Torrent::new(TorrentSetup {
-            config: config.clone(),
+            config: Arc::new(config.clone()),
             info_hash: meta.info_hash,
             geometry: meta.geometry,
             have,

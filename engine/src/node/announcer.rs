@@ -179,9 +179,12 @@ impl Announcer {
     /// What it has to tell, if anything. Wakes the loop when there is more.
     pub fn poll(&mut self, net: &mut impl Network, cx: &mut Context<'_>) -> Poll<Told> {
         loop {
+            if self.work.is_none() {
+                self.sleep = None;
+                return Poll::Pending;
+            }
             let now = self.now();
             let Some(work) = &mut self.work else {
-                self.sleep = None;
                 return Poll::Pending;
             };
             let result = match &mut work.step {

@@ -12,6 +12,9 @@ use super::dial::Neighbours;
 use super::event::{CloseReason, Event};
 use super::torrent::{Output, Phase, Torrent};
 
+/// After so many dials in vain patience grows no longer: it is an hour then.
+const EXPLORED_MAX: u32 = 6;
+
 impl Torrent {
     /// Uses web seeds, dials while there is room, and asks the tracker when it is time.
     pub(super) fn find_peers(&mut self, now: Now) {
@@ -22,8 +25,14 @@ impl Torrent {
         }
         if self.phase == Phase::Running {
             let taken = self.connections + self.dial.dialling();
-            let room = self.config.connections_max.saturating_sub(taken);
+            let mut room = self.config.connections_max.saturating_sub(taken);
             let seeding = self.pieces.finished();
+            if room > 0 && !self.dial.is_quiet(seeding, now) && self.is_dull(now) {
+                room = u32::from(self.explores(now));
+                if room == 0 {
+                    self.arm(self.next_turnover);
+                }
+            }
             let chosen = self.dial.choose(
                 now,
                 room,
@@ -32,6 +41,7 @@ impl Torrent {
                 &self.config,
                 &mut self.rngs.contacts,
             );
+            self.exploring &= chosen.is_empty();
             for addr in &chosen {
                 self.push(Output::Connect { addr: *addr });
             }
@@ -58,8 +68,37 @@ impl Torrent {
         if !self.dial.any_due(now, Neighbours(&self.peers)) {
             return None;
         }
-        self.next_turnover = now.after(self.config.idle_timeout);
+        self.explore(now);
         Some(idle)
+    }
+
+    /// Whether more neighbours like those we have would be of no use: nobody has anything for us, and enough
+    /// of them have wanted nothing for long. Where all lack the same, each would else be dialled by each, and
+    /// every newcomer take the place of one who dials again.
+    fn is_dull(&self, now: Now) -> bool {
+        let mut peers = self.peers.iter().flatten();
+        if self.pieces.finished() || peers.any(|p| p.am_interested) {
+            return false;
+        }
+        let idle = self.peers.iter().flatten();
+        let idle = idle.filter(|p| p.idle(now, &self.config)).count();
+        idle >= self.config.peers_low.max(1) as usize
+    }
+
+    /// Whether somebody new may be dialled although it is dull: one each time that patience is over.
+    fn explores(&mut self, now: Now) -> bool {
+        if !self.exploring && self.next_turnover <= now {
+            self.explore(now);
+        }
+        self.exploring
+    }
+
+    /// Somebody new may be dialled now; the next one after twice the time, until somebody is of use.
+    fn explore(&mut self, now: Now) {
+        self.exploring = true;
+        let times = 1 << self.explored.min(EXPLORED_MAX);
+        self.next_turnover = now.after(self.config.idle_timeout.saturating_mul(times));
+        self.explored += u32::from(self.explored < EXPLORED_MAX);
     }
 
     /// The connection that has been of no use for longest, and long enough.

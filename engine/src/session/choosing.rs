@@ -206,7 +206,7 @@ impl Torrent {
             let view = PickView {
                 availability: &self.pieces.availability,
                 have: &self.pieces.have,
-                neighbours: &self.bitfields,
+                neighbours: self.bitfields.rows(),
             };
             self.picker.pick(&view, &candidates, &mut self.rngs.picker)
         };

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::bits::BitSet;
 use crate::ids::{ConnId, PeerId};
 use crate::time::Now;
 use crate::wire::handshake::{EXTENSIONS, FAST, reserved};
@@ -70,11 +69,7 @@ impl Torrent {
         }
         let slot = self.slot_of(conn);
         let slot = slot.expect("a network has fewer connections than slots");
-        if self.peers.len() <= slot {
-            self.peers.resize_with(slot + 1, || None);
-            self.bitfields.resize_with(slot + 1, BitSet::default);
-            self.asked.resize(slot + 1, 0);
-        }
+        self.make_slots(slot);
         assert!(
             self.peers[slot].is_none(),
             "a connection's slot is free when it opens"
@@ -84,7 +79,7 @@ impl Torrent {
         if let Some((conn, why)) = gives_way {
             self.close(conn, why, now);
         }
-        self.arm(now.after(self.config.handshake_timeout));
+        self.arm_peer(slot, now.after(self.config.handshake_timeout));
         if !inbound {
             self.push_handshake(conn);
             // This dial is over: there is room for another.
@@ -172,8 +167,7 @@ impl Torrent {
         }
         let fast = self.config.fast && handshake.speaks(FAST);
         let extended = self.config.extensions && handshake.speaks(EXTENSIONS);
-        let pieces = self.pieces.geometry.pieces;
-        self.bitfields[slot] = BitSet::empty(pieces);
+        self.bitfields.open(slot);
         self.contacts_state += 1;
         let peer = self.peer(slot);
         peer.id = Some(id);
@@ -192,8 +186,8 @@ impl Torrent {
         if extended {
             self.send_extended_handshake(slot, now);
         }
-        self.arm(now.after(self.config.keepalive_interval));
-        self.arm(now.after(self.config.silence_timeout));
+        self.arm_peer(slot, now.after(self.config.keepalive_interval));
+        self.arm_peer(slot, now.after(self.config.silence_timeout));
     }
 
     /// Tells what we have. With the fast extension one message says it, always; without, nothing
@@ -229,7 +223,7 @@ impl Torrent {
         self.dial.left();
         self.contacts_state += 1;
         self.refund_upload(peer.up.reading_bytes);
-        let bits = std::mem::take(&mut self.bitfields[slot]);
+        let bits = self.bitfields.close(slot);
         for piece in bits.iter() {
             let copies = self.pieces.drop_copy(piece);
             self.picker.on_availability(piece, copies);

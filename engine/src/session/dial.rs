@@ -320,7 +320,7 @@ impl DialBook {
     }
 
     /// Whether it is known that there is nobody to dial.
-    fn is_quiet(&self, seeding: bool, now: Now) -> bool {
+    pub(super) fn is_quiet(&self, seeding: bool, now: Now) -> bool {
         self.quiet
             .is_some_and(|q| q.seeding == seeding && now < q.until)
     }

@@ -145,7 +145,7 @@ impl Torrent {
         if piece.0 >= self.pieces.geometry.pieces {
             return Err("a lost piece that does not exist");
         }
-        if !self.bitfields[slot].remove(piece) {
+        if !self.bitfields.remove(slot, piece) {
             return Ok(());
         }
         let copies = self.pieces.drop_copy(piece);

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -290,8 +291,8 @@ pub enum Output {
 
 /// What a session is made of.
 pub struct TorrentSetup {
-    /// Numbers and switches.
-    pub config: EngineConfig,
+    /// Numbers and switches. Sessions that have the same may share them.
+    pub config: Arc<EngineConfig>,
     /// The torrent.
     pub info_hash: InfoHash,
     /// Its sizes.

@@ -175,7 +175,7 @@ impl Torrent {
             let until = now.after(pause.min(REJECT_PAUSE_MAX));
             down.hold_until = Some(until);
             down.rejects += 1;
-            self.arm(until);
+            self.arm_peer(slot, until);
         }
         // Rejects come in rows: others are asked at the end of one, or when it takes too long.
         let down = &self.peer(slot).down;

@@ -23,7 +23,7 @@ impl Torrent {
         if piece.0 >= self.pieces.geometry.pieces {
             return Err("a have for a piece that does not exist");
         }
-        if !self.bitfields[slot].insert(piece) {
+        if !self.bitfields.insert(slot, piece) {
             return Ok(());
         }
         let copies = self.pieces.add_copy(piece);
@@ -57,7 +57,7 @@ impl Torrent {
     pub(super) fn on_pieces(&mut self, slot: usize, bits: &BitSet, now: Now) {
         let mut new = Vec::new();
         for piece in bits.iter() {
-            if self.bitfields[slot].insert(piece) {
+            if self.bitfields.insert(slot, piece) {
                 let copies = self.pieces.add_copy(piece);
                 self.picker.on_availability(piece, copies);
                 self.touch(piece);
@@ -106,6 +106,9 @@ impl Torrent {
         if wanted != peer.am_interested {
             peer.am_interested = wanted;
             peer.interest_changed = now;
+            if wanted {
+                self.explored = 0;
+            }
             let message = if wanted {
                 Message::Interested
             } else {

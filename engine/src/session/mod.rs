@@ -7,6 +7,7 @@
 
 mod announcing;
 pub mod audit;
+mod bitfields;
 mod blame;
 pub mod canonical;
 mod choking;

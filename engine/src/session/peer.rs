@@ -42,50 +42,50 @@ pub(super) struct Said {
 
 /// One connection.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Peer {
+    // What every message looks at lies together, before the rest.
     pub(super) conn: ConnId,
-    pub(super) addr: SocketAddr,
-    pub(super) inbound: bool,
-    /// It is a web seed: it has everything, and there is nobody who wants or reads anything.
-    pub(super) web: bool,
-    /// Set by its handshake; before that nothing else counts.
-    pub(super) id: Option<PeerId>,
-    /// Who it is for blame and bans.
-    pub(super) sender: SenderId,
-    /// Both ends speak the fast extension.
-    pub(super) fast: bool,
-    /// Both ends speak the extension protocol.
-    pub(super) extended: bool,
-    pub(super) said: Said,
-    pub(super) pex: PexTalk,
-    /// A message other than the extended handshake has arrived: no bitfield any more.
-    pub(super) greeted: bool,
-    pub(super) since: Now,
     pub(super) last_received: Now,
     pub(super) last_sent: Now,
     /// Bytes that the network has not taken yet, messages included.
     pub(super) backlog: u64,
-
-    pub(super) am_interested: bool,
-    pub(super) choking_us: bool,
+    /// Who it is for blame and bans.
+    pub(super) sender: SenderId,
     /// Pieces that it has and we lack.
     pub(super) useful: u32,
-    pub(super) down: Download,
-
-    /// When interest on either side last changed, or it connected.
-    pub(super) interest_changed: Now,
+    pub(super) am_interested: bool,
+    pub(super) choking_us: bool,
     pub(super) interested: bool,
-    /// It has wanted nothing since then: it joined, it said so, or we told it of a new piece.
-    pub(super) content_from: Now,
     pub(super) unchoked: bool,
     pub(super) optimistic: bool,
-    /// When it was last choked or unchoked, or connected.
-    pub(super) choke_changed: Now,
     /// It was choked or unchoked before.
     pub(super) ever_unchoked: bool,
+    pub(super) inbound: bool,
+    /// It is a web seed: it has everything, and there is nobody who wants or reads anything.
+    pub(super) web: bool,
+    /// Both ends speak the fast extension.
+    pub(super) fast: bool,
+    /// Both ends speak the extension protocol.
+    pub(super) extended: bool,
+    /// A message other than the extended handshake has arrived: no bitfield any more.
+    pub(super) greeted: bool,
+    /// Set by its handshake; before that nothing else counts.
+    pub(super) id: Option<PeerId>,
+    pub(super) said: Said,
+    pub(super) addr: SocketAddr,
+    /// It has wanted nothing since then: it joined, it said so, or we told it of a new piece.
+    pub(super) content_from: Now,
+    /// When interest on either side last changed, or it connected.
+    pub(super) interest_changed: Now,
+    /// When it was last choked or unchoked, or connected.
+    pub(super) choke_changed: Now,
     /// Its place in the queue for a slot; see [`crate::choker::ChokePeer::waiting_since`].
     pub(super) waiting_since: Now,
+    pub(super) since: Now,
+    pub(super) down: Download,
     pub(super) up: Upload,
+    pub(super) pex: PexTalk,
 }
 
 /// The download side of one connection.

@@ -7,7 +7,7 @@
 //! nothing heard (BEP 27).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::EngineConfig;
 use crate::time::Now;
@@ -24,8 +24,8 @@ use super::torrent::{Phase, Torrent};
 pub(super) struct PexTalk {
     /// Its id for `ut_pex`; 0: it takes none.
     id: u8,
-    /// Contacts that it knows from us, and was not told to be gone; in order.
-    told: Vec<SocketAddr>,
+    /// Contacts that it knows from us, and was not told to be gone.
+    told: Told,
     /// The state of our contacts of which there is nothing more to tell it.
     settled: Option<u64>,
     /// When it may be told next; `None`: it never offered to listen.
@@ -34,6 +34,54 @@ pub(super) struct PexTalk {
     begun: bool,
     /// When it told us last, and was heeded.
     heard: Option<Now>,
+}
+
+/// Addresses that a peer was told, in order: with many peers that know many each, the largest thing that is
+/// kept of a connection.
+#[derive(Debug, Default)]
+struct Told {
+    v4: Vec<(Ipv4Addr, u16)>,
+    v6: Vec<(Ipv6Addr, u16)>,
+}
+
+impl Told {
+    fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let v4 = self.v4.iter().map(|at| SocketAddr::from(*at));
+        v4.chain(self.v6.iter().map(|at| SocketAddr::from(*at)))
+    }
+
+    fn change<'a>(
+        &mut self,
+        added: impl Iterator<Item = &'a SocketAddr>,
+        dropped: &BTreeSet<SocketAddr>,
+    ) {
+        if !dropped.is_empty() {
+            self.v4.retain(|at| !dropped.contains(&(*at).into()));
+            self.v6.retain(|at| !dropped.contains(&(*at).into()));
+        }
+        for addr in added {
+            match addr.ip() {
+                IpAddr::V4(ip) => self.v4.push((ip, addr.port())),
+                IpAddr::V6(ip) => self.v6.push((ip, addr.port())),
+            }
+        }
+        self.v4.sort_unstable();
+        self.v6.sort_unstable();
+        self.v4.shrink_to_fit();
+        self.v6.shrink_to_fit();
+    }
+}
+
+/// Whom we are connected to, by address, with their slots: what every peer is told of.
+#[derive(Debug, Default)]
+pub(super) struct Contacts {
+    /// The state of our contacts when this was gathered.
+    state: Option<u64>,
+    list: Vec<(SocketAddr, usize)>,
 }
 
 impl Peer {
@@ -62,7 +110,7 @@ impl Torrent {
         talk.id = id;
         if exchanges && id != 0 {
             let next = *talk.next.get_or_insert(first);
-            self.arm(next);
+            self.arm_peer(slot, next);
         }
     }
 
@@ -73,11 +121,11 @@ impl Torrent {
             return;
         };
         if next > now {
-            return self.arm(next);
+            return self.arm_peer(slot, next);
         }
         let following = now.after(self.config.pex_interval);
         self.peer(slot).pex.next = Some(following);
-        self.arm(following);
+        self.arm_peer(slot, following);
         if self.phase == Phase::Running {
             self.send_pex(slot, now);
         }
@@ -88,6 +136,7 @@ impl Torrent {
         if self.peer(slot).pex.settled == state {
             return;
         }
+        self.gather_contacts();
         let contacts = self.contacts_for(slot);
         let config = &self.config;
         let (added_max, dropped_max) = (config.pex_added_max, config.pex_dropped_max as usize);
@@ -103,15 +152,16 @@ impl Torrent {
         if new.len() <= added_max && gone.len() <= dropped_max {
             talk.settled = state;
         }
-        let added: BTreeMap<SocketAddr, u8> = new.into_iter().take(added_max).collect();
         let dropped: BTreeSet<SocketAddr> = gone.into_iter().take(dropped_max).collect();
+        let flags = |addr: SocketAddr| (addr, self.flags_of(addr, slot));
+        let added: BTreeMap<_, _> = new.into_iter().take(added_max).map(flags).collect();
         if added.is_empty() && dropped.is_empty() {
             return;
         }
+        let peer = self.peer(slot);
+        let talk = &mut peer.pex;
         talk.begun = true;
-        talk.told.retain(|addr| !dropped.contains(addr));
-        talk.told.extend(added.keys());
-        talk.told.sort_unstable();
+        talk.told.change(added.keys(), &dropped);
         let (id, addr) = (talk.id, peer.addr);
         let (count, gone) = (count(added.len()), count(dropped.len()));
         self.send(slot, Pex { added, dropped }.message(id), now);
@@ -122,33 +172,50 @@ impl Torrent {
         });
     }
 
-    /// Whom we are connected to, but for the peer in this slot, with their flags; in order.
-    fn contacts_for(&self, slot: usize) -> Vec<(SocketAddr, u8)> {
+    /// Gathers whom we are connected to, if that changed.
+    fn gather_contacts(&mut self) {
+        let state = Some(self.contacts_state);
+        if self.contacts.state == state {
+            return;
+        }
+        self.contacts.state = state;
+        self.contacts.list.clear();
+        for (slot, peer) in self.peers.iter().enumerate() {
+            let peer = peer.as_ref().filter(|p| p.active());
+            if let Some(addr) = peer.and_then(|p| p.contact()) {
+                let addr = SocketAddr::new(addr.ip(), addr.port());
+                self.contacts.list.push((addr, slot));
+            }
+        }
+        self.contacts.list.sort_unstable();
+    }
+
+    /// Whom the peer in this slot may be told of, in order.
+    fn contacts_for(&self, slot: usize) -> Vec<SocketAddr> {
         let to = self.peers[slot].as_ref().expect("the caller looked");
         let itself = to.contact();
-        let mut contacts = Vec::with_capacity(self.peers.len());
-        for (other, peer) in self.peers.iter().enumerate() {
-            let Some(peer) = peer.as_ref().filter(|p| other != slot && p.active()) else {
-                continue;
-            };
-            let Some(addr) = peer.contact().filter(|addr| Some(*addr) != itself) else {
-                continue;
-            };
+        let itself = itself.map(|addr| SocketAddr::new(addr.ip(), addr.port()));
+        let others = self.contacts.list.iter().filter(|(addr, other)| {
             // An address of this machine, or of none, means nothing elsewhere.
-            if !means_something(addr.ip(), to.addr.ip()) {
-                continue;
-            }
-            let seed = peer.said.upload_only || self.bitfields[other].is_full();
-            let seed = if seed { SEED } else { 0 };
-            contacts.push((addr, seed | if peer.inbound { 0 } else { REACHABLE }));
-        }
-        contacts.sort_unstable();
-        contacts.dedup_by(|again, first| {
-            let same = again.0 == first.0;
-            first.1 |= if same { again.1 } else { 0 };
-            same
+            *other != slot && Some(*addr) != itself && means_something(addr.ip(), to.addr.ip())
         });
+        let mut contacts: Vec<_> = others.map(|(addr, _)| *addr).collect();
+        contacts.dedup();
         contacts
+    }
+
+    /// What is said of an address: by whoever is connected from there, but for the peer in this slot.
+    fn flags_of(&self, addr: SocketAddr, slot: usize) -> u8 {
+        let list = &self.contacts.list;
+        let first = list.partition_point(|(other, _)| *other < addr);
+        let there = list[first..].iter().take_while(|(other, _)| *other == addr);
+        let there = there.filter(|(_, other)| *other != slot);
+        there.fold(0, |flags, (_, other)| {
+            let peer = self.peers[*other].as_ref().expect("it is connected");
+            let seed = peer.said.upload_only || self.bitfields[*other].is_full();
+            let seed = if seed { SEED } else { 0 };
+            flags | seed | if peer.inbound { 0 } else { REACHABLE }
+        })
     }
 
     /// A peer tells whom it is connected to.
@@ -231,18 +298,15 @@ impl Hearing<'_> {
 }
 
 /// What is in the first list alone, and what in the second; both are in order.
-fn differences(
-    contacts: &[(SocketAddr, u8)],
-    told: &[SocketAddr],
-) -> (Vec<(SocketAddr, u8)>, Vec<SocketAddr>) {
+fn differences(contacts: &[SocketAddr], told: &Told) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
     let (mut new, mut gone) = (Vec::new(), Vec::new());
     let mut told = told.iter().peekable();
-    for (addr, flags) in contacts {
-        while let Some(before) = told.next_if(|told| *told < addr) {
-            gone.push(*before);
+    for addr in contacts {
+        while let Some(before) = told.next_if(|told| told < addr) {
+            gone.push(before);
         }
-        if told.next_if_eq(&addr).is_none() {
-            new.push((*addr, *flags));
+        if told.next_if_eq(addr).is_none() {
+            new.push(*addr);
         }
     }
     gone.extend(told);

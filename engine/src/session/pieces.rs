@@ -387,11 +387,15 @@ impl Pieces {
             return Some("a piece is not exactly one of have, in progress, queued, unwanted");
         }
         let partial = partial?;
-        let count = |f: fn(&Block) -> bool| partial.blocks.iter().filter(|b| f(b)).count() as u32;
-        if count(|b| b.is_free()) != partial.free {
+        let (mut free, mut received) = (0, 0);
+        for block in &partial.blocks {
+            free += u32::from(block.is_free());
+            received += u32::from(matches!(block, Block::Received(_)));
+        }
+        if free != partial.free {
             return Some("the count of free blocks is wrong");
         }
-        if count(|b| matches!(b, Block::Received(_))) != partial.received {
+        if received != partial.received {
             return Some("the count of received blocks is wrong");
         }
         for (block, open) in partial.blocks.iter().zip(open) {

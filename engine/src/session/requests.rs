@@ -39,6 +39,8 @@ impl Torrent {
         peer.down.welcome();
         peer.down.begin(now);
         let addr = peer.addr;
+        // It owes us what it allowed us while it choked us.
+        self.arm_requests(slot);
         self.emit(Event::UnchokedBy {
             peer: addr,
             on: true,
@@ -260,7 +262,7 @@ impl Torrent {
             .after(peer.down.timeout(config))
             .min(now.after(config.snub_after));
         let addr = peer.addr;
-        self.arm(limit);
+        self.arm_peer(slot, limit);
         let range = self.pieces.geometry.block(piece, block);
         let BlockRange { begin, len, .. } = range;
         self.download.pay(len, self.config.download_limit, now);
@@ -468,8 +470,13 @@ impl Torrent {
     /// be due sooner than when they were made.
     pub(super) fn arm_requests(&mut self, slot: usize) {
         let peer = self.peers[slot].as_ref().expect("the caller found it");
-        if let Some(oldest) = peer.down.open.iter().find(|r| !r.late) {
-            self.arm(oldest.at.after(peer.down.timeout(&self.config)));
+        let down = &peer.down;
+        let oldest = down.open.iter().find(|r| !r.late);
+        let late = oldest.map(|r| r.at.after(down.timeout(&self.config)));
+        // Who answers late owes us the rest all the same.
+        let snub = (!down.open.is_empty()).then(|| down.waiting_from.after(self.config.snub_after));
+        if let Some(next) = late.into_iter().chain(snub).min() {
+            self.arm_peer(slot, next);
         }
     }
 
@@ -477,7 +484,7 @@ impl Torrent {
     pub(super) fn request_timers(&mut self, slot: usize, now: Now) {
         if let Some(until) = self.peer(slot).down.hold_until {
             if until > now {
-                self.arm(until);
+                self.arm_peer(slot, until);
             } else {
                 self.peer(slot).down.hold_until = None;
                 self.fill_requests(slot, now);
@@ -518,7 +525,7 @@ impl Torrent {
                 begin,
             });
         }
-        self.arm(next);
+        self.arm_peer(slot, next);
         if snubs {
             self.emit(Event::Snubbed { peer: addr });
             if self.is_web(slot) {

@@ -97,7 +97,7 @@ impl Torrent {
     pub(super) fn super_seeding_round(&mut self, now: Now) {
         let wait = self.config.super_seed_wait;
         for slot in self.slots() {
-            let bitfields = &self.bitfields;
+            let bitfields = self.bitfields.rows();
             // Of what it was shown it wants nothing: it has that, or is of no use for it.
             let idle = self.peers[slot].as_ref().is_some_and(|p| !p.interested);
             let Some(hidden) = self.peers[slot].as_mut().and_then(|p| p.up.hidden.as_mut()) else {
@@ -133,7 +133,7 @@ impl Torrent {
     /// A peer has a piece: whoever it was shown to has passed it on, or it is that one itself.
     /// Adds to `free` whose place it leaves.
     fn seen_at(&mut self, at: usize, piece: PieceIndex, free: &mut Vec<usize>, now: Now) {
-        let lacked = lacked(&self.bitfields, at, piece);
+        let lacked = lacked(self.bitfields.rows(), at, piece);
         for (slot, peer) in self.peers.iter_mut().enumerate() {
             let Some(hidden) = peer.as_mut().and_then(|p| p.up.hidden.as_mut()) else {
                 continue;
@@ -157,7 +157,7 @@ impl Torrent {
     /// and is over at once if everybody else has it.
     pub(super) fn shown_piece_sent(&mut self, slot: usize, range: BlockRange, now: Now) {
         let bytes = self.pieces.geometry.piece_len(range.piece);
-        let bitfields = &self.bitfields;
+        let bitfields = self.bitfields.rows();
         let Some(hidden) = self.peers[slot].as_mut().and_then(|p| p.up.hidden.as_mut()) else {
             return;
         };

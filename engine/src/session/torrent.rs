@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rand::Rng;
@@ -18,77 +20,91 @@ use crate::time::Now;
 use crate::tracker::schedule::Schedule;
 use crate::wire::Message;
 
+use super::bitfields::Bitfields;
 use super::blame::{Blame, Sender};
 use super::choking::Choking;
 use super::dial::DialBook;
 use super::event::{CloseReason, Event};
 use super::limits::RateLimiter;
 use super::peer::Peer;
+use super::pex::Contacts;
 use super::pieces::Pieces;
 use super::web_seeds::WebSeeds;
 
 pub use super::facts::{FetchFailure, Input, Output, Rngs, StorageFailure, TorrentSetup, Totals};
 
 /// The session of one torrent.
+#[repr(C)]
 pub struct Torrent {
-    pub(super) config: EngineConfig,
+    // What most inputs look at lies together, before the rest.
+    next_due: Now,
+    pub(super) phase: Phase,
+    pub(super) endgame: bool,
+    pub(super) private: bool,
+    /// What we have is hidden, and shown piece by piece (BEP 16).
+    pub(super) super_seeding: bool,
+    /// Blocks came back to the pool and not everybody was asked for them.
+    pub(super) pool_grew: bool,
+    /// Somebody does not read what it is sent.
+    overflowing: bool,
+    pub(super) config: Arc<EngineConfig>,
+    /// Web seeds first, each in a slot of its own; then the connections.
+    pub(super) peers: Vec<Option<Box<Peer>>>,
+    /// When something is due at each peer, or earlier: the timer looks at few peers.
+    due: Vec<Now>,
+    out: VecDeque<Output>,
+    /// Pieces whose books the current input changed.
+    pub(super) touched: Vec<PieceIndex>,
+    pub(super) audited: u32,
+    pub(super) connections: u32,
+    /// What each peer has; nothing where there is none, and for web seeds: see [`Torrent::has`].
+    pub(super) bitfields: Bitfields,
+    pub(super) pieces: Pieces,
+    /// Requests open at each peer: a search through those of all looks at few peers.
+    pub(super) asked: Vec<u32>,
+    pub(super) picker: Box<dyn PiecePicker>,
+    pub(super) unwritten: u64,
+    pub(super) upload: RateLimiter,
+    pub(super) download: RateLimiter,
+    pub(super) totals: Totals,
+    /// Blocks that the disk was given and has not written, oldest first, and their bytes.
+    pub(super) writing: VecDeque<BlockRange>,
+    /// The audit's own count of requests, by block; kept for its memory.
+    pub(super) audit_open: Vec<u32>,
+    pub(super) candidates: Vec<PieceIndex>,
+    pub(super) web_seeds: WebSeeds,
+    pub(super) blame: Blame,
+
     pub(super) info_hash: InfoHash,
     pub(super) peer_id: PeerId,
     pub(super) port: u16,
     /// What a tracker knows us by across changes of address (BEP 7); peers never see it.
     pub(super) key: u32,
-    pub(super) pieces: Pieces,
-    /// Web seeds first, each in a slot of its own; then the connections.
-    pub(super) peers: Vec<Option<Box<Peer>>>,
-    pub(super) web_seeds: WebSeeds,
-    /// What each peer has; length 0 where there is none, and for web seeds: see [`Torrent::has`].
-    pub(super) bitfields: Vec<BitSet>,
-    /// Requests open at each peer: a search through those of all looks at few peers.
-    pub(super) asked: Vec<u32>,
-    pub(super) connections: u32,
     pub(super) dial: DialBook,
-    pub(super) private: bool,
-    /// What we have is hidden, and shown piece by piece (BEP 16).
-    pub(super) super_seeding: bool,
     /// The metainfo file's `info` value.
     pub(super) info_bytes: Bytes,
     /// The tracker that answered last.
     pub(super) told_by: Option<u32>,
     /// Changes whenever the addresses of those that we are connected to do.
     pub(super) contacts_state: u64,
+    pub(super) contacts: Contacts,
     /// Our address as most peers see it, and by how many votes.
     pub(super) our_ip: Option<(IpAddr, u32)>,
     pub(super) schedule: Option<Schedule>,
-    pub(super) blame: Blame,
     pub(super) choking: Choking,
-    /// Blocks that the disk was given and has not written, oldest first, and their bytes.
-    pub(super) writing: VecDeque<BlockRange>,
-    pub(super) unwritten: u64,
-    pub(super) upload: RateLimiter,
-    pub(super) download: RateLimiter,
     /// The slots that had the last turn under a limit.
     pub(super) served_last: usize,
     pub(super) asked_last: usize,
-    /// Blocks came back to the pool and not everybody was asked for them.
-    pub(super) pool_grew: bool,
-    pub(super) picker: Box<dyn PiecePicker>,
-    pub(super) rngs: Rngs,
-    pub(super) phase: Phase,
-    pub(super) endgame: bool,
-    pub(super) totals: Totals,
-    /// Pieces whose books the current input changed.
-    pub(super) touched: Vec<PieceIndex>,
-    pub(super) audited: u32,
-    /// The audit's own count of requests, by block; kept for its memory.
-    pub(super) audit_open: Vec<u32>,
-    pub(super) candidates: Vec<PieceIndex>,
-    /// Somebody does not read what it is sent.
-    overflowing: bool,
     /// No connection is given up for a dial before this.
     pub(super) next_turnover: Now,
-    next_due: Now,
-    out: VecDeque<Output>,
+    /// Somebody may be dialled although nobody is of use; how often that was so already.
+    pub(super) exploring: bool,
+    pub(super) explored: u32,
+    pub(super) rngs: Rngs,
 }
+
+/// Peers at which something is due within this are looked at together: that is what moves most moments on.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// Where a session is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,8 +155,9 @@ impl Torrent {
             key,
             pieces,
             peers: (0..web_seeds.len()).map(|_| None).collect(),
-            bitfields: vec![BitSet::default(); web_seeds.len()],
+            bitfields: Bitfields::new(web_seeds.len(), geometry.pieces),
             asked: vec![0; web_seeds.len()],
+            due: vec![Now::NEVER; web_seeds.len()],
             web_seeds,
             connections: 0,
             dial: DialBook::default(),
@@ -149,6 +166,7 @@ impl Torrent {
             info_bytes: setup.info_bytes,
             told_by: None,
             contacts_state: 0,
+            contacts: Contacts::default(),
             our_ip: None,
             schedule,
             blame: Blame::with_banned(&setup.banned),
@@ -171,6 +189,8 @@ impl Torrent {
             candidates: Vec::new(),
             overflowing: false,
             next_turnover: Now::START,
+            exploring: false,
+            explored: 0,
             next_due: Now::NEVER,
             out: VecDeque::new(),
             config,
@@ -307,6 +327,22 @@ impl Torrent {
         self.next_due = self.next_due.min(at);
     }
 
+    /// Makes sure that the timer looks at this peer no later than this.
+    pub(super) fn arm_peer(&mut self, slot: usize, at: Now) {
+        self.due[slot] = self.due[slot].min(at);
+        self.arm(at);
+    }
+
+    /// Places for peers up to this slot.
+    pub(super) fn make_slots(&mut self, slot: usize) {
+        if self.peers.len() <= slot {
+            self.peers.resize_with(slot + 1, || None);
+            self.bitfields.make_slots(slot + 1);
+            self.asked.resize(slot + 1, 0);
+            self.due.resize(slot + 1, Now::NEVER);
+        }
+    }
+
     /// The peer behind a connection that still stands. No web seed is found by this.
     pub(super) fn slot(&self, conn: ConnId) -> Option<usize> {
         let slot = self.slot_of(conn)?;
@@ -369,11 +405,17 @@ impl Torrent {
             self.push(Output::Abandon { addr });
             self.emit(Event::DialFailed { peer: addr });
         }
+        let soon = now.after(TOGETHER);
         for slot in self.slots() {
-            if self.peers[slot].is_some() {
-                self.peer_timers(slot, now);
+            if self.due[slot] <= soon {
+                self.due[slot] = Now::NEVER;
+                if self.peers[slot].is_some() {
+                    self.peer_timers(slot, now);
+                }
             }
         }
+        let first = self.due.iter().min().copied();
+        self.arm(first.unwrap_or(Now::NEVER));
         if self.phase == Phase::Running {
             if self.choking.next_round() <= now {
                 self.choke_round(now);
@@ -409,7 +451,7 @@ impl Torrent {
             if limit <= now {
                 return self.close(conn, CloseReason::HandshakeTimeout, now);
             }
-            return self.arm(limit);
+            return self.arm_peer(slot, limit);
         }
         let silence = peer.last_received.after(config.silence_timeout);
         if silence <= now {
@@ -420,7 +462,7 @@ impl Torrent {
             keepalive = now.after(config.keepalive_interval);
             self.send(slot, Message::KeepAlive, now);
         }
-        self.arm(silence.min(keepalive));
+        self.arm_peer(slot, silence.min(keepalive));
         self.pex_timer(slot, now);
         self.request_timers(slot, now);
     }

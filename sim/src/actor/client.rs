@@ -10,11 +10,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use skep_engine::Now;
 use skep_engine::direct::fetch::FetchError;
 use skep_engine::direct::path::escaped;
 use skep_engine::direct::url::{HttpTarget, http_target};
 use skep_engine::node::fetcher::{FetchEvent, FetchJob, Fetcher};
+use skep_engine::{EngineConfig, Now};
 use tokio::time::Instant;
 
 use super::until_end;
@@ -175,7 +175,7 @@ impl DirectClient {
                 heard(at, event);
             }
         };
-        let config = self.plan.engine.clone();
+        let config = EngineConfig::clone(&self.plan.engine);
         let pause = config.fetch_retry_max;
         let mut fetcher = Fetcher::new(net, config, stream("fetch"), self.epoch, observer);
         let mut server = self.number % self.servers.len();

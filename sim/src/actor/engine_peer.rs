@@ -23,7 +23,7 @@ use skep_engine::picker;
 use skep_engine::session::event::Event;
 use skep_engine::session::metadata_fetch::{FetchSetup, Found, MetadataFetch};
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
-use skep_engine::{Now, PeerId};
+use skep_engine::{EngineConfig, Now, PeerId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -181,7 +181,7 @@ impl EnginePeer {
         let host = MagnetHost::new(MagnetHostSetup {
             net: begin.net,
             fetch: MetadataFetch::new(FetchSetup {
-                config: self.plan.engine.clone(),
+                config: EngineConfig::clone(&self.plan.engine),
                 info_hash: self.content.metainfo.info_hash,
                 peer_id: self.id(life),
                 port: PEER_PORT,
@@ -190,7 +190,7 @@ impl EnginePeer {
             }),
             peers: Vec::new(),
             announcer: begin.announcer,
-            config: self.plan.engine.clone(),
+            config: EngineConfig::clone(&self.plan.engine),
             epoch: self.epoch,
             commands: begin.commands,
             observer: begin.observer,
@@ -220,7 +220,7 @@ impl EnginePeer {
         let web_seeds = WebSeedsSetup::of(&self.content.metainfo, &self.web_seeds);
         let (peers, banned) = found.map_or_else(Default::default, |f| (f.peers, f.banned));
         let torrent = Torrent::new(TorrentSetup {
-            config: plan.engine.clone(),
+            config: Arc::clone(&plan.engine),
             info_hash: self.content.metainfo.info_hash,
             geometry,
             have,
@@ -256,7 +256,7 @@ impl EnginePeer {
             geometry,
             announcer: begin.announcer,
             web_seeds,
-            config: plan.engine.clone(),
+            config: EngineConfig::clone(&plan.engine),
             epoch: self.epoch,
             // What a seed does when complete is for those who come to download.
             seed_for: if plan.role == Role::Seed {

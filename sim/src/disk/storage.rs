@@ -159,7 +159,10 @@ impl Storage for DiskStorage {
             return Poll::Ready(event);
         }
         let Some(first) = self.jobs.front() else {
-            self.waker = Some(cx.waker().clone());
+            let known = self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
+            if !known {
+                self.waker = Some(cx.waker().clone());
+            }
             return Poll::Pending;
         };
         let due = match self.head_due {

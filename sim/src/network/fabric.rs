@@ -147,18 +147,22 @@ struct Host {
 }
 
 #[derive(Debug)]
+#[repr(C)]
 struct Conn {
+    // What every parcel looks at lies together.
     generation: u32,
+    live: bool,
+    /// Both ends are peers, or whoever else connections of peers lead to.
+    between_peers: bool,
     hosts: [HostIndex; 2],
-    addrs: [SocketAddr; 2],
     /// Each end's id at its host, once it has one and until it is closed there.
     ids: [Option<ConnId>; 2],
     flows: [Flow; 2],
+    addrs: [SocketAddr; 2],
     /// The number of the stream of its path.
     crossing: u64,
     /// That stream, once something was drawn: most paths never draw.
     rng: Option<Box<ChaCha8Rng>>,
-    live: bool,
 }
 
 /// Totals of the network.

@@ -3,11 +3,10 @@
 //! Invariant: bytes are in exactly one of `unsent`, `in_transit`, `arrived`, the receiver's
 //! mailbox; `in_flight` counts those that left and were not yet read and acknowledged.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 use super::link::{Path, transmit_ns, wire_bytes};
+use super::queue::Queue;
 
 mod trouble;
 
@@ -64,25 +63,11 @@ pub(super) enum Turn {
 
 /// One direction of one connection.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Flow {
-    pub(super) path: Path,
-    unsent: VecDeque<Bytes>,
-    pub(super) unsent_bytes: u64,
-    pub(super) in_transit: VecDeque<Cargo>,
-    pub(super) arrived: VecDeque<Parcel>,
-    in_flight: u64,
-    /// Slow start: what may be in flight now.
-    window: u64,
-    /// Reads whose acknowledgement is on its way back: when it arrives, how many bytes.
-    acks: VecDeque<(u64, u64)>,
-    /// Pacing of a lossy path: not before this, ns.
-    pub(super) paced_until: u64,
-    /// Nothing arrives before what was sent before it, ns.
-    pub(super) last_arrival: u64,
+    // What every parcel looks at lies together, before the rest.
     /// The connection stands at the sending end; before that nothing leaves.
     pub(super) open: bool,
-    /// Bytes that left without waking the sender.
-    pub(super) untold: u64,
     /// It waits in the uplink's queue.
     pub(super) in_ring: bool,
     /// A wake-up is scheduled.
@@ -92,6 +77,22 @@ pub(super) struct Flow {
     pub(super) fin_sent: bool,
     /// What is wrong; a path that was never cut has none.
     trouble: Option<Box<Trouble>>,
+    pub(super) unsent_bytes: u64,
+    in_flight: u64,
+    /// Slow start: what may be in flight now.
+    window: u64,
+    /// Nothing arrives before what was sent before it, ns.
+    pub(super) last_arrival: u64,
+    /// Bytes that left without waking the sender.
+    pub(super) untold: u64,
+    /// Pacing of a lossy path: not before this, ns.
+    pub(super) paced_until: u64,
+    pub(super) path: Path,
+    unsent: Queue<Bytes>,
+    pub(super) in_transit: Queue<Cargo>,
+    /// Reads whose acknowledgement is on its way back: when it arrives, how many bytes.
+    acks: Queue<(u64, u64)>,
+    pub(super) arrived: Queue<Parcel>,
 }
 
 impl Flow {
@@ -99,12 +100,12 @@ impl Flow {
         Flow {
             window: path.initial_window(),
             path,
-            unsent: VecDeque::new(),
+            unsent: Queue::default(),
             unsent_bytes: 0,
-            in_transit: VecDeque::new(),
-            arrived: VecDeque::new(),
+            in_transit: Queue::default(),
+            arrived: Queue::default(),
             in_flight: 0,
-            acks: VecDeque::new(),
+            acks: Queue::default(),
             paced_until: 0,
             last_arrival: 0,
             open: false,
@@ -132,15 +133,22 @@ impl Flow {
     }
 
     fn next_bytes(&self) -> u64 {
-        let chunk = |at: usize| self.unsent.get(at).map_or(0, |c| self.part(c.len()));
-        let first = chunk(0);
-        let rider = if first < RIDER_MAX { chunk(1) } else { 0 };
+        let bytes = |chunk: Option<&Bytes>| chunk.map_or(0, |c| self.part(c.len()));
+        let first = bytes(self.unsent.front());
+        let rider = if first < RIDER_MAX {
+            bytes(self.unsent.second())
+        } else {
+            0
+        };
         (first + rider) as u64
     }
 
     /// Acknowledgements that are there by now make room.
     fn take_acks(&mut self, now: u64) {
-        while let Some((_, bytes)) = self.acks.pop_front_if(|(at, _)| *at <= now) {
+        while let Some(&(at, bytes)) = self.acks.front()
+            && at <= now
+        {
+            self.acks.pop_front();
             self.in_flight -= bytes;
             self.window = (self.window + bytes).min(self.path.window);
         }

@@ -8,6 +8,7 @@ pub mod fabric;
 mod flow;
 pub mod link;
 mod place;
+mod queue;
 pub mod turmoil;
 
 pub use either::{HostNet, Net};

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -42,11 +43,17 @@ impl Scenario {
     pub fn expand(&self, seed: u64) -> Plan {
         let model = self.model();
         let mut hosts = Vec::new();
+        let mut engine = Arc::default();
         for group in &model.groups {
+            let own = self::engine(model, group);
+            if own != *engine {
+                engine = Arc::new(own);
+            }
             let arrivals = arrivals::first(group, seed, model.run.churn_end());
             for (index, arrival) in (0..group.size()).zip(arrivals) {
                 let position = u32::try_from(hosts.len()).expect("validated: few hosts");
-                hosts.push(host(model, group, index, position, arrival, seed));
+                let engine = Arc::clone(&engine);
+                hosts.push(host(model, group, engine, index, position, arrival, seed));
             }
         }
         let trackers = trackers::plans(model);
@@ -84,17 +91,8 @@ fn stream(seed: u64, host: &str, purpose: &str) -> ChaCha8Rng {
     seed::stream(seed, &format!("plan/{host}/{purpose}"))
 }
 
-fn host(
-    model: &Model,
-    group: &Group,
-    index: u32,
-    position: u32,
-    arrival: Duration,
-    seed: u64,
-) -> HostPlan {
-    let name = group.host_name(index);
-    let role = *group.role.get_ref();
-    let churn = group.churn.as_ref().map(|churn| *churn.get_ref());
+/// The numbers and switches of a group's engines.
+fn engine(model: &Model, group: &Group) -> EngineConfig {
     let mut engine = EngineConfig {
         audit: Audit::Touched,
         ..EngineConfig::default()
@@ -103,6 +101,21 @@ fn host(
         let set = engine.set(setting.field.get_ref(), setting.value.get_ref());
         set.expect("validated: the field takes the value");
     }
+    engine
+}
+
+fn host(
+    model: &Model,
+    group: &Group,
+    engine: Arc<EngineConfig>,
+    index: u32,
+    position: u32,
+    arrival: Duration,
+    seed: u64,
+) -> HostPlan {
+    let name = group.host_name(index);
+    let role = *group.role.get_ref();
+    let churn = group.churn.as_ref().map(|churn| *churn.get_ref());
     HostPlan {
         group: group.name.get_ref().clone(),
         index,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use skep_engine::{EngineConfig, Now};
@@ -230,8 +231,8 @@ pub struct HostPlan {
     pub disk: Speed,
     /// It has only a magnet link when it joins first.
     pub magnet: bool,
-    /// Its engine's numbers and switches.
-    pub engine: EngineConfig,
+    /// Its engine's numbers and switches; hosts of a group share them.
+    pub engine: Arc<EngineConfig>,
     /// Its piece-selection strategy.
     pub picker: StrategyPlan,
     /// Its choking strategy.

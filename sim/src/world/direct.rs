@@ -65,7 +65,7 @@ impl World {
             let setup = FileServerSetup {
                 listen,
                 dir: ServedContent::new(Arc::clone(&content), Rc::clone(&disk)),
-                config: plan.engine.clone(),
+                config: skep_engine::EngineConfig::clone(&plan.engine),
                 epoch,
                 date: None,
             };

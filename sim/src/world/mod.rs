@@ -63,6 +63,8 @@ struct World {
     /// The run ends here at the latest: the time limit, or earlier when the settling time is over.
     deadline: Now,
     settle_from: Option<Now>,
+    /// The plan's last disturbance.
+    last_disturbance: Now,
 }
 
 /// Why a run ended.
@@ -122,6 +124,7 @@ impl World {
         let recorder = Recorder::new(Rc::clone(&plan), Arc::clone(&content), disks, trace);
         let recorder = Rc::new(RefCell::new(recorder));
         let deadline = plan.time_limit;
+        let last_disturbance = plan.last_disturbance();
         let mut world = World {
             plan,
             content,
@@ -132,6 +135,7 @@ impl World {
             stage,
             deadline,
             settle_from: None,
+            last_disturbance,
         };
         world.start_trackers();
         for host in 0..world.plan.hosts.len() {
@@ -292,7 +296,7 @@ impl World {
         if self.plan.hosts.iter().any(|h| h.role.takes()) && judge::done(&recorder) {
             return Some(Ended::Done(at));
         }
-        let last = self.plan.last_disturbance();
+        let last = self.last_disturbance;
         // Not at that moment itself: who joins in it has to be seen first.
         if self.settle_from.is_none() && at > last {
             self.settle_from = Some(at);
@@ -306,7 +310,7 @@ impl World {
 
     /// When to look again at the latest, if nothing happens before.
     fn next_look(&self, at: Now) -> Now {
-        let last = self.plan.last_disturbance();
+        let last = self.last_disturbance;
         match (self.settle_from, at > Now::START) {
             (_, false) => Now(1),
             (None, _) => last.after(Duration::from_nanos(1)).min(self.deadline),

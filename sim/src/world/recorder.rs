@@ -99,6 +99,8 @@ pub(super) struct Recorder {
     capacity_at: Now,
     pub(super) samples: Vec<Sample>,
     pub(super) first_failure: Option<Now>,
+    /// Something changed that may end the run, since this was set to false.
+    pub(super) changed: bool,
     /// Who waits for the state to change.
     pub(super) waker: Option<Waker>,
     /// Events that wait until all of their time are there; `None`: they come in order.
@@ -157,6 +159,7 @@ impl Recorder {
             capacity_at: Now::START,
             samples: Vec::new(),
             first_failure: None,
+            changed: true,
             waker: None,
             held: None,
         }
@@ -354,6 +357,7 @@ impl Recorder {
             check.on_event(seen, &scene, log);
             if log.failed > before && self.first_failure.is_none() {
                 self.first_failure = Some(seen.at);
+                self.changed = true;
                 if let Some(waker) = self.waker.take() {
                     waker.wake();
                 }
@@ -602,8 +606,8 @@ impl Recorder {
     fn note_second_seed(&mut self) {
         let hosts = self.plan.hosts.iter().zip(&self.tallies);
         let seeds = hosts.filter(|(h, _)| h.role == Role::Seed);
-        let sent = seeds.map(|(_, t)| t.uploaded).sum();
-        self.seed_until_second.get_or_insert(sent);
+        let sent = || seeds.map(|(_, t)| t.uploaded).sum();
+        self.seed_until_second.get_or_insert_with(sent);
     }
 
     fn integrate(&mut self, at: Now) {
@@ -620,6 +624,7 @@ impl Recorder {
     }
 
     fn wake(&mut self) {
+        self.changed = true;
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use skep_engine::Now;
 use skep_engine::node::spawn::Tasks;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, Sleep};
@@ -102,7 +103,8 @@ impl Stage {
 /// Lets a world on the fabric live until there is nothing left to wait for.
 async fn live(world: &mut World, epoch: Instant) -> Ended {
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
-    poll_fn(|cx| poll_live(world, epoch, cx, timer.as_mut())).await
+    let mut look_at = Now::START;
+    poll_fn(|cx| poll_live(world, epoch, cx, timer.as_mut(), &mut look_at)).await
 }
 
 fn poll_live(
@@ -110,16 +112,25 @@ fn poll_live(
     epoch: Instant,
     cx: &mut Context<'_>,
     mut timer: Pin<&mut Sleep>,
+    look_at: &mut Now,
 ) -> Poll<Ended> {
     if let Stage::Fabric { tasks, .. } = &world.stage {
         tasks.borrow_mut().poll_panics(cx);
     }
-    world.recorder.borrow_mut().waker = Some(cx.waker().clone());
     let at = now(epoch);
+    {
+        let mut recorder = world.recorder.borrow_mut();
+        // The runtime asks whenever any task was woken: that must cost nothing.
+        if !std::mem::take(&mut recorder.changed) && at < *look_at {
+            return Poll::Pending;
+        }
+        recorder.waker = Some(cx.waker().clone());
+    }
     if let Some(ended) = world.look(at) {
         return Poll::Ready(ended);
     }
     let next = world.next_look(at);
+    *look_at = next;
     timer.as_mut().reset(epoch + Duration::from_nanos(next.0));
     // A timer that is due already asks for another look.
     if timer.poll(cx).is_ready() {

@@ -408,7 +408,7 @@ fn among_seeds_only_rarest_first_is_not_sequential() {
     let plan = Plan::new(400, 1);
     let mut setup = plan.setup();
     setup.picker = Box::new(RarestFirst { random_first: 4 });
-    setup.config.audit = Audit::Touched;
+    Arc::make_mut(&mut setup.config).audit = Audit::Touched;
     let mut rig = plan.start_with(setup);
     let sources = [1, 2, 3].map(|n| rig.source(n));
     while !rig.torrent.complete() {

@@ -401,7 +401,7 @@ fn metadata_is_offered_and_served_so_many_times() {
 #[test]
 fn who_does_not_read_is_refused_metadata() {
     let mut rig = seed_with_info(false);
-    rig.torrent.config.send_backlog_max = 40 * 1024;
+    Arc::make_mut(&mut rig.torrent.config).send_backlog_max = 40 * 1024;
     let peer = rig.join_as(1, &[EXTENSIONS]);
     let takes = ExtendedHandshake {
         metadata: Some(5),

@@ -27,6 +27,7 @@ mod web_seeds;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -148,7 +149,7 @@ impl Plan {
     fn setup(&self) -> TorrentSetup {
         let rng = |n| ChaCha8Rng::seed_from_u64(n);
         TorrentSetup {
-            config: self.config.clone(),
+            config: Arc::new(self.config.clone()),
             info_hash: INFO_HASH,
             geometry: self.geometry,
             have: self.have.clone(),

@@ -104,7 +104,7 @@ fn who_skips_the_rest_is_finished_and_who_wants_more_goes_on() {
 impl Rig {
     /// Nobody parts from anybody at the end.
     fn say_when_done(&mut self) {
-        self.torrent.config.close_seed_to_seed = false;
+        Arc::make_mut(&mut self.torrent.config).close_seed_to_seed = false;
     }
 }
 

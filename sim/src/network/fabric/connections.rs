@@ -83,6 +83,7 @@ impl State {
         let generation = index.map_or(0, |i| self.conns[i as usize].generation + 1);
         let conn = Conn {
             generation,
+            between_peers: [host, other].iter().all(|h| self.hosts[*h as usize].peer),
             hosts: [host, other],
             addrs: [from_addr, to],
             ids: [None; 2],

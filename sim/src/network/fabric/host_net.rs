@@ -60,8 +60,7 @@ impl Network for FabricNet {
         };
         let bytes = data.len() as u64;
         state.totals.sent += bytes;
-        let ends = state.conn(end).map(|conn| conn.hosts);
-        if ends.is_some_and(|ends| ends.iter().all(|h| state.hosts[*h as usize].peer)) {
+        if state.conn(end).is_some_and(|conn| conn.between_peers) {
             state.hosts[host as usize].sent_to_peers += bytes;
         }
         if let Some(flow) = state.flow(end) {

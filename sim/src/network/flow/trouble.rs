@@ -183,7 +183,7 @@ impl Flow {
         // A FIN that waits behind data has arrived.
         let waits = !self.arrived.is_empty() && self.fin_sent && self.last_arrival <= now;
         let due = self.in_transit.len() - usize::from(waits);
-        for cargo in self.in_transit.drain(..) {
+        for cargo in self.in_transit.take_all() {
             if let Cargo::Data(parcel) = cargo {
                 bytes += parcel.bytes();
                 self.in_flight -= parcel.bytes();
@@ -201,7 +201,7 @@ impl Flow {
     pub(in crate::network) fn deafen(&mut self, now: u64) -> bool {
         self.take_acks(now);
         let first = self.acks.front().map(|(at, _)| *at);
-        let held: u64 = self.acks.drain(..).map(|(_, bytes)| bytes).sum();
+        let held: u64 = self.acks.take_all().map(|(_, bytes)| bytes).sum();
         let trouble = self.trouble();
         trouble.deaf = true;
         first.is_some_and(|first| trouble.hold_ack(held, first))
