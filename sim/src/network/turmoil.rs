@@ -5,6 +5,7 @@
 //! a connection for ever. So it only carries: each message takes one tick, nothing is ever dropped, and a
 //! `machine` on each host shapes what it sends and receives by the arithmetic of [`super::link`], the same
 //! as the fabric's. Everything else is turmoil's: who runs when, listening and dialling, streams and datagrams.
+//! What a fault keeps from arriving, turmoil carries as well, and the machines swallow it.
 //!
 //! Invariants: all hosts start at the same moment and move on by the same ticks, so their clocks agree; what
 //! one host does is seen by another in a later tick, never in the same one.
@@ -31,6 +32,7 @@ use crate::seed;
 
 mod barriers;
 mod conn;
+mod connections;
 mod cuts;
 mod faults;
 mod fit;

@@ -7,8 +7,12 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// What is done to the network.
+type Thing = Box<dyn Fn(&Turmoil)>;
+
 /// Does something to the network at moments, from a host of its own.
-fn at_moments<const N: usize>(turmoil: &Turmoil, things: [(Duration, Box<dyn Fn(&Turmoil)>); N]) {
+fn at_moments(turmoil: &Turmoil, things: impl IntoIterator<Item = (Duration, Thing)>) {
+    let things: Vec<(Duration, Thing)> = things.into_iter().collect();
     turmoil.add_host("faults", ip(200), plain(), false);
     let net = turmoil.clone();
     turmoil.program("faults", ip(200), async move |epoch| {
@@ -19,7 +23,7 @@ fn at_moments<const N: usize>(turmoil: &Turmoil, things: [(Duration, Box<dyn Fn(
     });
 }
 
-fn thing(thing: impl Fn(&Turmoil) + 'static) -> Box<dyn Fn(&Turmoil)> {
+fn thing(thing: impl Fn(&Turmoil) + 'static) -> Thing {
     Box::new(thing)
 }
 
@@ -353,7 +357,6 @@ fn no_sequence_of_faults_loses_a_byte_of_the_books() {
             things.push((ends, thing(move |net| net.heal(fault))));
         }
         things.sort_by_key(|(at, _)| *at);
-        let things: [_; 12] = things.try_into().ok().expect("twelve");
         at_moments(&turmoil, things);
         run(&turmoil, 300 * SECOND);
         let mut waiting = 0;
