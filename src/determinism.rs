@@ -150,7 +150,7 @@ impl Other {
             ("COLUMNS", "20"),
         ];
         command.envs(environment).arg("--probe");
-        for (key, value) in &args.set {
+        for (key, value) in args.set() {
             command.arg("--set").arg(format!("{key}={value}"));
         }
         Other(command)

@@ -137,6 +137,17 @@ fn two_processes_agree_on_a_healthy_scenario() {
 }
 
 #[test]
+fn two_processes_agree_on_turmoil_with_faults_of_the_network() {
+    let file = "scenarios/network/mass-reset.toml";
+    let (code, said) = check_determinism(&[file, "--seed", "1", "--network", "turmoil"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("mass-reset, seed 1: the same twice ("),
+        "{said}"
+    );
+}
+
+#[test]
 fn the_canary_that_draws_from_outside_the_seed_is_caught() {
     let file = "tests/canaries/unseeded.toml";
     let (code, said) = check_determinism(&[file]);
