@@ -1,0 +1,151 @@
+//! Owns what each connected peer has, twice: by peer and by piece.
+//!
+//! Invariant: both say the same. A decision about a peer reads its own set; how many hold a piece is
+//! counted where its holders lie together, in one or two words, and not in the sets of all peers.
+
+use std::ops::Index;
+
+use crate::bits::BitSet;
+use crate::ids::PieceIndex;
+
+/// The sets of all slots; of length 0 where there is no peer, and for web seeds.
+#[derive(Debug)]
+pub(super) struct Bitfields {
+    rows: Vec<BitSet>,
+    pieces: usize,
+    /// Words of one piece's holders, a bit per slot.
+    words: usize,
+    holders: Vec<u64>,
+}
+
+impl Bitfields {
+    /// Slots without peers.
+    pub(super) fn new(slots: usize, pieces: u32) -> Bitfields {
+        let mut bitfields = Bitfields {
+            rows: Vec::new(),
+            pieces: pieces as usize,
+            words: 0,
+            holders: Vec::new(),
+        };
+        bitfields.make_slots(slots);
+        bitfields
+    }
+
+    /// So many slots at least.
+    pub(super) fn make_slots(&mut self, slots: usize) {
+        if self.rows.len() < slots {
+            self.rows.resize_with(slots, BitSet::default);
+        }
+        let words = slots.div_ceil(64);
+        if self.words < words {
+            let mut holders = vec![0; words * self.pieces];
+            if self.words > 0 {
+                let old = self.holders.chunks_exact(self.words);
+                for (new, old) in holders.chunks_exact_mut(words).zip(old) {
+                    new[..self.words].copy_from_slice(old);
+                }
+            }
+            (self.words, self.holders) = (words, holders);
+        }
+    }
+
+    /// A peer is there, and has nothing so far.
+    pub(super) fn open(&mut self, slot: usize) {
+        let pieces = u32::try_from(self.pieces).expect("it came as one");
+        self.rows[slot] = BitSet::empty(pieces);
+    }
+
+    /// A peer is gone; what it had.
+    pub(super) fn close(&mut self, slot: usize) -> BitSet {
+        let row = std::mem::take(&mut self.rows[slot]);
+        for piece in row.iter() {
+            let (word, bit) = self.place(slot, piece);
+            self.holders[word] &= !bit;
+        }
+        row
+    }
+
+    /// The peer has the piece; false when that was known.
+    pub(super) fn insert(&mut self, slot: usize, piece: PieceIndex) -> bool {
+        let (word, bit) = self.place(slot, piece);
+        self.holders[word] |= bit;
+        self.rows[slot].insert(piece)
+    }
+
+    /// The peer has the piece no more; false when it was not known to have it.
+    pub(super) fn remove(&mut self, slot: usize, piece: PieceIndex) -> bool {
+        let had = self.rows[slot].remove(piece);
+        if had {
+            let (word, bit) = self.place(slot, piece);
+            self.holders[word] &= !bit;
+        }
+        had
+    }
+
+    /// The sets, by slot.
+    pub(super) fn rows(&self) -> &[BitSet] {
+        &self.rows
+    }
+
+    /// How many have a piece, by its holders.
+    pub(super) fn copies(&self, piece: PieceIndex) -> u32 {
+        let first = piece.at() * self.words;
+        let holders = &self.holders[first..first + self.words];
+        holders.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// How many have each piece, by the sets of all peers.
+    pub(super) fn recount(&self) -> Vec<u32> {
+        let mut copies = vec![0; self.pieces];
+        for row in &self.rows {
+            for piece in row.iter() {
+                copies[piece.at()] += 1;
+            }
+        }
+        copies
+    }
+
+    fn place(&self, slot: usize, piece: PieceIndex) -> (usize, u64) {
+        (piece.at() * self.words + slot / 64, 1 << (slot % 64))
+    }
+}
+
+impl Index<usize> for Bitfields {
+    type Output = BitSet;
+
+    fn index(&self, slot: usize) -> &BitSet {
+        &self.rows[slot]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn both_ways_say_the_same(
+            steps in prop::collection::vec((0usize..150, 0u32..70, 0u8..10), 0..300),
+        ) {
+            let mut bitfields = Bitfields::new(1, 70);
+            for (slot, piece, what) in steps {
+                bitfields.make_slots(slot + 1);
+                if bitfields[slot].len() == 0 {
+                    bitfields.open(slot);
+                }
+                let piece = PieceIndex(piece);
+                let had = bitfields[slot].contains(piece);
+                match what {
+                    0 => prop_assert_eq!(bitfields.close(slot).contains(piece), had),
+                    1 | 2 => prop_assert_eq!(bitfields.remove(slot, piece), had),
+                    _ => prop_assert_eq!(bitfields.insert(slot, piece), !had),
+                }
+            }
+            for (piece, copies) in (0..).zip(bitfields.recount()) {
+                prop_assert_eq!(bitfields.copies(PieceIndex(piece)), copies);
+            }
+        }
+    }
+}
