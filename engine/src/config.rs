@@ -243,6 +243,9 @@ config! {
     drop_by_priority: bool = true;
     /// Dials waiting for an answer at once (field).
     dials_max: u32 = 16;
+    /// One dial per so much time in the long run, after `connections_max` at once (ours: where all know each
+    /// other everybody would else dial everybody, again and again; libtorrent: 30 a second).
+    dial_interval: Duration = secs(1);
     /// Addresses remembered for dialling (bounded so that a tracker cannot fill memory).
     addresses_max: u32 = 2000;
     /// Time for a dial to be answered (libtorrent: 15 s).

@@ -1,8 +1,11 @@
 //! Owns finding peers: when a tracker is asked, and whom to dial.
 //!
-//! Invariant: one announce is under way at a time; connections and dials together never exceed
-//! `connections_max`; while they are at it, a connection of no use to either side gives way.
+//! Invariant: one announce is under way at a time; connections never exceed `connections_max`, and nobody is dialled while
+//! they do together with the dials under way; while they are at it, a connection of no use to either side gives way.
 
+use std::time::Duration;
+
+use crate::config::EngineConfig;
 use crate::ids::ConnId;
 use crate::time::Now;
 use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest};
@@ -14,6 +17,49 @@ use super::torrent::{Output, Phase, Torrent};
 
 /// After so many dials in vain patience grows no longer: it is an hour then.
 const EXPLORED_MAX: u32 = 6;
+
+/// How fast dials follow each other: as many at once as there may be connections, and one per `dial_interval`
+/// in the long run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// When all dials so far would have been made, one per interval.
+    paid_until: Now,
+}
+
+impl Pace {
+    /// What may be ahead of its time.
+    fn burst(config: &EngineConfig) -> Duration {
+        let before_last = config.connections_max.saturating_sub(1);
+        config.dial_interval.saturating_mul(before_last)
+    }
+
+    /// Dials that may be made now.
+    fn room(self, now: Now, config: &EngineConfig) -> u32 {
+        let interval = config.dial_interval.as_nanos();
+        if interval == 0 {
+            return u32::MAX;
+        }
+        let ahead = self.paid_until.since(now);
+        match Pace::burst(config).checked_sub(ahead) {
+            Some(left) => u32::try_from(left.as_nanos() / interval + 1).unwrap_or(u32::MAX),
+            None => 0,
+        }
+    }
+
+    /// When the next one may be made.
+    fn next(self, config: &EngineConfig) -> Now {
+        let burst = Now::START.after(Pace::burst(config));
+        Now(self.paid_until.0.saturating_sub(burst.0))
+    }
+
+    fn dialled(&mut self, dials: usize, now: Now, config: &EngineConfig) {
+        let dials = u32::try_from(dials).expect("at most connections_max");
+        if dials > 0 {
+            let paid = self.paid_until.max(now);
+            self.paid_until = paid.after(config.dial_interval.saturating_mul(dials));
+        }
+    }
+}
 
 impl Torrent {
     /// Uses web seeds, dials while there is room, and asks the tracker when it is time.
@@ -27,12 +73,16 @@ impl Torrent {
             let taken = self.connections + self.dial.dialling();
             let mut room = self.config.connections_max.saturating_sub(taken);
             let seeding = self.pieces.finished();
-            if room > 0 && !self.dial.is_quiet(seeding, now) && self.is_dull(now) {
+            let wants = room > 0 && !self.dial.is_quiet(seeding, now);
+            if wants && self.is_dull(now) {
                 room = u32::from(self.explores(now));
                 if room == 0 {
                     self.arm(self.next_turnover);
                 }
             }
+            let paced = self.pace.room(now, &self.config);
+            let waits = wants && room > paced;
+            room = room.min(paced);
             let chosen = self.dial.choose(
                 now,
                 room,
@@ -42,6 +92,10 @@ impl Torrent {
                 &mut self.rngs.contacts,
             );
             self.exploring &= chosen.is_empty();
+            self.pace.dialled(chosen.len(), now, &self.config);
+            if waits && self.pace.room(now, &self.config) == 0 {
+                self.arm(self.pace.next(&self.config));
+            }
             for addr in &chosen {
                 self.push(Output::Connect { addr: *addr });
             }
@@ -243,5 +297,39 @@ impl Torrent {
     fn left_behind(&mut self) {
         self.phase = Phase::Left;
         self.push(Output::Left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dials_come_at_once_and_then_one_per_interval() {
+        let config = EngineConfig {
+            connections_max: 50,
+            dial_interval: Duration::from_secs(1),
+            ..EngineConfig::default()
+        };
+        let start = Now::START.after(Duration::from_secs(100));
+        let mut pace = Pace::default();
+        assert_eq!(pace.room(start, &config), 50);
+        pace.dialled(50, start, &config);
+        assert_eq!(pace.room(start, &config), 0);
+        let mut now = start;
+        for _ in 0..10 {
+            assert_eq!(pace.next(&config), now.after(config.dial_interval));
+            assert_eq!(pace.room(Now(pace.next(&config).0 - 1), &config), 0);
+            now = pace.next(&config);
+            assert_eq!(pace.room(now, &config), 1);
+            pace.dialled(1, now, &config);
+        }
+        let later = now.after(Duration::from_secs(20));
+        assert_eq!(pace.room(later, &config), 20);
+        let unpaced = EngineConfig {
+            dial_interval: Duration::ZERO,
+            ..config
+        };
+        assert_eq!(pace.room(now, &unpaced), u32::MAX);
     }
 }

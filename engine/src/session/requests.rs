@@ -153,14 +153,23 @@ impl Torrent {
     /// what it was relieved of.
     pub(super) fn fill_all_requests(&mut self, now: Now) {
         self.pool_grew = false;
+        if self.pieces.complete() {
+            return;
+        }
         if self.config.download_limit.0 > 0 {
             return self.fill_in_turn(now);
         }
+        let mut later = false;
         for turn in Turn::ALL {
             for slot in self.slots() {
-                if self.turn(slot) == Some(turn) {
+                let its = self.turn(slot);
+                later |= its.is_some_and(|its| its != Turn::Peer);
+                if its == Some(turn) {
                     self.fill_requests(slot, now);
                 }
+            }
+            if !later {
+                return;
             }
         }
     }

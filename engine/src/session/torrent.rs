@@ -20,6 +20,7 @@ use crate::time::Now;
 use crate::tracker::schedule::Schedule;
 use crate::wire::Message;
 
+use super::announcing::Pace;
 use super::bitfields::Bitfields;
 use super::blame::{Blame, Sender};
 use super::choking::Choking;
@@ -99,6 +100,7 @@ pub struct Torrent {
     pub(super) next_turnover: Now,
     /// Somebody may be dialled although nobody is of use; how often that was so already.
     pub(super) exploring: bool,
+    pub(super) pace: Pace,
     pub(super) explored: u32,
     pub(super) rngs: Rngs,
 }
@@ -190,6 +192,7 @@ impl Torrent {
             overflowing: false,
             next_turnover: Now::START,
             exploring: false,
+            pace: Pace::default(),
             explored: 0,
             next_due: Now::NEVER,
             out: VecDeque::new(),
