@@ -132,7 +132,7 @@ mod tests {
             let mut bitfields = Bitfields::new(1, 70);
             for (slot, piece, what) in steps {
                 bitfields.make_slots(slot + 1);
-                if bitfields[slot].len() == 0 {
+                if bitfields[slot].len() != 70 {
                     bitfields.open(slot);
                 }
                 let piece = PieceIndex(piece);
