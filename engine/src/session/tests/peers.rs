@@ -343,6 +343,8 @@ fn dials_are_bounded_and_an_answer_makes_room_for_the_next() {
     assert_eq!(rig.closed, [late], "and nobody else is let in");
     let first = rig.torrent.peers[0].as_ref().expect("connected").conn;
     rig.gone(first);
+    assert_eq!(rig.dialled.len(), 50, "one more, but not at this pace");
+    rig.wait(secs(1));
     assert_eq!(rig.dialled.len(), 51);
 }
 
