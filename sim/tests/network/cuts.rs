@@ -314,6 +314,27 @@ fn a_handshake_that_is_cut_in_the_middle_ends_or_is_given_up_and_leaves_no_place
 }
 
 #[test]
+fn data_behind_a_lost_handshake_packet_comes_after_it_and_whole() {
+    lab::run(
+        10 * SECOND,
+        |lab| {
+            let talks = talkers(lab);
+            // The handshake's last packet would arrive at 60 ms, what the dialler says at 45 ms at 65 ms.
+            cut(lab, 55 * MS, 7 * MS, 1, 0, false);
+            say(lab, 45 * MS, 1, &talks[1], 500);
+            talks
+        },
+        |lab, [server, _client]| {
+            let data = server.data.borrow();
+            let bytes: usize = data.iter().map(|(_, bytes)| *bytes).sum();
+            assert_eq!(bytes, 500);
+            assert!(server.opened.get() <= Some(data[0].0), "{data:?}");
+            assert_eq!(lab.fabric.totals().dropped, 0);
+        },
+    );
+}
+
+#[test]
 fn without_power_nobody_hears_anything_until_the_machine_is_back() {
     lab::run(
         300 * SECOND,

@@ -233,7 +233,8 @@ impl State {
             self.free_if_over(end);
             return false;
         }
-        if flow.is_cut() {
+        // Until the handshake's last packet is sent again, the other end knows of no connection.
+        if flow.is_cut() || flow.is_unaccepted() {
             if flow.lose(now) {
                 self.misses(end);
             }
