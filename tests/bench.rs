@@ -57,6 +57,33 @@ fn a_workload_tells_what_it_moved_and_what_that_cost() {
     }
 }
 
+/// The memory of connections is that beyond the same hosts without any: a row that is read by the first process.
+#[test]
+fn hosts_without_connections_are_a_row_of_numbers_too() {
+    let output = Command::new(env!("CARGO_BIN_EXE_skep"))
+        .args([
+            "bench",
+            "small",
+            "--here",
+            "--unconnected",
+            "--network",
+            "fabric",
+        ])
+        .output()
+        .expect("skep runs");
+    let row: Value = serde_json::from_slice(&output.stdout).expect("an object");
+    assert_eq!(
+        (&row["blocks"], &row["sha1_seconds"]),
+        (&0.into(), &0.0.into())
+    );
+    let absent = row.as_object().expect("an object").iter();
+    let absent: Vec<_> = absent
+        .filter(|(_, v)| v.is_null())
+        .map(|(k, _)| k)
+        .collect();
+    assert_eq!(absent, ["bytes_per_connection"], "{row}");
+}
+
 #[test]
 fn a_network_that_is_not_there_is_a_row_with_the_reason() {
     for row in rows("turmoil") {

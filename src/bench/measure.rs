@@ -69,7 +69,12 @@ fn measure(scenario: &Scenario, runs: u32, yardstick: bool) -> Result<Measured, 
     outcomes.sort_by(|a, b| a.cpu_seconds.total_cmp(&b.cpu_seconds));
     let outcome = &outcomes[outcomes.len() / 2];
     let received: u64 = outcome.peers.iter().map(|p| p.downloaded).sum();
-    let sha1_seconds = hashed.seconds_for(received);
+    // Without a yardstick there is no number, and without bytes no time.
+    let sha1_seconds = if received > 0 {
+        hashed.seconds_for(received)
+    } else {
+        0.0
+    };
     let Outcome {
         cpu_seconds,
         sim_seconds,
