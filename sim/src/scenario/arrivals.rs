@@ -48,7 +48,7 @@ pub enum Arrival {
     Trace {
         /// The file, as the scenario names it.
         file: Spanned<String>,
-        /// Ascending; empty until [`load`].
+        /// Ascending; empty until the file is read.
         moments: Arc<[Duration]>,
     },
 }

@@ -1,5 +1,5 @@
-//! Owns `[[fault.KIND]]`: what a file says of faults and how it is read; [`check`] says what it must be, and
-//! [`plans`] what becomes of it with a seed.
+//! Owns `[[fault.KIND]]`: what a file says of faults and how it is read; `check` says what it must be, and
+//! `plans` what becomes of it with a seed.
 //!
 //! Invariant: every kind has its own table of keys (`keys/faults.rs`), its own case of [`FaultBody`], and a
 //! name `KIND-N` counted in the order of the file, so that a fault more of one kind moves no other's draws.
