@@ -250,4 +250,52 @@ mod tests {
         }
         assert!(error("arrive_s,x\n3\n").starts_with("CSV error"));
     }
+
+    fn joins(arrive: &str, count: &str, seed: u64) -> Vec<Duration> {
+        let text = format!(
+            r#"
+name = "many"
+run = {{ time_limit = "10 h" }}
+torrent = {{ size = "1 MiB" }}
+[[group]]
+name = "seed"
+role = "seed"
+up = "1 MB/s"
+down = "1 MB/s"
+[[group]]
+name = "home"
+role = "leecher"
+{count}
+up = "1 MB/s"
+down = "1 MB/s"
+arrive = {{ {arrive} }}
+"#
+        );
+        let file = "../scenarios/churn/many.toml";
+        let scenario = crate::scenario::Scenario::parse(file, &text).expect("right");
+        let plan = scenario.expand(seed);
+        let joins = plan.hosts[1..].iter().map(|host| host.sessions[0].join);
+        joins.map(|join| Duration::from_nanos(join.0)).collect()
+    }
+
+    #[test]
+    fn interest_decays_by_a_factor_of_e_in_the_time_that_is_given() {
+        let joins = joins(r#"decay = "10 min""#, "count = 4000", 1);
+        let within = |minutes: u64| {
+            let limit = Duration::from_secs(60 * minutes);
+            joins.iter().filter(|join| **join < limit).count()
+        };
+        // 1 - 1/e and 1 - 1/e^2 of 4,000.
+        assert!(within(10).abs_diff(2528) < 100, "{}", within(10));
+        assert!(within(20).abs_diff(3459) < 100, "{}", within(20));
+    }
+
+    #[test]
+    fn measured_arrivals_are_the_same_with_every_seed_and_count_themselves() {
+        let csv = r#"csv = "measured-arrivals.csv", at = "2 s""#;
+        let all = joins(csv, "", 1);
+        assert_eq!((all.len(), all[1]), (16, Duration::from_millis(3500)));
+        assert_eq!(joins(csv, "", 2), all);
+        assert_eq!(joins(csv, "count = 3", 2), all[..3]);
+    }
 }
