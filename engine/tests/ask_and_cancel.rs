@@ -21,7 +21,7 @@ use skep_engine::node::peer_host::{PeerHost, PeerHostSetup};
 use skep_engine::node::web_seeds::WebSeedsSetup;
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
 use skep_engine::storage::{Known, Storage, StorageEvent};
-use skep_engine::wire::{Handshake, Message};
+use skep_engine::wire::{Chunk, Handshake, Message};
 use skep_engine::{EngineConfig, choker, picker};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -40,7 +40,7 @@ impl Network for Script {
     fn connect(&mut self, _: SocketAddr) -> ConnId {
         panic!("nobody is known")
     }
-    fn send(&mut self, _: ConnId, _: Bytes) {}
+    fn send(&mut self, _: ConnId, _: impl Into<Chunk>) {}
     fn close(&mut self, _: ConnId, how: CloseHow) {
         panic!("closed: {how:?}")
     }
@@ -80,7 +80,7 @@ fn data(messages: &[Message]) -> NetEvent {
         .for_each(|message| message.encode(&mut bytes));
     NetEvent::Data {
         conn: CONN,
-        data: bytes.freeze(),
+        data: bytes.freeze().into(),
     }
 }
 
@@ -134,7 +134,7 @@ async fn the_disk_is_not_asked_for_more_than_its_queue_holds() {
     };
     let greeting = NetEvent::Data {
         conn: CONN,
-        data: Bytes::copy_from_slice(&handshake.encode()),
+        data: Chunk::copy(&handshake.encode()),
     };
     let mut events = VecDeque::from([opened, greeting, data(&[Message::Interested])]);
     let told = events.len();

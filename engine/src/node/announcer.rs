@@ -13,8 +13,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::network::{NetEvent, Network, Resolving};
 use super::stream::StreamHub;
 use super::tracker_client::{self, Heard, Limits};
@@ -72,7 +73,6 @@ struct Work {
 /// calls [`Announcer::pump`] at the end of every poll.
 pub struct Announcer {
     trackers: Vec<TrackerTarget>,
-    epoch: Instant,
     rng: ChaCha8Rng,
     timeout: Duration,
     reply_max: u64,
@@ -83,7 +83,7 @@ pub struct Announcer {
     clients: BTreeMap<SocketAddr, UdpClient>,
     clients_max: usize,
     work: Option<Work>,
-    sleep: Option<(Now, Pin<Box<Sleep>>)>,
+    alarm: Alarm,
 }
 
 impl Announcer {
@@ -93,7 +93,6 @@ impl Announcer {
         Announcer {
             udp_times: UdpTimes::of(config, setup.trackers.len() < 2),
             trackers: setup.trackers,
-            epoch: setup.epoch,
             rng: setup.rng,
             timeout: config.announce_timeout,
             reply_max: config.tracker_reply_max,
@@ -102,7 +101,7 @@ impl Announcer {
             clients: BTreeMap::new(),
             clients_max: config.udp_connections_max as usize,
             work: None,
-            sleep: None,
+            alarm: Alarm::new(setup.epoch),
         }
     }
 
@@ -180,7 +179,7 @@ impl Announcer {
     pub fn poll(&mut self, net: &mut impl Network, cx: &mut Context<'_>) -> Poll<Told> {
         loop {
             if self.work.is_none() {
-                self.sleep = None;
+                self.alarm.off();
                 return Poll::Pending;
             }
             let now = self.now();
@@ -271,18 +270,9 @@ impl Announcer {
                 return Poll::Ready(None);
             }
             let due = client.poll_timeout();
-            let at = self.epoch + Duration::from_nanos(due.0);
-            let (armed, sleep) = self
-                .sleep
-                .get_or_insert_with(|| (due, Box::pin(tokio::time::sleep_until(at))));
-            if *armed != due {
-                sleep.as_mut().reset(at);
-                *armed = due;
-            }
-            if sleep.as_mut().poll(cx).is_pending() {
+            if !self.alarm.poll(due, now, cx) {
                 return Poll::Pending;
             }
-            self.sleep = None;
             client.on_timer(now.max(due), &mut self.rng);
             send(client, net);
         }
@@ -313,7 +303,7 @@ impl Announcer {
     }
 
     fn now(&self) -> Now {
-        Now::START.after(Instant::now().duration_since(self.epoch))
+        self.alarm.now()
     }
 }
 

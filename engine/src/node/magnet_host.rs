@@ -4,14 +4,13 @@
 //! Invariants: the fetch is drained after every fact; the network outlives the loop, so that the peer
 //! that follows listens where its addresses were told.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::config::EngineConfig;
 use crate::metainfo::magnet::PeerPlace;
@@ -20,6 +19,7 @@ use crate::session::torrent::{Input, Output};
 use crate::time::Now;
 use crate::tracker::announce::{Answer, PeerAddr, Question};
 
+use super::alarm::Alarm;
 use super::announcer::{Announcer, Told};
 use super::network::{NetEvent, Network, Resolving};
 use super::peer_host::{Command, Observer};
@@ -72,8 +72,7 @@ pub struct MagnetHost<N> {
     announcer: Announcer,
     /// Names that are being resolved, with the port that belongs to each.
     names: Vec<Resolving>,
-    epoch: Instant,
-    sleep: Option<(Now, Pin<Box<Sleep>>)>,
+    alarm: Alarm,
     commands: UnboundedReceiver<Command>,
     commanded: bool,
     observer: Observer,
@@ -104,8 +103,7 @@ impl<N: Network> MagnetHost<N> {
             wires: Wires::new(bitfield_bytes, setup.config.extended_bytes_max),
             announcer: setup.announcer,
             names,
-            epoch: setup.epoch,
-            sleep: None,
+            alarm: Alarm::new(setup.epoch),
             commands: setup.commands,
             commanded: false,
             observer: setup.observer,
@@ -129,7 +127,7 @@ impl<N: Network> MagnetHost<N> {
     }
 
     fn now(&self) -> Now {
-        Now::START.after(Instant::now().duration_since(self.epoch))
+        self.alarm.now()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -213,24 +211,11 @@ impl<N: Network> MagnetHost<N> {
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let due = self.fetch.poll_timeout();
-        if due == Now::NEVER {
-            self.sleep = None;
-            return false;
+        let rings = self.alarm.poll(due, self.now(), cx);
+        if rings {
+            self.feed(Input::Timer);
         }
-        let at = self.epoch + Duration::from_nanos(due.0);
-        let (armed, sleep) = self
-            .sleep
-            .get_or_insert_with(|| (due, Box::pin(tokio::time::sleep_until(at))));
-        if *armed != due {
-            sleep.as_mut().reset(at);
-            *armed = due;
-        }
-        if sleep.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        self.sleep = None;
-        self.feed(Input::Timer);
-        true
+        rings
     }
 
     fn on_net(&mut self, event: NetEvent) {

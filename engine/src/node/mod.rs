@@ -1,6 +1,8 @@
 //! The async shell: one loop per host over the [`network::Network`] and storage seams.
 
+mod alarm;
 pub mod announcer;
+mod bell;
 pub mod fetcher;
 pub mod file_server;
 mod http_server;

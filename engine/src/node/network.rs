@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::ids::ConnId;
+use crate::wire::Chunk;
 
 /// How a connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -65,7 +66,7 @@ pub enum NetEvent {
         /// The connection.
         conn: ConnId,
         /// At least one byte.
-        data: Bytes,
+        data: Chunk,
     },
     /// The send queue drained.
     Room {
@@ -112,7 +113,7 @@ pub trait Network {
 
     /// Queues bytes. The caller bounds what it queues by [`NetEvent::Room`], which follows
     /// whenever the queue drained. Bytes for a connection that is gone are dropped.
-    fn send(&mut self, conn: ConnId, data: Bytes);
+    fn send(&mut self, conn: ConnId, data: impl Into<Chunk>);
 
     /// Closes a connection; no further event names it.
     fn close(&mut self, conn: ConnId, how: CloseHow);

@@ -6,14 +6,13 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::bits::BitSet;
 use crate::config::EngineConfig;
@@ -25,7 +24,9 @@ use crate::storage::{Storage, StorageEvent};
 use crate::time::Now;
 use crate::tracker::announce::{Answer, PeerAddr, Question};
 
+use super::alarm::Alarm;
 use super::announcer::{Announcer, Told};
+use super::bell::Bell;
 use super::network::{NetEvent, Network};
 use super::recheck::Recheck;
 use super::web_seeds::{WebSeeds, WebSeedsSetup};
@@ -84,27 +85,32 @@ pub struct PeerHostSetup<N, S> {
 }
 
 /// One host with one peer.
+#[repr(C)]
 pub struct PeerHost<N, S> {
-    net: N,
-    storage: S,
-    torrent: Torrent,
-    peers: Vec<PeerAddr>,
-    wires: Wires,
-    announcer: Announcer,
-    web_seeds: WebSeeds,
+    // What every wake-up looks at lies together, before the rest: in a swarm of thousands a host's memory is
+    // cold whenever it is woken.
+    /// When this wake-up began: everything that it does happens then.
+    now: Now,
+    leave_at: Now,
     disk_queue_max: u64,
     read_queue_max: u64,
     /// Bytes that the disk was asked for and has not read yet.
     reading: u64,
-    epoch: Instant,
-    recheck: Recheck,
+    commanded: Bell,
+    alarm: Alarm,
     leaving: bool,
-    sleep: Option<(Now, Pin<Box<Sleep>>)>,
-    seed_for: Option<Duration>,
-    leave_at: Now,
-    commands: Option<UnboundedReceiver<Command>>,
-    observer: Observer,
     left: bool,
+    net: N,
+    wires: Wires,
+    storage: S,
+    observer: Observer,
+    torrent: Torrent,
+    announcer: Announcer,
+    web_seeds: WebSeeds,
+    recheck: Recheck,
+    seed_for: Option<Duration>,
+    commands: UnboundedReceiver<Command>,
+    peers: Vec<PeerAddr>,
 }
 
 /// Facts handled in one wake-up before other tasks get their turn.
@@ -171,13 +177,14 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             disk_queue_max: setup.config.disk_queue_max.saturating_mul(2),
             read_queue_max: setup.config.read_queue_max,
             reading: 0,
-            epoch: setup.epoch,
+            now: Now::START,
+            alarm: Alarm::new(setup.epoch),
             recheck: Recheck::default(),
             leaving: false,
-            sleep: None,
             seed_for: setup.seed_for,
             leave_at: Now::NEVER,
-            commands: Some(setup.commands),
+            commanded: Bell::default(),
+            commands: setup.commands,
             observer: setup.observer,
             left: false,
         }
@@ -192,6 +199,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
 
     /// Runs until the peer has left; returns the session with its books.
     pub async fn run(mut self) -> Torrent {
+        self.now = self.alarm.now();
         if self.torrent.finished() {
             self.plan_departure();
         }
@@ -204,13 +212,12 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         self.torrent
     }
 
-    fn now(&self) -> Now {
-        Now::START.after(Instant::now().duration_since(self.epoch))
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Another one wakes this loop again.
-        while !self.left && self.poll_command(cx) {}
+        self.now = self.alarm.now();
+        if let Some(waker) = self.commanded.rung(cx) {
+            let mut cx = Context::from_waker(&waker);
+            while !self.left && self.poll_command(&mut cx) {}
+        }
         let mut ready = true;
         for _ in 0..FACTS_PER_WAKE {
             ready = self.poll_fact(cx);
@@ -220,7 +227,9 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         }
         self.wires.flush_all(&mut self.net);
         self.announcer.pump(&mut self.net, cx);
-        self.web_seeds.pump(&mut self.net, cx);
+        if !self.web_seeds.is_empty() {
+            self.web_seeds.pump(&mut self.net, cx);
+        }
         if self.left {
             return Poll::Ready(());
         }
@@ -235,24 +244,21 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
 
     /// Does what the user says next; false when that is nothing.
     fn poll_command(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(commands) = &mut self.commands else {
-            return false;
-        };
-        let Poll::Ready(command) = commands.poll_recv(cx) else {
+        // Who commands may be gone: then nothing more is said.
+        let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) else {
             return false;
         };
         match command {
-            Some(Command::Leave) => self.feed(Input::Leave),
-            Some(Command::Recheck) => {
+            Command::Leave => self.feed(Input::Leave),
+            Command::Recheck => {
                 self.recheck.begin(self.torrent.have(), &mut self.storage);
             }
-            Some(Command::Pause) => self.feed(Input::Pause),
-            Some(Command::Resume) => self.feed(Input::Resume),
-            Some(Command::Want { pieces, skipped }) => {
+            Command::Pause => self.feed(Input::Pause),
+            Command::Resume => self.feed(Input::Resume),
+            Command::Want { pieces, skipped } => {
                 self.storage.set_skipped(skipped);
                 self.feed(Input::Prioritise(pieces));
             }
-            None => self.commands = None,
         }
         true
     }
@@ -267,17 +273,19 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         // Who leaves has no connections left but the trackers'.
         let behind =
             self.torrent.unwritten() >= self.disk_queue_max || self.reading >= self.read_queue_max;
-        if !behind && let Poll::Ready(input) = self.web_seeds.poll(&mut self.net, cx) {
+        let seeded = !self.web_seeds.is_empty();
+        if seeded
+            && !behind
+            && let Poll::Ready(input) = self.web_seeds.poll(&mut self.net, cx)
+        {
             self.feed(input);
             return true;
         }
-        if (!behind && !self.web_seeds.is_full(cx) || self.leaving)
+        let full = behind || seeded && self.web_seeds.is_full(cx);
+        if (!full || self.leaving)
             && let Poll::Ready(event) = self.net.poll_event(cx)
         {
-            let event = self.announcer.on_event(&mut self.net, event);
-            if let Some(event) = event.and_then(|event| self.web_seeds.on_event(event)) {
-                self.on_net(event);
-            }
+            self.on_net(event);
             return true;
         }
         self.poll_announce(cx) || self.poll_timer(cx)
@@ -285,23 +293,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let due = self.torrent.poll_timeout().min(self.leave_at);
-        if due == Now::NEVER {
-            self.sleep = None;
+        if !self.alarm.poll(due, self.now, cx) {
             return false;
         }
-        let at = self.epoch + Duration::from_nanos(due.0);
-        let (armed, sleep) = self
-            .sleep
-            .get_or_insert_with(|| (due, Box::pin(tokio::time::sleep_until(at))));
-        if *armed != due {
-            sleep.as_mut().reset(at);
-            *armed = due;
-        }
-        if sleep.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        self.sleep = None;
-        if self.leave_at <= self.now() {
+        if self.leave_at <= self.now {
             self.leave_at = Now::NEVER;
             self.feed(Input::Leave);
         } else {
@@ -316,8 +311,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         };
         match told {
             Told::Resent { tracker } => {
-                let now = self.now();
-                (self.observer)(now, &Event::AnnounceResent { tracker });
+                (self.observer)(self.now, &Event::AnnounceResent { tracker });
             }
             Told::Result(result) => {
                 let reply = result.map(|answer| match answer {
@@ -377,6 +371,12 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
     }
 
     fn on_net(&mut self, event: NetEvent) {
+        let Some(event) = self.announcer.on_event(&mut self.net, event) else {
+            return;
+        };
+        let Some(event) = self.web_seeds.on_event(event) else {
+            return;
+        };
         let from = match &event {
             NetEvent::Data { conn, .. } => Some(*conn),
             _ => None,
@@ -390,7 +390,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
 
     /// Feeds one fact and carries out what follows.
     fn feed(&mut self, input: Input) {
-        let now = self.now();
+        let now = self.now;
         if matches!(input, Input::Leave) {
             // Who leaves does not wait for a tracker longer than for any answer.
             self.announcer.hurry();
@@ -439,7 +439,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
 
     fn plan_departure(&mut self) {
         if let Some(stay) = self.seed_for {
-            self.leave_at = self.now().after(stay);
+            self.leave_at = self.now.after(stay);
         }
     }
 }

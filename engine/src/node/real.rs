@@ -23,6 +23,7 @@ use super::network::{CloseHow, Closed, ConnectError, NetEvent, Network, Resolvin
 use super::spawn::Tasks;
 use crate::config::EngineConfig;
 use crate::ids::ConnId;
+use crate::wire::Chunk;
 use connection::Link;
 
 /// Connections that the system keeps until they are accepted.
@@ -183,7 +184,10 @@ impl RealNetwork {
             Mail::Failed { conn, why } => self.leave(conn).map(|_| NetEvent::Failed { conn, why }),
             Mail::Data { conn, data } => {
                 self.link(conn)?.took_data(data.len());
-                Some(NetEvent::Data { conn, data })
+                Some(NetEvent::Data {
+                    conn,
+                    data: data.into(),
+                })
             }
             Mail::Room { conn } => {
                 let queued = self.link(conn)?.took_room();
@@ -305,9 +309,9 @@ impl Network for RealNetwork {
         conn
     }
 
-    fn send(&mut self, conn: ConnId, data: Bytes) {
+    fn send(&mut self, conn: ConnId, data: impl Into<Chunk>) {
         if let Some(link) = self.link(conn) {
-            link.send(data);
+            link.send(data.into().into());
         }
     }
 

@@ -15,11 +15,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::network::{CloseHow, Closed, ConnectError, NetEvent, Network};
 use crate::ids::ConnId;
+use crate::wire::Chunk;
 
 /// Bytes that may wait to be sent on one stream before its writes pend.
 pub const UNSENT_MAX: u64 = 64 * 1024;
@@ -40,7 +41,7 @@ enum Phase {
 #[derive(Debug)]
 struct Wire {
     phase: Phase,
-    inbox: VecDeque<Bytes>,
+    inbox: VecDeque<Chunk>,
     unread: u64,
     outbox: BytesMut,
     /// Bytes that the network still holds, as it last said, plus what it got since.
@@ -226,6 +227,9 @@ impl StreamHub {
 
     /// Takes an event that belongs to a stream of this hub; gives any other one back.
     pub fn on_event(&mut self, event: NetEvent) -> Option<NetEvent> {
+        if self.wires.is_empty() {
+            return Some(event);
+        }
         let conn = match &event {
             NetEvent::Opened { conn, .. }
             | NetEvent::Failed { conn, .. }
@@ -282,6 +286,10 @@ impl StreamHub {
     /// Hands what streams wrote to the network, closes connections whose streams are done, and
     /// remembers the loop's waker, so that a stream that needs the hub wakes the loop.
     pub fn pump<N: Network + ?Sized>(&mut self, net: &mut N, cx: &Context<'_>) {
+        if self.wires.is_empty() {
+            // Nobody needs anything.
+            return;
+        }
         for conn in self.overfull.drain(..) {
             if self.wires.remove(&conn).is_some() {
                 net.close(conn, CloseHow::Reset);

@@ -137,6 +137,11 @@ impl WebSeeds {
         known.moved.clear();
     }
 
+    /// Whether the torrent has none: then there is never anything to do.
+    pub fn is_empty(&self) -> bool {
+        self.seeds.is_empty()
+    }
+
     /// Takes an event that belongs to this talk; gives any other one back.
     pub fn on_event(&mut self, event: NetEvent) -> Option<NetEvent> {
         self.hub.on_event(event)

@@ -7,18 +7,19 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
 use crate::ids::ConnId;
 use crate::session::torrent::{Input, Output};
-use crate::wire::{Decoder, Handshake, Message};
+use crate::wire::{Chunk, Decoder, Handshake, Message};
 
 use super::network::{CloseHow, NetEvent, Network};
 
-/// The longest buffer that is kept for the next connection with something to send.
-const SPARE_BYTES_MAX: usize = 4096;
+/// Messages of so many bytes are gathered without memory of their own.
+const SMALL_MAX: usize = 24;
 
 /// The peer connections of one host.
 #[derive(Debug)]
@@ -26,24 +27,69 @@ pub(super) struct Wires {
     bitfield_bytes: u32,
     extended_bytes_max: u64,
     conns: Vec<Option<Conn>>,
-    /// Connections with bytes that wait for the end of this wake-up.
-    unsent: Vec<ConnId>,
-    /// Buffers that no connection uses now.
-    spare: Vec<Vec<u8>>,
+    /// What waits for the end of this wake-up, and on which connection.
+    unsent: Vec<(ConnId, Gathered)>,
     dials: BTreeMap<SocketAddr, ConnId>,
     dial_addrs: BTreeMap<ConnId, SocketAddr>,
     /// Messages that came; a handshake is none.
     pub(super) messages: Rc<Cell<u64>>,
 }
 
-/// One connection.
+/// One connection; it fills one cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Conn {
-    id: ConnId,
     decoder: Decoder,
+    generation: u32,
+    /// Where in `unsent` its messages wait.
+    unsent: Option<NonZeroU32>,
     greeted: bool,
-    /// Small messages that wait; it has no memory while there are none.
-    out: Vec<u8>,
+}
+
+/// Messages of one connection that wait.
+#[derive(Debug)]
+enum Gathered {
+    Small { len: u8, bytes: [u8; SMALL_MAX] },
+    Many(Vec<u8>),
+}
+
+impl Gathered {
+    const NOTHING: Gathered = Gathered::Small {
+        len: 0,
+        bytes: [0; SMALL_MAX],
+    };
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Gathered::Small { len, bytes } => &bytes[..usize::from(*len)],
+            Gathered::Many(bytes) => bytes,
+        }
+    }
+
+    /// Appends a message but for a block's data, which is returned.
+    fn push(&mut self, message: &Message) -> Option<Bytes> {
+        if let Gathered::Small { len, bytes } = self {
+            let mut room = &mut bytes[usize::from(*len)..];
+            let before = room.len();
+            if message.head_len() <= before as u64 {
+                let block = message.encode_head(&mut room);
+                *len += u8::try_from(before - room.len()).expect("at most SMALL_MAX");
+                return block;
+            }
+        }
+        message.encode_head(self.many())
+    }
+
+    /// As a buffer that takes any number of bytes.
+    fn many(&mut self) -> &mut Vec<u8> {
+        if let Gathered::Small { .. } = self {
+            *self = Gathered::Many(self.bytes().to_vec());
+        }
+        match self {
+            Gathered::Many(bytes) => bytes,
+            Gathered::Small { .. } => unreachable!("just made one"),
+        }
+    }
 }
 
 impl Wires {
@@ -54,7 +100,6 @@ impl Wires {
             extended_bytes_max,
             conns: Vec::new(),
             unsent: Vec::new(),
-            spare: Vec::new(),
             dials: BTreeMap::new(),
             dial_addrs: BTreeMap::new(),
             messages: Rc::default(),
@@ -76,10 +121,10 @@ impl Wires {
                     self.conns.resize_with(slot + 1, || None);
                 }
                 self.conns[slot] = Some(Conn {
-                    id: conn,
                     decoder: Decoder::new(self.bitfield_bytes, self.extended_bytes_max),
+                    generation: conn.generation,
+                    unsent: None,
                     greeted: false,
-                    out: Vec::new(),
                 });
                 Some(Input::Connected {
                     conn,
@@ -164,44 +209,50 @@ impl Wires {
 
     /// Writes what this wake-up gathered.
     pub fn flush_all<N: Network>(&mut self, net: &mut N) {
-        let mut unsent = std::mem::take(&mut self.unsent);
-        for conn in unsent.drain(..) {
-            self.flush(conn, net);
+        for at in 0..self.unsent.len() {
+            self.flush(self.unsent[at].0, net);
         }
-        self.unsent = unsent;
+        self.unsent.clear();
     }
 
     fn greet(&mut self, conn: ConnId, handshake: &Handshake) {
-        if let Some(found) = self.conn(conn) {
-            found.out.extend_from_slice(&handshake.encode());
-            self.unsent.push(conn);
+        if let Some(gathered) = self.gathered(conn) {
+            gathered.many().extend_from_slice(&handshake.encode());
         }
     }
 
+    /// Where what is sent on this connection waits, while it stands.
+    fn gathered(&mut self, conn: ConnId) -> Option<&mut Gathered> {
+        let found = found(&mut self.conns, conn)?;
+        let at = match found.unsent {
+            Some(behind) => behind.get() as usize - 1,
+            None => {
+                self.unsent.push((conn, Gathered::NOTHING));
+                let behind = u32::try_from(self.unsent.len()).expect("one per connection");
+                found.unsent = NonZeroU32::new(behind);
+                self.unsent.len() - 1
+            }
+        };
+        Some(&mut self.unsent[at].1)
+    }
+
     fn send<N: Network>(&mut self, conn: ConnId, message: &Message, net: &mut N) {
-        let Some(found) = found(&mut self.conns, conn) else {
+        let Some(gathered) = self.gathered(conn) else {
             return;
         };
-        if found.out.is_empty() {
-            self.unsent.push(conn);
-            found.out = self.spare.pop().unwrap_or_default();
-        }
-        if let Some(block) = message.encode_head(&mut found.out) {
+        if let Some(block) = gathered.push(message) {
             self.flush(conn, net);
             net.send(conn, block);
         }
     }
 
     fn flush<N: Network>(&mut self, conn: ConnId, net: &mut N) {
-        if let Some(found) = found(&mut self.conns, conn)
-            && !found.out.is_empty()
-        {
-            let mut out = std::mem::take(&mut found.out);
-            net.send(conn, Bytes::copy_from_slice(&out));
-            // A bitfield may have been among it, which is long.
-            if out.capacity() <= SPARE_BYTES_MAX {
-                out.clear();
-                self.spare.push(out);
+        let waits = found(&mut self.conns, conn).and_then(|found| found.unsent.take());
+        if let Some(behind) = waits {
+            let gathered = &mut self.unsent[behind.get() as usize - 1].1;
+            match std::mem::replace(gathered, Gathered::NOTHING) {
+                Gathered::Many(bytes) => net.send(conn, Bytes::from(bytes)),
+                small => net.send(conn, Chunk::copy(small.bytes())),
             }
         }
     }
@@ -220,5 +271,76 @@ impl Wires {
 /// The connection with this id, while it stands.
 fn found(conns: &mut [Option<Conn>], id: ConnId) -> Option<&mut Conn> {
     let conn = conns.get_mut(id.slot as usize)?.as_mut();
-    conn.filter(|conn| conn.id == id)
+    conn.filter(|conn| conn.generation == id.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{BLOCK_BYTES, PieceIndex};
+    use crate::node::stream::fake::{FakeNet, addr, pair};
+    use std::task::{Context, Poll, Waker};
+
+    #[test]
+    fn a_connection_fills_one_cache_line() {
+        assert_eq!(size_of::<Option<Conn>>(), 64);
+    }
+
+    fn events(net: &mut FakeNet) -> Vec<NetEvent> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let next = || match net.poll_event(&mut cx) {
+            Poll::Ready(event) => Some(event),
+            Poll::Pending => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    /// Bytes of each write that arrived.
+    fn writes(net: &mut FakeNet) -> Vec<usize> {
+        let data = |event| match event {
+            NetEvent::Data { data, .. } => Some(data.len()),
+            _ => None,
+        };
+        events(net).into_iter().filter_map(data).collect()
+    }
+
+    #[test]
+    fn messages_of_one_wake_up_are_one_write_and_a_block_goes_with_what_is_before_it() {
+        let (mut near, mut far) = pair();
+        far.listen(addr(1, 5)).expect("the port is free");
+        let conn = near.connect(addr(1, 5));
+        let mut wires = Wires::new(8, 1000);
+        for event in events(&mut near) {
+            wires.on_event(event);
+        }
+        let have = |piece| Message::Have(PieceIndex(piece));
+        let block = || Message::Piece {
+            piece: PieceIndex(0),
+            begin: 0,
+            data: Bytes::from(vec![0; BLOCK_BYTES as usize]),
+        };
+        let send = |wires: &mut Wires, near: &mut FakeNet, message| {
+            wires.carry_out(Output::Send { conn, message }, near);
+        };
+        (0..2).for_each(|piece| send(&mut wires, &mut near, have(piece)));
+        assert_eq!(writes(&mut far), []);
+        wires.flush_all(&mut near);
+        assert_eq!(writes(&mut far), [18]);
+        // More than lies in the list itself.
+        (0..9).for_each(|piece| send(&mut wires, &mut near, have(piece)));
+        send(&mut wires, &mut near, block());
+        send(&mut wires, &mut near, block());
+        send(&mut wires, &mut near, have(0));
+        let block = BLOCK_BYTES as usize;
+        assert_eq!(writes(&mut far), [81 + 13, block, 13, block]);
+        wires.flush_all(&mut near);
+        wires.flush_all(&mut near);
+        assert_eq!(writes(&mut far), [9]);
+        // What is said before a connection is closed is said.
+        send(&mut wires, &mut near, have(0));
+        wires.carry_out(Output::Close { conn }, &mut near);
+        send(&mut wires, &mut near, have(0));
+        wires.flush_all(&mut near);
+        assert_eq!(writes(&mut far), [9]);
+    }
 }

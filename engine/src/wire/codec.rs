@@ -7,8 +7,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
+use super::chunk::Chunk;
 use super::handshake::{HANDSHAKE_BYTES, Handshake, PROTOCOL};
 use super::message::Message;
 use crate::ids::{BLOCK_BYTES, BlockRange, PieceIndex};
@@ -43,10 +44,9 @@ const PIECE_HEAD: usize = 13;
 #[derive(Debug)]
 pub struct Decoder {
     /// The first chunk: most often the only one, which takes no memory beside it.
-    first: Bytes,
-    /// Those behind it; none without it.
-    rest: VecDeque<Bytes>,
-    buffered: usize,
+    first: Chunk,
+    /// Those behind it; none without it. Who is sent no blocks has none, ever.
+    rest: Option<Box<VecDeque<Chunk>>>,
     bitfield_max: u32,
     extended_max: u32,
 }
@@ -58,32 +58,32 @@ impl Decoder {
     #[must_use]
     pub fn new(bitfield_bytes: u32, extended_bytes_max: u64) -> Decoder {
         Decoder {
-            first: Bytes::new(),
-            rest: VecDeque::new(),
-            buffered: 0,
+            first: Chunk::new(),
+            rest: None,
             bitfield_max: bitfield_bytes.saturating_add(1),
             extended_max: u32::try_from(extended_bytes_max).unwrap_or(u32::MAX),
         }
     }
 
     /// Appends what arrived.
-    pub fn push(&mut self, data: Bytes) {
+    pub fn push(&mut self, data: impl Into<Chunk>) {
+        let data = data.into();
         if data.is_empty() {
             return;
         }
-        self.buffered += data.len();
         if self.first.is_empty() {
             self.first = data;
             return;
         }
-        let last = self.rest.back_mut().unwrap_or(&mut self.first);
+        let behind = self.rest.as_mut().and_then(|rest| rest.back_mut());
+        let last = behind.unwrap_or(&mut self.first);
         if last.len() + data.len() < JOINED_BYTES_MAX {
             let mut joined = BytesMut::with_capacity(last.len() + data.len());
             joined.extend_from_slice(last);
             joined.extend_from_slice(&data);
-            *last = joined.freeze();
+            *last = joined.freeze().into();
         } else {
-            self.rest.push_back(data);
+            self.rest.get_or_insert_default().push_back(data);
         }
     }
 
@@ -111,7 +111,11 @@ impl Decoder {
     /// Bytes that wait for the rest of their message.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.buffered
+        self.chunks().map(|chunk| chunk.len()).sum()
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        std::iter::once(&self.first).chain(self.rest.iter().flat_map(|rest| rest.iter()))
     }
 
     /// The handshake, once all its bytes are there.
@@ -126,7 +130,7 @@ impl Decoder {
         if head[..seen] != wanted[..seen] {
             return Err(WireError::NotBitTorrent);
         }
-        if self.buffered < HANDSHAKE_BYTES {
+        if self.buffered() < HANDSHAKE_BYTES {
             return Ok(None);
         }
         let mut bytes = [0; HANDSHAKE_BYTES];
@@ -161,7 +165,7 @@ impl Decoder {
         if !self.legal_length(id, len) {
             return Err(WireError::BadLength { id, len });
         }
-        if self.buffered < 4 + len as usize {
+        if self.buffered() < 4 + len as usize {
             return Ok(None);
         }
         Ok(Some(self.take_message(id, len, &head)))
@@ -226,7 +230,7 @@ impl Decoder {
             return out.len();
         }
         let mut filled = 0;
-        for chunk in std::iter::once(&self.first).chain(&self.rest) {
+        for chunk in self.chunks() {
             let n = chunk.len().min(out.len() - filled);
             out[filled..filled + n].copy_from_slice(&chunk[..n]);
             filled += n;
@@ -242,17 +246,18 @@ impl Decoder {
         let mut filled = 0;
         while filled < out.len() {
             let n = self.first.len().min(out.len() - filled);
-            self.first.copy_to_slice(&mut out[filled..filled + n]);
+            out[filled..filled + n].copy_from_slice(&self.first[..n]);
+            self.first.advance(n);
             filled += n;
             self.next_chunk();
         }
-        self.buffered -= filled;
     }
 
     /// Goes on to the next chunk when the first one is used up.
     fn next_chunk(&mut self) {
         if self.first.is_empty() {
-            self.first = self.rest.pop_front().unwrap_or_default();
+            let next = self.rest.as_mut().and_then(|rest| rest.pop_front());
+            self.first = next.unwrap_or_default();
         }
     }
 
@@ -263,13 +268,12 @@ impl Decoder {
             self.take_into(&mut gathered);
             return gathered.freeze();
         }
-        self.buffered -= n;
         let taken = match self.first.len() == n {
             true => std::mem::take(&mut self.first),
             false => self.first.split_to(n),
         };
         self.next_chunk();
-        taken
+        taken.into()
     }
 
     /// Drops `n` bytes, which are buffered.

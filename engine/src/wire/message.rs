@@ -100,6 +100,15 @@ impl Message {
         }
     }
 
+    /// Bytes of this message on the wire but for a block's data.
+    #[must_use]
+    pub fn head_len(&self) -> u64 {
+        match self {
+            Message::Piece { .. } => 13,
+            other => other.wire_len(),
+        }
+    }
+
     /// Appends everything but a block's data, which is returned so that it can be sent uncopied
     /// right behind.
     pub fn encode_head(&self, out: &mut impl BufMut) -> Option<Bytes> {

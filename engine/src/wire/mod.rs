@@ -1,5 +1,6 @@
 //! The peer wire protocol (BEP 3, 4, 6, 10): messages, their bytes, the handshakes.
 
+pub mod chunk;
 pub mod codec;
 pub mod extension;
 pub mod handshake;
@@ -7,6 +8,7 @@ pub mod message;
 pub mod metadata;
 pub mod pex;
 
+pub use chunk::Chunk;
 pub use codec::{Decoder, WireError};
 pub use handshake::Handshake;
 pub use message::Message;

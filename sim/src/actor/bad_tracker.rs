@@ -96,7 +96,7 @@ impl BadTracker {
         self.firings.set(self.firings.get() + 1);
     }
 
-    fn on_data(&mut self, conn: ConnId, data: &Bytes) {
+    fn on_data(&mut self, conn: ConnId, data: &[u8]) {
         let Some((from, head)) = self.conns.get_mut(&conn) else {
             return;
         };

@@ -17,7 +17,7 @@ use skep_engine::node::network::{CloseHow, NetEvent, Network};
 use skep_engine::tracker::announce::{
     AnnounceEvent, AnnounceFailure, AnnounceRequest, Answer, Question,
 };
-use skep_engine::wire::{Decoder, Handshake, Message};
+use skep_engine::wire::{Chunk, Decoder, Handshake, Message};
 use skep_engine::{ConnId, InfoHash, Now, PeerId};
 use tokio::time::{Instant, Sleep};
 
@@ -375,7 +375,7 @@ impl RawPeer {
             .send(conn, Bytes::copy_from_slice(&self.handshake.encode()));
     }
 
-    fn on_data(&mut self, conn: ConnId, data: Bytes) {
+    fn on_data(&mut self, conn: ConnId, data: Chunk) {
         let Some(found) = self.io.conns.get_mut(&conn) else {
             return;
         };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use skep_engine::ConnId;
 use skep_engine::node::network::{CloseHow, NetEvent, Network};
+use skep_engine::wire::Chunk;
 
 use super::Totals;
 use super::fabric::{Fabric, FabricNet};
@@ -201,7 +202,7 @@ impl Network for HostNet {
         either!(self, net => net.connect(to))
     }
 
-    fn send(&mut self, conn: ConnId, data: Bytes) {
+    fn send(&mut self, conn: ConnId, data: impl Into<Chunk>) {
         either!(self, net => net.send(conn, data));
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: bytes are in exactly one of `unsent`, `in_transit`, `arrived`, the receiver's
 //! mailbox; `in_flight` counts those that left and were not yet read and acknowledged.
 
-use bytes::Bytes;
+use skep_engine::wire::Chunk;
 
 use super::link::{Path, transmit_ns, wire_bytes};
 use super::queue::Queue;
@@ -30,13 +30,14 @@ pub(super) enum Read {
 /// What crosses the network as one: a chunk, perhaps with a small one before it.
 #[derive(Debug)]
 pub(super) struct Parcel {
-    pub(super) first: Bytes,
-    pub(super) second: Option<Bytes>,
+    pub(super) first: Chunk,
+    /// Empty when there is none.
+    pub(super) second: Chunk,
 }
 
 impl Parcel {
     pub(super) fn bytes(&self) -> u64 {
-        (self.first.len() + self.second.as_ref().map_or(0, Bytes::len)) as u64
+        (self.first.len() + self.second.len()) as u64
     }
 }
 
@@ -88,7 +89,7 @@ pub(super) struct Flow {
     /// Pacing of a lossy path: not before this, ns.
     pub(super) paced_until: u64,
     pub(super) path: Path,
-    unsent: Queue<Bytes>,
+    unsent: Queue<Chunk>,
     pub(super) in_transit: Queue<Cargo>,
     /// Reads whose acknowledgement is on its way back: when it arrives, how many bytes.
     acks: Queue<(u64, u64)>,
@@ -119,7 +120,7 @@ impl Flow {
     }
 
     /// Queues a write.
-    pub(super) fn push(&mut self, data: Bytes) {
+    pub(super) fn push(&mut self, data: Chunk) {
         self.unsent_bytes += data.len() as u64;
         if !data.is_empty() {
             self.unsent.push_back(data);
@@ -133,7 +134,7 @@ impl Flow {
     }
 
     fn next_bytes(&self) -> u64 {
-        let bytes = |chunk: Option<&Bytes>| chunk.map_or(0, |c| self.part(c.len()));
+        let bytes = |chunk: Option<&Chunk>| chunk.map_or(0, |c| self.part(c.len()));
         let first = bytes(self.unsent.front());
         let rider = if first < RIDER_MAX {
             bytes(self.unsent.second())
@@ -180,6 +181,7 @@ impl Flow {
         let first = self.take_chunk().expect("the caller asked for a turn");
         let rider = first.len() < RIDER_MAX;
         let second = rider.then(|| self.take_chunk()).flatten();
+        let second = second.unwrap_or_default();
         let parcel = Parcel { first, second };
         let bytes = parcel.bytes();
         self.unsent_bytes -= bytes;
@@ -191,7 +193,7 @@ impl Flow {
     }
 
     /// The next piece of what is unsent, as long as the path carries in one parcel.
-    fn take_chunk(&mut self) -> Option<Bytes> {
+    fn take_chunk(&mut self) -> Option<Chunk> {
         let length = self.unsent.front()?.len();
         let part = self.part(length);
         if part < length {

@@ -208,7 +208,7 @@ impl Program for Sink {
                 let mine = self.read.iter_mut().find(|(c, _)| *c == conn);
                 let (_, read) = mine.expect("a connection of this program");
                 let len = data.len() as u64;
-                seen.garbled |= data != numbered(*read, len);
+                seen.garbled |= data[..] != numbered(*read, len)[..];
                 *read += len;
                 seen.bytes += len;
                 seen.data.push((now, len));

@@ -407,7 +407,7 @@ async fn read_all(mut net: TurmoilNet, epoch: Instant, server: u8, told: &RefCel
         match event {
             NetEvent::Data { data, .. } => {
                 let len = data.len() as u64;
-                seen.garbled |= data != numbered(seen.bytes, len);
+                seen.garbled |= data[..] != numbered(seen.bytes, len)[..];
                 seen.bytes += len;
             }
             NetEvent::Closed { how, .. } => seen.closed = Some((epoch.elapsed(), how)),

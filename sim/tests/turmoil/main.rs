@@ -157,7 +157,7 @@ fn sink(turmoil: &Turmoil, host: u8, link: LinkPlan, server: u8) -> Rc<RefCell<S
             match event {
                 NetEvent::Data { data, .. } => {
                     let len = data.len() as u64;
-                    seen.garbled |= data != numbered(seen.bytes, len);
+                    seen.garbled |= data[..] != numbered(seen.bytes, len)[..];
                     seen.bytes += len;
                     seen.data.push((epoch.elapsed(), len));
                 }

@@ -17,6 +17,7 @@ use super::StreamHub;
 
 use crate::ids::ConnId;
 use crate::node::network::{CloseHow, Closed, ConnectError, NetEvent, Network};
+use crate::wire::Chunk;
 
 #[derive(Default)]
 struct End {
@@ -116,7 +117,8 @@ impl Network for FakeNet {
         });
         conn
     }
-    fn send(&mut self, conn: ConnId, data: Bytes) {
+    fn send(&mut self, conn: ConnId, data: impl Into<Chunk>) {
+        let data = data.into();
         let mut ends = self.ends.borrow_mut();
         let Some(theirs) = ends[self.me].links.get(&conn).copied() else {
             return;

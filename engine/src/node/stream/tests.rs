@@ -1,5 +1,6 @@
 use super::fake::{FakeNet, addr, pair};
 use super::*;
+use bytes::Bytes;
 use hyper::rt::ReadBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

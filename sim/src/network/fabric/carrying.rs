@@ -230,7 +230,8 @@ impl State {
         };
         let Parcel { first, second } = parcel;
         self.deliver(host, NetEvent::Data { conn, data: first });
-        if let Some(data) = second {
+        if !second.is_empty() {
+            let data = second;
             self.deliver(host, NetEvent::Data { conn, data });
         }
     }

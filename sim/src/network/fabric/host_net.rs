@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use skep_engine::ConnId;
 use skep_engine::node::network::{CloseHow, NetEvent, Network};
+use skep_engine::wire::Chunk;
 
 use super::{Datagram, EPHEMERAL_FROM, End, Fabric, Fact, HostIndex, State, data_bytes};
 use crate::network::flow::Read;
@@ -52,7 +53,8 @@ impl Network for FabricNet {
         self.state().dial(host, to)
     }
 
-    fn send(&mut self, conn: ConnId, data: Bytes) {
+    fn send(&mut self, conn: ConnId, data: impl Into<Chunk>) {
+        let data = data.into();
         let host = self.host;
         let mut state = self.state();
         let Some(end) = state.end_of(host, conn) else {

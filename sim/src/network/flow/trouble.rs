@@ -165,8 +165,8 @@ impl Flow {
             let bytes = parcel.bytes();
             self.in_flight -= bytes;
             self.unsent_bytes += bytes;
-            if let Some(second) = parcel.second {
-                self.unsent.push_front(second);
+            if !parcel.second.is_empty() {
+                self.unsent.push_front(parcel.second);
             }
             self.unsent.push_front(parcel.first);
         }
@@ -234,6 +234,8 @@ mod tests {
 
     use bytes::Bytes;
 
+    use skep_engine::wire::Chunk;
+
     use super::super::{Read, Turn};
     use super::*;
     use crate::network::link::Path;
@@ -261,7 +263,7 @@ mod tests {
         while flow.turn(now) == Turn::Now {
             let parcel = flow.take(now);
             sent.extend_from_slice(&parcel.first);
-            sent.extend_from_slice(parcel.second.as_deref().unwrap_or_default());
+            sent.extend_from_slice(&parcel.second);
             flow.in_transit.push_back(Cargo::Data(parcel));
         }
         sent
@@ -272,7 +274,7 @@ mod tests {
         let mut flow = flow();
         let written: Vec<u8> = (0..10_000u32).map(|n| n.to_le_bytes()[0]).collect();
         for part in written.chunks(700) {
-            flow.push(Bytes::copy_from_slice(part));
+            flow.push(Chunk::copy(part));
         }
         assert_eq!(send(&mut flow, 0), written);
         let under_way = flow.in_transit.len();
@@ -292,7 +294,7 @@ mod tests {
     #[test]
     fn a_deaf_sender_fills_its_window_and_goes_on_when_it_hears_again() {
         let mut flow = flow();
-        (0..20).for_each(|_| flow.push(Bytes::from(vec![0; 16_384])));
+        (0..20).for_each(|_| flow.push(Bytes::from(vec![0; 16_384]).into()));
         let sent = send(&mut flow, 0).len() as u64;
         assert!(!flow.deafen(0), "no acknowledgement is on its way");
         assert_eq!(flow.read(sent, 50 * MS), Read::Lost { first: true });
@@ -307,7 +309,7 @@ mod tests {
     #[test]
     fn who_vanishes_sends_nothing_any_more() {
         let mut flow = flow();
-        (0..9).for_each(|_| flow.push(Bytes::from(vec![0; 10_000])));
+        (0..9).for_each(|_| flow.push(Bytes::from(vec![0; 10_000]).into()));
         send(&mut flow, 0);
         let due = flow.in_transit.len();
         assert_eq!(flow.vanish(0), 90_000);

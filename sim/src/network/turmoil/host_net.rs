@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use skep_engine::ConnId;
 use skep_engine::node::network::{CloseHow, NetEvent, Network};
+use skep_engine::wire::Chunk;
 
 use super::machine::{Key, Machine, data_bytes};
 
@@ -54,7 +55,8 @@ impl Network for TurmoilNet {
         self.machine().dial(to)
     }
 
-    fn send(&mut self, conn: ConnId, data: Bytes) {
+    fn send(&mut self, conn: ConnId, data: impl Into<Chunk>) {
+        let data = Bytes::from(data.into());
         let mut machine = self.machine();
         let Some(Some(key)) = machine.find(conn) else {
             return;

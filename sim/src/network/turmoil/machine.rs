@@ -427,7 +427,10 @@ impl Machine {
             unreachable!("only data is carried");
         };
         match conn.id {
-            Some(conn) => self.deliver(NetEvent::Data { conn, data }),
+            Some(conn) => self.deliver(NetEvent::Data {
+                conn,
+                data: data.into(),
+            }),
             // The program closed; the other end hears of it when its farewell arrives.
             None => {
                 let bytes = data.len() as u64;
