@@ -4,33 +4,30 @@
 
 use crate::ids::PieceIndex;
 
-/// Words of a set that lie in it. A session keeps a set per connection and looks through all of them at
-/// once: sets of up to 448 pieces lie end to end there, and cost no allocation.
+/// Words of a set that lie in it. A session keeps a set per connection and looks at another one with nearly
+/// every message: a set of up to 448 pieces is one cache line, and costs no allocation.
 const INLINE: usize = 7;
 
+/// `len` and `ones` lie beside the words, where they cost no second line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Words {
     /// Those beyond `len` are zero.
-    Inline([u64; INLINE]),
-    Heap(Box<[u64]>),
-}
-
-impl Words {
-    fn zero(len: u32) -> Words {
-        match len.div_ceil(64) as usize {
-            0..=INLINE => Words::Inline([0; INLINE]),
-            count => Words::Heap(vec![0; count].into()),
-        }
-    }
+    Inline {
+        len: u16,
+        ones: u16,
+        words: [u64; INLINE],
+    },
+    Heap {
+        len: u32,
+        ones: u32,
+        words: Box<[u64]>,
+    },
 }
 
 /// A set of pieces.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct BitSet {
-    words: Words,
-    len: u32,
-    ones: u32,
-}
+#[repr(align(64))]
+pub struct BitSet(Words);
 
 impl Default for BitSet {
     fn default() -> Self {
@@ -42,33 +39,53 @@ impl BitSet {
     /// No piece of `len`.
     #[must_use]
     pub fn empty(len: u32) -> BitSet {
-        BitSet {
-            words: Words::zero(len),
-            len,
-            ones: 0,
-        }
+        let count = len.div_ceil(64) as usize;
+        BitSet(match u16::try_from(len) {
+            Ok(len) if count <= INLINE => Words::Inline {
+                len,
+                ones: 0,
+                words: [0; INLINE],
+            },
+            _ => Words::Heap {
+                len,
+                ones: 0,
+                words: vec![0; count].into(),
+            },
+        })
     }
 
     /// As many as hold `len` bits.
     fn words(&self) -> &[u64] {
-        match &self.words {
-            Words::Inline(words) => &words[..self.len.div_ceil(64) as usize],
-            Words::Heap(words) => words,
+        match &self.0 {
+            Words::Inline { len, words, .. } => &words[..len.div_ceil(64) as usize],
+            Words::Heap { words, .. } => words,
         }
     }
 
     fn words_mut(&mut self) -> &mut [u64] {
-        match &mut self.words {
-            Words::Inline(words) => &mut words[..self.len.div_ceil(64) as usize],
-            Words::Heap(words) => words,
+        match &mut self.0 {
+            Words::Inline { len, words, .. } => &mut words[..len.div_ceil(64) as usize],
+            Words::Heap { words, .. } => words,
         }
+    }
+
+    fn set_count(&mut self, count: u32) {
+        match &mut self.0 {
+            Words::Inline { ones, .. } => *ones = u16::try_from(count).expect("at most `len`"),
+            Words::Heap { ones, .. } => *ones = count,
+        }
+    }
+
+    /// Counts the bits anew.
+    fn recount(&mut self) {
+        self.set_count(self.words().iter().map(|w| w.count_ones()).sum());
     }
 
     /// All pieces of `len`.
     #[must_use]
     pub fn full(len: u32) -> BitSet {
         let mut set = BitSet::empty(len);
-        set.ones = len;
+        set.set_count(len);
         set.words_mut().fill(u64::MAX);
         if let Some(last) = set.words_mut().last_mut()
             && !len.is_multiple_of(64)
@@ -93,7 +110,7 @@ impl BitSet {
         if !len.is_multiple_of(64) && words.last().is_some_and(|last| *last >> (len % 64) != 0) {
             return None;
         }
-        set.ones = words.iter().map(|w| w.count_ones()).sum();
+        set.recount();
         Some(set)
     }
 
@@ -101,7 +118,7 @@ impl BitSet {
     #[must_use]
     pub fn to_wire(&self) -> Vec<u8> {
         let words = self.words();
-        (0..self.len.div_ceil(8) as usize)
+        (0..self.len().div_ceil(8) as usize)
             .map(|i| (words[i / 8] >> (8 * (i % 8))).to_le_bytes()[0].reverse_bits())
             .collect()
     }
@@ -111,21 +128,24 @@ impl BitSet {
     #[inline]
     pub fn contains(&self, piece: PieceIndex) -> bool {
         let word = piece.at() / 64;
-        let word = match &self.words {
-            Words::Inline(words) => words.get(word),
-            Words::Heap(words) => words.get(word),
+        let word = match &self.0 {
+            Words::Inline { words, .. } => words.get(word),
+            Words::Heap { words, .. } => words.get(word),
         };
         word.is_some_and(|w| w >> (piece.0 % 64) & 1 == 1)
     }
 
     /// Adds a piece; false when it was there.
     pub fn insert(&mut self, piece: PieceIndex) -> bool {
-        assert!(piece.0 < self.len, "piece {piece} of {}", self.len);
+        let len = self.len();
+        assert!(piece.0 < len, "piece {piece} of {len}");
         let word = &mut self.words_mut()[piece.at() / 64];
         let bit = 1 << (piece.0 % 64);
         let new = *word & bit == 0;
         *word |= bit;
-        self.ones += u32::from(new);
+        if new {
+            self.set_count(self.count() + 1);
+        }
         new
     }
 
@@ -134,7 +154,7 @@ impl BitSet {
         let was = self.contains(piece);
         if was {
             self.words_mut()[piece.at() / 64] &= !(1 << (piece.0 % 64));
-            self.ones -= 1;
+            self.set_count(self.count() - 1);
         }
         was
     }
@@ -142,25 +162,31 @@ impl BitSet {
     /// Pieces in the set.
     #[must_use]
     pub fn count(&self) -> u32 {
-        self.ones
+        match &self.0 {
+            Words::Inline { ones, .. } => u32::from(*ones),
+            Words::Heap { ones, .. } => *ones,
+        }
     }
 
     /// Pieces that could be in the set.
     #[must_use]
     pub fn len(&self) -> u32 {
-        self.len
+        match &self.0 {
+            Words::Inline { len, .. } => u32::from(*len),
+            Words::Heap { len, .. } => *len,
+        }
     }
 
     /// Whether no piece is in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ones == 0
+        self.count() == 0
     }
 
     /// Whether every piece is in the set.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.ones == self.len
+        self.count() == self.len()
     }
 
     /// The pieces in the set, in order.
@@ -187,7 +213,7 @@ impl BitSet {
         for (i, word) in both.words_mut().iter_mut().enumerate() {
             *word &= other.words().get(i).copied().unwrap_or(0);
         }
-        both.ones = both.words().iter().map(|w| w.count_ones()).sum();
+        both.recount();
         both
     }
 
@@ -236,6 +262,16 @@ mod tests {
             let all = BitSet::full(len);
             prop_assert_eq!(all.iter_and(&set).count() as u32, set.count());
             prop_assert_eq!(all.count_minus(&set), len - set.count());
+        }
+    }
+
+    #[test]
+    fn a_set_is_one_cache_line() {
+        assert_eq!((size_of::<BitSet>(), align_of::<BitSet>()), (64, 64));
+        for len in [0, 448, 449, 65_536] {
+            let set = BitSet::full(len);
+            assert!(set.len() == len && set.is_full());
+            assert_eq!(set.iter().count(), len as usize);
         }
     }
 

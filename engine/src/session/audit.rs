@@ -1,51 +1,87 @@
 //! Owns the recomputation of the session's own books.
 //!
-//! Invariant checked: availability is the sum of the bitfields, and every block's requests are
-//! those that the peers hold. What an input touched is audited after it, availability by the piece's
-//! holders; in every choke round the bitfields of all peers are added up as well. Debug builds stop at the first error; simulations report it as an
-//! event, which fails the run.
+//! Invariant checked: availability is the sum of the bitfields, every piece and block is in one state, and a
+//! block's requests are those that the peers hold. What an input changed is audited after it: availability by
+//! the piece's holders, the states by the piece's own books. In every choke round the bitfields of all peers are
+//! added up as well, and the requests that all peers hold, which take longer. A full audit does all of it after
+//! every input. Debug builds stop at the first error; simulations report it as an event, which fails the run.
 
 use crate::config::Audit;
 use crate::ids::PieceIndex;
 
 use super::event::Event;
+use super::peer::Peer;
 use super::torrent::Torrent;
+
+/// What is wrong with a piece's books.
+enum Wrong {
+    Copies,
+    State(&'static str),
+}
 
 const WRONG_COPIES: &str = "availability is not the sum of the bitfields";
 
 impl Torrent {
     /// Audits the pieces that the last input touched, or all of them.
     pub(super) fn audit_touched(&mut self) {
-        let mut touched = std::mem::take(&mut self.touched);
+        let mut looks = self.touched.len() + self.copies_touched.len();
         if self.config.audit == Audit::Full {
-            touched.clear();
-            touched.extend(self.pieces.geometry.all_pieces());
+            looks = self.pieces.geometry.pieces as usize;
+            self.touched.clear();
+            self.touched.extend(self.pieces.geometry.all_pieces());
+            self.copies_touched.clone_from(&self.touched);
             self.audit_bitfields();
+            self.audit_requests();
+            self.audit_askable();
         }
-        let looks = u32::try_from(touched.len()).unwrap_or(u32::MAX);
+        let looks = u32::try_from(looks).unwrap_or(u32::MAX);
         self.audited = self.audited.saturating_add(looks);
+        if !self.copies_touched.is_empty() {
+            self.audit_each(|torrent| &mut torrent.copies_touched, Torrent::wrong_copies);
+        }
+        if !self.touched.is_empty() {
+            self.audit_each(|torrent| &mut torrent.touched, Torrent::wrong_state);
+        }
+    }
+
+    /// Audits the pieces of one list, and empties it.
+    fn audit_each(
+        &mut self,
+        list: impl Fn(&mut Torrent) -> &mut Vec<PieceIndex>,
+        wrong: impl Fn(&Torrent, PieceIndex) -> Option<Wrong>,
+    ) {
+        let mut touched = std::mem::take(list(self));
         // What was touched twice is the same by now.
         if touched.len() > 1 {
             touched.sort_unstable();
             touched.dedup();
         }
         for &piece in &touched {
-            if let Some((what, availability)) = self.audit(piece) {
-                self.emit(Event::AuditFailed {
-                    piece,
-                    what,
-                    availability,
-                });
+            if let Some(wrong) = wrong(self, piece) {
+                self.emit_wrong(piece, wrong);
             }
         }
         touched.clear();
-        self.touched = touched;
+        *list(self) = touched;
+    }
+
+    fn emit_wrong(&mut self, piece: PieceIndex, wrong: Wrong) {
+        let (what, availability) = match wrong {
+            Wrong::Copies => (WRONG_COPIES, true),
+            Wrong::State(what) => (what, false),
+        };
+        self.emit(Event::AuditFailed {
+            piece,
+            what,
+            availability,
+        });
     }
 
     /// Tells how many pieces were audited since the last time.
     pub(super) fn emit_audit(&mut self) {
         if self.config.audit != Audit::Off {
             self.audit_bitfields();
+            self.audit_requests();
             let pieces = std::mem::take(&mut self.audited);
             self.emit(Event::Audited { pieces });
         }
@@ -57,25 +93,16 @@ impl Torrent {
         for piece in self.pieces.geometry.all_pieces() {
             let counted = u32::from(self.pieces.availability[piece.at()]);
             if copies[piece.at()] != counted {
-                self.emit(Event::AuditFailed {
-                    piece,
-                    what: WRONG_COPIES,
-                    availability: true,
-                });
+                self.emit_wrong(piece, Wrong::Copies);
             }
         }
     }
 
-    /// What is wrong with one piece's books, if anything; true with it: its availability.
-    fn audit(&mut self, piece: PieceIndex) -> Option<(&'static str, bool)> {
-        let copies = self.bitfields.copies(piece);
-        if copies != u32::from(self.pieces.availability[piece.at()]) {
-            return Some((WRONG_COPIES, true));
-        }
-        let mut open = std::mem::take(&mut self.audit_open);
-        open.clear();
-        if self.pieces.partial(piece).is_some() {
-            open.resize(self.pieces.geometry.blocks_in(piece) as usize, 0);
+    /// Audits the requests for the blocks of all pieces in progress by what every peer holds.
+    fn audit_requests(&mut self) {
+        let pieces = self.pieces.started().iter().map(|partial| partial.piece);
+        for piece in pieces.collect::<Vec<_>>() {
+            let mut open = vec![0; self.pieces.geometry.blocks_in(piece) as usize];
             for (peer, asked) in self.peers.iter().zip(&self.asked) {
                 // Most are asked for nothing, and are not looked at.
                 if let Some(peer) = peer.as_ref().filter(|_| *asked > 0) {
@@ -84,9 +111,30 @@ impl Torrent {
                     }
                 }
             }
+            if let Some(what) = self.pieces.miscounted(piece, &open) {
+                self.emit_wrong(piece, Wrong::State(what));
+            }
         }
-        let broken = self.pieces.broken(piece, &open);
-        self.audit_open = open;
-        broken.map(|what| (what, false))
+    }
+
+    /// Audits that nobody is forgotten who could be asked for something.
+    fn audit_askable(&mut self) {
+        let may = |p: &Peer| p.am_interested && !(p.choking_us && p.down.allowed.is_empty());
+        let peers = self.peers.iter().zip(&self.askable);
+        let mut forgotten =
+            peers.filter(|(peer, askable)| !**askable && peer.as_ref().is_some_and(may));
+        if forgotten.next().is_some() {
+            let what = "a peer that could be asked for something is not known as such";
+            self.emit_wrong(PieceIndex(0), Wrong::State(what));
+        }
+    }
+
+    fn wrong_copies(&self, piece: PieceIndex) -> Option<Wrong> {
+        let counted = u32::from(self.pieces.availability[piece.at()]);
+        (self.bitfields.copies(piece) != counted).then_some(Wrong::Copies)
+    }
+
+    fn wrong_state(&self, piece: PieceIndex) -> Option<Wrong> {
+        self.pieces.broken(piece).map(Wrong::State)
     }
 }

@@ -10,12 +10,13 @@ use crate::ids::PieceIndex;
 
 /// The sets of all slots; of length 0 where there is no peer, and for web seeds.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Bitfields {
     rows: Vec<BitSet>,
-    pieces: usize,
+    holders: Vec<u64>,
     /// Words of one piece's holders, a bit per slot.
     words: usize,
-    holders: Vec<u64>,
+    pieces: usize,
 }
 
 impl Bitfields {
@@ -82,6 +83,12 @@ impl Bitfields {
         had
     }
 
+    /// Whether the peer has the piece; false for a web seed.
+    pub(super) fn holds(&self, slot: usize, piece: PieceIndex) -> bool {
+        let (word, bit) = self.place(slot, piece);
+        self.holders[word] & bit != 0
+    }
+
     /// The sets, by slot.
     pub(super) fn rows(&self) -> &[BitSet] {
         &self.rows
@@ -144,7 +151,11 @@ mod tests {
                 }
             }
             for (piece, copies) in (0..).zip(bitfields.recount()) {
-                prop_assert_eq!(bitfields.copies(PieceIndex(piece)), copies);
+                let piece = PieceIndex(piece);
+                prop_assert_eq!(bitfields.copies(piece), copies);
+                for (slot, row) in bitfields.rows().iter().enumerate() {
+                    prop_assert_eq!(bitfields.holds(slot, piece), row.contains(piece));
+                }
             }
         }
     }

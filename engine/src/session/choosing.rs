@@ -15,6 +15,7 @@ use crate::picker::PickView;
 use super::blame::SenderId;
 use super::event::Event;
 use super::peer::{Peer, Request};
+use super::pieces::Partial;
 use super::torrent::{Output, Torrent};
 
 /// A peer with this many requests open takes no part in end-game: it is busy enough.
@@ -24,18 +25,7 @@ impl Torrent {
     /// Whether some piece is asked of this sender alone.
     pub(super) fn has_parole(&self, sender: SenderId) -> bool {
         let mut started = self.pieces.started().iter();
-        started.any(|piece| self.parole(*piece) == Some(sender))
-    }
-
-    /// The sender who alone is asked for a piece in progress.
-    fn parole(&self, piece: PieceIndex) -> Option<SenderId> {
-        self.pieces.partial(piece)?.parole
-    }
-
-    /// Whether this peer may be asked for a piece in progress while its sender on parole serves us.
-    fn may_ask(&self, slot: usize, piece: PieceIndex) -> bool {
-        let sender = self.peers[slot].as_ref().map(|p| p.sender);
-        self.parole(piece).is_none_or(|only| Some(only) == sender)
+        started.any(|partial| partial.parole == Some(sender))
     }
 
     /// Whether a sender is there and gives us what we ask for.
@@ -46,24 +36,21 @@ impl Torrent {
 
     /// A piece on parole whose sender is away, for a peer that has nothing else to be asked for.
     fn left_on_parole(&self, slot: usize) -> Option<(PieceIndex, u32)> {
-        let started = self.pieces.started().iter().copied();
-        let mut left = started.filter(|piece| {
-            let away = self.parole(*piece).is_some_and(|only| !self.serves(only));
-            away && self.has(slot).contains(*piece)
+        let mut left = self.pieces.started().iter().filter(|partial| {
+            let away = partial.parole.is_some_and(|only| !self.serves(only));
+            away && self.has(slot).contains(partial.piece)
         });
-        left.find_map(|piece| Some((piece, self.free_block(slot, piece)?)))
+        left.find_map(|partial| Some((partial.piece, self.free_in(slot, partial)?)))
     }
 
     /// The next block of the pieces that a peer lets us have while it chokes us (BEP 6).
     pub(super) fn allowed_block(&mut self, slot: usize) -> Option<(PieceIndex, u32)> {
-        let down = &self.peers[slot].as_ref()?.down;
-        let allowed = down.allowed.iter().copied();
+        let peer = self.peers[slot].as_ref()?;
+        let (sender, allowed) = (peer.sender, peer.down.allowed.iter().copied());
         let allowed: Vec<_> = allowed.filter(|p| self.has(slot).contains(*p)).collect();
         let started = allowed.iter().find_map(|piece| {
-            let block = self
-                .may_ask(slot, *piece)
-                .then(|| self.free_block(slot, *piece));
-            Some((*piece, block.flatten()?))
+            let partial = self.pieces.partial(*piece).filter(|p| p.open_to(sender))?;
+            Some((*piece, self.free_in(slot, partial)?))
         });
         started.or_else(|| {
             let piece = self.pick(slot, |piece| allowed.contains(&piece))?;
@@ -135,31 +122,34 @@ impl Torrent {
     /// the one nearest its end. A snubbing peer gets the most common one.
     pub(super) fn best_partial(&self, slot: usize) -> Option<PieceIndex> {
         let has = self.has(slot);
-        let down = &self.peers[slot].as_ref()?.down;
+        let peer = self.peers[slot].as_ref()?;
+        let (sender, down) = (peer.sender, &peer.down);
         let snubbed = down.snubbed;
         // Only then can all free blocks of a piece be ones that this peer is late with.
         let late = down.open.iter().any(|r| r.late);
         self.pieces
             .started()
             .iter()
-            .copied()
-            .filter(|piece| has.contains(*piece) && self.may_ask(slot, *piece))
-            .filter_map(|piece| Some((piece, self.pieces.partial(piece)?.free)))
-            .filter(|(piece, free)| *free > 0 && !(late && self.free_block(slot, *piece).is_none()))
-            .min_by_key(|(piece, free)| {
-                let copies = self.pieces.availability[piece.at()];
+            .filter(|p| p.free > 0 && p.open_to(sender) && has.contains(p.piece))
+            .filter(|partial| !(late && self.free_in(slot, partial).is_none()))
+            .min_by_key(|partial| {
+                let copies = self.pieces.availability[partial.piece.at()];
                 let copies = if snubbed { u16::MAX - copies } else { copies };
-                (Reverse(self.pieces.priority(*piece)), copies, *free)
+                let priority = self.pieces.priority(partial.piece);
+                (Reverse(priority), copies, partial.free)
             })
-            .map(|(piece, _)| piece)
+            .map(|partial| partial.piece)
     }
 
     /// The first block of a piece in progress that this peer may be asked for: one that nobody is
     /// asked for in time, and this peer not at all.
     fn free_block(&self, slot: usize, piece: PieceIndex) -> Option<u32> {
+        self.free_in(slot, self.pieces.partial(piece)?)
+    }
+
+    fn free_in(&self, slot: usize, partial: &Partial) -> Option<u32> {
         let down = &self.peers[slot].as_ref()?.down;
-        self.pieces
-            .first_free(piece, |block| !down.asks(piece, block))
+        partial.first_free(|block| !down.asks(partial.piece, block))
     }
 
     /// Whether this peer has a piece that nobody started and that is strictly rarer.
@@ -211,7 +201,7 @@ impl Torrent {
             self.picker.pick(&view, &candidates, &mut self.rngs.picker)
         };
         assert!(
-            picked.is_none_or(|piece| candidates.contains(&piece)),
+            picked.is_none_or(|piece| candidates.binary_search(&piece).is_ok()),
             "the strategy {} picked a piece that is not a candidate",
             self.picker.name()
         );
@@ -237,23 +227,22 @@ impl Torrent {
         // Those in front are about to come anyway, and asking for them again is waste.
         let has = self.has(slot);
         let eligible = |request: &Request| {
-            let live = match self.pieces.partial(request.piece) {
-                Some(partial) => partial.blocks[request.block as usize].live(),
-                None => 0,
-            };
-            (1..requesters).contains(&u32::from(live))
-                && has.contains(request.piece)
-                && self.may_ask(slot, request.piece)
+            has.contains(request.piece)
+                && self.pieces.partial(request.piece).is_some_and(|partial| {
+                    let live = partial.blocks[request.block as usize].live();
+                    (1..requesters).contains(&u32::from(live)) && partial.open_to(peer.sender)
+                })
                 && !peer.down.asks(request.piece, request.block)
         };
         let hindmost = |other: &Peer| {
             let at = other.down.open.iter().rposition(eligible)?;
             Some((at, other.down.open[at]))
         };
-        let others = self
-            .peers
-            .iter()
-            .flatten()
+        // Most are asked for nothing, and are not looked at.
+        let asked = self.peers.iter().zip(&self.asked);
+        let others = asked
+            .filter(|(_, asked)| **asked > 0)
+            .filter_map(|(other, _)| other.as_ref())
             .filter(|other| other.conn != peer.conn);
         let found = others
             .filter_map(|other| hindmost(other))

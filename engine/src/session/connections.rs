@@ -23,7 +23,7 @@ use super::torrent::{Output, Phase, Torrent};
 /// Of two connections to one peer id, the one to close. Both ends compute the same: the one
 /// opened by the lower id stays; of two opened by the same end, the older.
 pub(super) fn duplicate_of(
-    peers: &[Option<Box<Peer>>],
+    peers: &[Option<Peer>],
     slot: usize,
     id: PeerId,
     me: PeerId,
@@ -74,7 +74,7 @@ impl Torrent {
             self.peers[slot].is_none(),
             "a connection's slot is free when it opens"
         );
-        self.peers[slot] = Some(Box::new(Peer::new(conn, addr, inbound, now, &self.config)));
+        self.peers[slot] = Some(Peer::new(conn, addr, inbound, now, &self.config));
         self.connections += 1;
         if let Some((conn, why)) = gives_way {
             self.close(conn, why, now);
@@ -170,7 +170,7 @@ impl Torrent {
         self.bitfields.open(slot);
         self.contacts_state += 1;
         let peer = self.peer(slot);
-        peer.id = Some(id);
+        peer.join(id);
         peer.sender = sender;
         peer.last_received = now;
         peer.fast = fast;
@@ -227,7 +227,7 @@ impl Torrent {
         for piece in bits.iter() {
             let copies = self.pieces.drop_copy(piece);
             self.picker.on_availability(piece, copies);
-            self.touch(piece);
+            self.touch_copies(piece);
         }
         self.connections -= 1;
         if !peer.inbound {

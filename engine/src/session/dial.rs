@@ -73,7 +73,7 @@ impl Contact {
 
 /// The connections that there are, for what speaks against one more.
 #[derive(Clone, Copy)]
-pub(super) struct Neighbours<'a>(pub(super) &'a [Option<Box<Peer>>]);
+pub(super) struct Neighbours<'a>(pub(super) &'a [Option<Peer>]);
 
 impl Neighbours<'_> {
     /// The ids of connected peers, in order.

@@ -99,7 +99,7 @@ impl Torrent {
         let port = said.port.or(peer.said.port);
         let moved = std::mem::replace(&mut peer.said.port, port) != port;
         if let Some(upload_only) = said.upload_only {
-            peer.said.upload_only = upload_only;
+            peer.upload_only = upload_only;
         }
         let (addr, sender, inbound, id) = (peer.addr, peer.sender, peer.inbound, peer.id);
         self.contacts_state += u64::from(moved);
@@ -150,7 +150,7 @@ impl Torrent {
         }
         let copies = self.pieces.drop_copy(piece);
         self.picker.on_availability(piece, copies);
-        self.touch(piece);
+        self.touch_copies(piece);
         if self.peer(slot).up.hides(piece) {
             // It was not told that we have it, and is not for the asking.
         } else if self.pieces.have.contains(piece) {

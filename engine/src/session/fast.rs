@@ -63,7 +63,7 @@ impl Torrent {
         };
         let has = &self.bitfields[slot];
         let told = |p: &Peer| !p.fast || !p.up.allowed.is_empty() || p.up.hidden.is_some();
-        if self.peers[slot].as_deref().is_none_or(told) || has.count() >= count {
+        if self.peers[slot].as_ref().is_none_or(told) || has.count() >= count {
             return;
         }
         let set = allowed_fast_set(ip, self.info_hash, self.pieces.geometry.pieces, count);
@@ -88,6 +88,7 @@ impl Torrent {
         let allowed = &mut self.peer(slot).down.allowed;
         if allowed.len() < offers_max && !allowed.contains(&piece) {
             allowed.push(piece);
+            self.askable[slot] = true;
             self.fill_requests(slot, now);
         }
         Ok(())
@@ -166,8 +167,9 @@ impl Torrent {
         self.refund_request(range.len);
         let pause = self.config.reject_pause;
         let peer = self.peer(slot);
+        let choked = peer.choking_us;
         let down = &mut peer.down;
-        if peer.choking_us {
+        if choked {
             down.allowed.retain(|p| *p != piece);
         } else if down.hold_until.is_none_or(|until| until <= now) {
             // One pause for a whole row of rejects.

@@ -28,7 +28,7 @@ impl Torrent {
         }
         let copies = self.pieces.add_copy(piece);
         self.picker.on_availability(piece, copies);
-        self.touch(piece);
+        self.touch_copies(piece);
         if !self.pieces.have.contains(piece) && !self.pieces.is_unwanted(piece) {
             self.peer(slot).useful += 1;
             self.update_interest(slot, now);
@@ -60,7 +60,7 @@ impl Torrent {
             if self.bitfields.insert(slot, piece) {
                 let copies = self.pieces.add_copy(piece);
                 self.picker.on_availability(piece, copies);
-                self.touch(piece);
+                self.touch_copies(piece);
                 new.push(piece);
             }
         }
@@ -108,6 +108,7 @@ impl Torrent {
             peer.interest_changed = now;
             if wanted {
                 self.explored = 0;
+                self.askable[slot] = true;
             }
             let message = if wanted {
                 Message::Interested
@@ -122,20 +123,22 @@ impl Torrent {
     /// it, whoever gave us some of it is told, too, unless it is a seed that says so: one that hides
     /// what it has shows us the next piece only when it sees that we have the last (BEP 16).
     pub(super) fn spread_have(&mut self, piece: PieceIndex, givers: &[SenderId], now: Now) {
+        let redundant = self.config.redundant_have;
         for slot in self.slots() {
             if !self.is_active(slot) {
                 continue;
             }
-            let (has, seed) = (self.has(slot).contains(piece), self.has(slot).is_full());
-            let redundant = self.config.redundant_have;
+            // Where its holders lie together, and not in the sets of all peers.
+            let has = self.is_web(slot) || self.bitfields.holds(slot, piece);
+            let hiding = self.hiding;
             let peer = self.peer(slot);
-            let gave = givers.contains(&peer.sender) && !seed;
-            if peer.up.hides(piece) {
+            let sender = peer.sender;
+            if hiding && peer.up.hides(piece) {
                 // It was lost and is here again; whom it is shown to is decided anew.
             } else if !has || redundant {
+                peer.content_from = now;
                 self.send(slot, Message::Have(piece), now);
-                self.peer(slot).content_from = now;
-            } else if gave {
+            } else if givers.contains(&sender) && !self.has(slot).is_full() {
                 self.send(slot, Message::Have(piece), now);
             }
             if has {
@@ -169,13 +172,14 @@ impl Torrent {
 
     /// Seeds have nothing to give each other, nor have partial seeds that want nothing (BEP 21).
     pub(super) fn part_from_seed(&mut self, slot: usize, now: Now) {
-        let Some(peer) = self.peers[slot].as_ref().filter(|peer| !peer.web) else {
+        let Some(peer) = self.peers[slot].as_ref().filter(|_| !self.is_web(slot)) else {
             return;
         };
-        let (conn, addr, full) = (peer.conn, peer.addr, self.bitfields[slot].is_full());
-        if !full && !peer.said.upload_only {
+        let full = self.bitfields[slot].is_full();
+        if !full && !peer.upload_only {
             return;
         }
+        let (conn, addr) = (peer.conn, peer.addr);
         if full {
             self.dial.seen_seed(addr);
         }

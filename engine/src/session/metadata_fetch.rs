@@ -96,7 +96,7 @@ pub struct MetadataFetch {
     peer_id: PeerId,
     port: u16,
     key: u32,
-    peers: Vec<Option<Box<Peer>>>,
+    peers: Vec<Option<Peer>>,
     sources: BTreeMap<usize, Source>,
     /// Copies that came to nothing, by who took part: others have their turn first.
     tries: BTreeMap<SenderId, u32>,
@@ -277,7 +277,7 @@ impl MetadataFetch {
         if self.peers.len() <= slot {
             self.peers.resize_with(slot + 1, || None);
         }
-        self.peers[slot] = Some(Box::new(Peer::new(conn, addr, inbound, now, &self.config)));
+        self.peers[slot] = Some(Peer::new(conn, addr, inbound, now, &self.config));
         self.connections += 1;
         if !inbound {
             self.greet(conn);
@@ -336,7 +336,7 @@ impl MetadataFetch {
             }
         }
         let peer = self.peer(slot);
-        peer.id = Some(id);
+        peer.join(id);
         peer.sender = sender;
         peer.last_received = now;
         peer.extended = true;

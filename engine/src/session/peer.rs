@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use crate::config::EngineConfig;
@@ -34,48 +35,59 @@ pub(super) struct Said {
     pub(super) metadata: u8,
     /// Where it listens.
     pub(super) port: Option<u16>,
-    /// It wants nothing any more (BEP 21).
-    pub(super) upload_only: bool,
     /// It has said what our address is.
     pub(super) our_ip: bool,
 }
 
-/// One connection.
+/// One connection: what nearly every message looks at, one cache line. These lie end to end in the session;
+/// the rest lies elsewhere, and is reached as if it lay here.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(align(64))]
 pub(super) struct Peer {
-    // What every message looks at lies together, before the rest.
     pub(super) conn: ConnId,
     pub(super) last_received: Now,
     pub(super) last_sent: Now,
     /// Bytes that the network has not taken yet, messages included.
     pub(super) backlog: u64,
+    /// It has wanted nothing since then: it joined, it said so, or we told it of a new piece.
+    pub(super) content_from: Now,
     /// Who it is for blame and bans.
     pub(super) sender: SenderId,
     /// Pieces that it has and we lack.
     pub(super) useful: u32,
+    /// Its handshake was accepted, or it is a web seed, which needs none.
+    active: bool,
     pub(super) am_interested: bool,
     pub(super) choking_us: bool,
     pub(super) interested: bool,
     pub(super) unchoked: bool,
+    /// Both ends speak the fast extension.
+    pub(super) fast: bool,
+    /// A message other than the extended handshake has arrived: no bitfield any more.
+    pub(super) greeted: bool,
+    /// It wants nothing any more (BEP 21).
+    pub(super) upload_only: bool,
+    rest: Box<Rest>,
+}
+
+/// What few messages look at: in the order in which a block's do, the rare things last.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(super) struct Rest {
+    pub(super) addr: SocketAddr,
+    pub(super) down: Download,
+    pub(super) up: Upload,
     pub(super) optimistic: bool,
     /// It was choked or unchoked before.
     pub(super) ever_unchoked: bool,
     pub(super) inbound: bool,
     /// It is a web seed: it has everything, and there is nobody who wants or reads anything.
     pub(super) web: bool,
-    /// Both ends speak the fast extension.
-    pub(super) fast: bool,
     /// Both ends speak the extension protocol.
     pub(super) extended: bool,
-    /// A message other than the extended handshake has arrived: no bitfield any more.
-    pub(super) greeted: bool,
     /// Set by its handshake; before that nothing else counts.
     pub(super) id: Option<PeerId>,
     pub(super) said: Said,
-    pub(super) addr: SocketAddr,
-    /// It has wanted nothing since then: it joined, it said so, or we told it of a new piece.
-    pub(super) content_from: Now,
     /// When interest on either side last changed, or it connected.
     pub(super) interest_changed: Now,
     /// When it was last choked or unchoked, or connected.
@@ -83,16 +95,46 @@ pub(super) struct Peer {
     /// Its place in the queue for a slot; see [`crate::choker::ChokePeer::waiting_since`].
     pub(super) waiting_since: Now,
     pub(super) since: Now,
-    pub(super) down: Download,
-    pub(super) up: Upload,
     pub(super) pex: PexTalk,
+}
+
+impl Deref for Peer {
+    type Target = Rest;
+
+    fn deref(&self) -> &Rest {
+        &self.rest
+    }
+}
+
+impl DerefMut for Peer {
+    fn deref_mut(&mut self) -> &mut Rest {
+        &mut self.rest
+    }
 }
 
 /// The download side of one connection.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Download {
+    /// Requested payload in this choke round and the one before.
+    pub(super) received_now: u64,
+    pub(super) received_before: u64,
+    /// Nothing is asked for before this: it rejects.
+    pub(super) hold_until: Option<Now>,
     /// Requests open at the peer, oldest first.
     pub(super) open: VecDeque<Request>,
+    /// Requests that the peer queues.
+    pub(super) queue_max: u32,
+    pub(super) depth: u32,
+    /// Rejects in a row although it does not choke us.
+    pub(super) rejects: u32,
+    pub(super) snubbed: bool,
+    slow_start: bool,
+    /// The last moment at which waiting for a block began anew: unchoked, or a block came, or the
+    /// first request after none were open.
+    pub(super) waiting_from: Now,
+    latency: Latency,
+    meter: RateMeter,
     /// Requests that a choke released and that may still be answered by blocks on their way.
     pub(super) released: VecDeque<(PieceIndex, u32)>,
     /// Of those, how many were forgotten and may still be answered.
@@ -101,45 +143,29 @@ pub(super) struct Download {
     pub(super) allowed: Vec<PieceIndex>,
     /// Pieces that the peer suggests, oldest first (BEP 6).
     pub(super) suggested: VecDeque<PieceIndex>,
-    /// Rejects in a row although it does not choke us.
-    pub(super) rejects: u32,
-    /// Nothing is asked for before this: it rejects.
-    pub(super) hold_until: Option<Now>,
-    /// Requests that the peer queues.
-    pub(super) queue_max: u32,
-    pub(super) depth: u32,
-    slow_start: bool,
-    meter: RateMeter,
-    latency: Latency,
-    /// The last moment at which waiting for a block began anew: unchoked, or a block came, or the
-    /// first request after none were open.
-    pub(super) waiting_from: Now,
-    pub(super) snubbed: bool,
-    /// Requested payload in this choke round and the one before.
-    pub(super) received_now: u64,
-    pub(super) received_before: u64,
 }
 
 /// The upload side of one connection.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Upload {
     /// Requests of the peer that wait here, where choke and cancel can remove them.
     pub(super) queue: VecDeque<BlockRange>,
-    /// Blocks being read.
-    pub(super) reading: VecDeque<BlockRange>,
-    pub(super) reading_bytes: u64,
     /// Bytes handed to the network and not yet drained.
     pub(super) queued_bytes: u64,
+    pub(super) reading_bytes: u64,
     /// Payload sent since it was unchoked.
     pub(super) given: u64,
+    /// Requests refused since the last block was sent, or it was unchoked.
+    pub(super) refused: u32,
+    /// Blocks being read.
+    pub(super) reading: VecDeque<BlockRange>,
     /// Pieces that it may ask for while choked (BEP 6).
     pub(super) allowed: Vec<PieceIndex>,
     /// The last pieces that we suggested.
     pub(super) suggested: VecDeque<PieceIndex>,
     /// It does not know all that we have (BEP 16).
     pub(super) hidden: Option<Box<Hidden>>,
-    /// Requests refused since the last block was sent, or it was unchoked.
-    pub(super) refused: u32,
     /// Blocks of metadata sent.
     pub(super) metadata_given: u32,
 }
@@ -159,58 +185,76 @@ impl Peer {
         now: Now,
         config: &EngineConfig,
     ) -> Peer {
-        Peer {
-            conn,
+        let down = Download {
+            received_now: 0,
+            received_before: 0,
+            hold_until: None,
+            open: VecDeque::new(),
+            queue_max: config.request_queue_assumed,
+            depth: config.pipeline_start,
+            rejects: 0,
+            snubbed: false,
+            slow_start: true,
+            waiting_from: now,
+            latency: Latency::default(),
+            meter: RateMeter::default(),
+            released: VecDeque::new(),
+            forgotten: 0,
+            allowed: Vec::new(),
+            suggested: VecDeque::new(),
+        };
+        let rest = Rest {
             addr,
+            down,
+            up: Upload::default(),
+            optimistic: false,
+            ever_unchoked: false,
             inbound,
             web: false,
-            id: None,
-            sender: SenderId::NOBODY,
-            fast: false,
             extended: false,
+            id: None,
             said: Said::default(),
-            pex: PexTalk::default(),
-            greeted: false,
+            interest_changed: now,
+            choke_changed: now,
+            waiting_since: now,
             since: now,
+            pex: PexTalk::default(),
+        };
+        Peer {
+            conn,
             last_received: now,
             last_sent: now,
             backlog: 0,
+            content_from: now,
+            sender: SenderId::NOBODY,
+            useful: 0,
+            active: false,
             am_interested: false,
             choking_us: true,
-            useful: 0,
-            down: Download {
-                open: VecDeque::new(),
-                released: VecDeque::new(),
-                forgotten: 0,
-                allowed: Vec::new(),
-                suggested: VecDeque::new(),
-                rejects: 0,
-                hold_until: None,
-                queue_max: config.request_queue_assumed,
-                depth: config.pipeline_start,
-                slow_start: true,
-                meter: RateMeter::default(),
-                latency: Latency::default(),
-                waiting_from: now,
-                snubbed: false,
-                received_now: 0,
-                received_before: 0,
-            },
-            interest_changed: now,
             interested: false,
-            content_from: now,
             unchoked: false,
-            optimistic: false,
-            choke_changed: now,
-            ever_unchoked: false,
-            waiting_since: now,
-            up: Upload::default(),
+            fast: false,
+            greeted: false,
+            upload_only: false,
+            rest: Box::new(rest),
         }
+    }
+
+    /// Its handshake was accepted.
+    pub(super) fn join(&mut self, id: PeerId) {
+        self.active = true;
+        self.id = Some(id);
+    }
+
+    /// It is no connection, but a web seed.
+    pub(super) fn be_web_seed(&mut self) {
+        self.active = true;
+        self.web = true;
     }
 
     /// Whether its handshake was accepted; a web seed needs none.
     pub(super) fn active(&self) -> bool {
-        self.id.is_some() || self.web
+        self.active
     }
 
     /// Whether nobody has wanted anything here for so long.
@@ -388,6 +432,11 @@ impl Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_every_message_looks_at_is_one_cache_line() {
+        assert_eq!(size_of::<Option<Peer>>(), 64);
+    }
 
     #[test]
     fn the_timeout_follows_the_answers_once_there_are_five() {

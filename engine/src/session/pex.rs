@@ -212,7 +212,7 @@ impl Torrent {
         let there = there.filter(|(_, other)| *other != slot);
         there.fold(0, |flags, (_, other)| {
             let peer = self.peers[*other].as_ref().expect("it is connected");
-            let seed = peer.said.upload_only || self.bitfields[*other].is_full();
+            let seed = peer.upload_only || self.bitfields[*other].is_full();
             let seed = if seed { SEED } else { 0 };
             flags | seed | if peer.inbound { 0 } else { REACHABLE }
         })
@@ -245,7 +245,7 @@ impl Torrent {
 
 /// What hearing of contacts takes, with and without metainfo.
 pub(super) struct Hearing<'a> {
-    pub(super) peers: &'a mut [Option<Box<Peer>>],
+    pub(super) peers: &'a mut [Option<Peer>],
     pub(super) dial: &'a mut DialBook,
     pub(super) blame: &'a Blame,
     pub(super) config: &'a EngineConfig,

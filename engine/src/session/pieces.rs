@@ -39,42 +39,82 @@ impl Block {
     }
 }
 
-/// A piece in progress.
-#[derive(Clone, Debug)]
+/// A piece in progress. A choice among them looks at what lies here, and not at the blocks.
+#[derive(Debug)]
 pub(super) struct Partial {
-    pub(super) blocks: Vec<Block>,
+    pub(super) piece: PieceIndex,
     /// Blocks that should be asked for.
     pub(super) free: u32,
     /// Blocks received.
     pub(super) received: u32,
-    /// Handed to the storage for hashing.
-    pub(super) verifying: bool,
     /// On parole: only this sender is asked for it.
     pub(super) parole: Option<SenderId>,
+    pub(super) blocks: Box<[Block]>,
+}
+
+impl Partial {
+    /// Whether all of it is here: it is handed to the storage for hashing.
+    pub(super) fn verifying(&self) -> bool {
+        self.received as usize == self.blocks.len()
+    }
+
+    /// Whether a sender may be asked for it while the one on parole serves us.
+    pub(super) fn open_to(&self, sender: SenderId) -> bool {
+        self.parole.is_none_or(|only| only == sender)
+    }
+
+    /// The first block that should be asked for. `late_elsewhere` is asked about blocks that are late
+    /// somewhere: whether that is at other peers only.
+    pub(super) fn first_free(&self, late_elsewhere: impl Fn(u32) -> bool) -> Option<u32> {
+        if self.free == 0 {
+            return None;
+        }
+        let numbered = (0..).zip(&self.blocks);
+        numbered
+            .filter(|(_, state)| state.is_free())
+            .find(|(block, state)| **state == Block::Missing || late_elsewhere(*block))
+            .map(|(block, _)| block)
+    }
+
+    /// The invariants of its own books, in words, if one is broken.
+    fn broken(&self) -> Option<&'static str> {
+        let (mut free, mut received) = (0, 0);
+        for block in &self.blocks {
+            free += u32::from(block.is_free());
+            received += u32::from(matches!(block, Block::Received(_)));
+        }
+        if free != self.free {
+            return Some("the count of free blocks is wrong");
+        }
+        if received != self.received {
+            return Some("the count of received blocks is wrong");
+        }
+        None
+    }
 }
 
 /// All pieces of the torrent.
 #[derive(Debug)]
 pub(super) struct Pieces {
-    pub(super) geometry: Geometry,
     /// Verified.
     pub(super) have: BitSet,
     /// Wanted and not started.
     pub(super) queued: BitSet,
+    /// Pieces of `started`.
+    in_progress: BitSet,
     /// Neither there nor wanted.
     unwanted: BitSet,
-    /// What the user wants first and last; `None` while everything is worth the same.
-    priorities: Option<Vec<Priority>>,
-    /// Bytes of padding files (BEP 47), which are zero and never asked for; in order.
-    padding: Vec<Range<u64>>,
-    /// In progress.
-    partial: Vec<Option<Box<Partial>>>,
-    /// Pieces in progress, in the order in which they were started.
-    started: Vec<PieceIndex>,
+    /// Pieces in progress, in the order in which they were started: few, so that a search is short.
+    started: Vec<Partial>,
     /// Copies among the neighbours.
     pub(super) availability: Vec<u16>,
     /// Blocks of pieces in progress that should be asked for.
     free_blocks: u32,
+    pub(super) geometry: Geometry,
+    /// What the user wants first and last; `None` while everything is worth the same.
+    priorities: Option<Vec<Priority>>,
+    /// Bytes of padding files (BEP 47), which are zero and never asked for; in order.
+    padding: Vec<Range<u64>>,
 }
 
 impl Pieces {
@@ -89,7 +129,7 @@ impl Pieces {
             padding: Vec::new(),
             have,
             queued,
-            partial: vec![None; geometry.pieces as usize],
+            in_progress: BitSet::empty(geometry.pieces),
             started: Vec::new(),
             availability: vec![0; geometry.pieces as usize],
             free_blocks: 0,
@@ -105,18 +145,22 @@ impl Pieces {
     /// Whether every piece that the user wants is verified.
     pub(super) fn finished(&self) -> bool {
         // A piece that was skipped while it was in progress may come or not.
-        let skipped = |p: &PieceIndex| self.priority(*p) == Priority::Skip;
+        let skipped = |p: &Partial| self.priority(p.piece) == Priority::Skip;
         self.queued.is_empty() && self.started.iter().all(skipped)
     }
 
     /// Whether the piece is not there and neither wanted.
     pub(super) fn is_unwanted(&self, piece: PieceIndex) -> bool {
-        self.unwanted.contains(piece)
+        self.has_priorities() && self.unwanted.contains(piece)
     }
 
     /// Pieces of a peer that are missing here and wanted.
     pub(super) fn useful(&self, has: &BitSet) -> u32 {
-        has.count_minus(&self.have) - has.iter_and(&self.unwanted).count() as u32
+        let missing = has.count_minus(&self.have);
+        match self.has_priorities() {
+            true => missing - has.iter_and(&self.unwanted).count() as u32,
+            false => missing,
+        }
     }
 
     /// What the user wants of a piece.
@@ -213,19 +257,29 @@ impl Pieces {
     }
 
     /// Pieces in progress, oldest first.
-    pub(super) fn started(&self) -> &[PieceIndex] {
+    pub(super) fn started(&self) -> &[Partial] {
         &self.started
     }
 
     /// Another sender helps with a piece on parole, alone if nothing of it has arrived yet.
     pub(super) fn take_over(&mut self, piece: PieceIndex, sender: SenderId) {
-        if let Some(partial) = self.partial[piece.at()].as_deref_mut() {
+        if let Some(partial) = self.partial_mut(piece) {
             partial.parole = (partial.received == 0).then_some(sender);
         }
     }
 
+    fn place(&self, piece: PieceIndex) -> Option<usize> {
+        let place = || self.started.iter().position(|p| p.piece == piece);
+        self.in_progress.contains(piece).then(place)?
+    }
+
     pub(super) fn partial(&self, piece: PieceIndex) -> Option<&Partial> {
-        self.partial.get(piece.at())?.as_deref()
+        Some(&self.started[self.place(piece)?])
+    }
+
+    fn partial_mut(&mut self, piece: PieceIndex) -> Option<&mut Partial> {
+        let place = self.place(piece)?;
+        Some(&mut self.started[place])
     }
 
     /// Moves a queued piece to in progress; on parole when only one sender is to be asked for it.
@@ -236,36 +290,27 @@ impl Pieces {
             true => Block::Received(SenderId::NOBODY),
             false => Block::Missing,
         };
-        let blocks: Vec<_> = (0..self.geometry.blocks_in(piece)).map(block).collect();
+        let blocks: Box<[_]> = (0..self.geometry.blocks_in(piece)).map(block).collect();
         let free = blocks.iter().filter(|b| b.is_free()).count() as u32;
-        self.partial[piece.at()] = Some(Box::new(Partial {
+        self.started.push(Partial {
+            piece,
             free,
             received: blocks.len() as u32 - free,
-            verifying: free == 0,
-            blocks,
             parole,
-        }));
-        self.started.push(piece);
+            blocks,
+        });
+        self.in_progress.insert(piece);
         self.free_blocks += free;
         free == 0
     }
 
-    /// The first block of a piece in progress that should be asked for. `late_elsewhere` is asked
-    /// about blocks that are late somewhere: whether that is at other peers only.
+    /// The first block of a piece in progress that should be asked for; see [`Partial::first_free`].
     pub(super) fn first_free(
         &self,
         piece: PieceIndex,
         late_elsewhere: impl Fn(u32) -> bool,
     ) -> Option<u32> {
-        let partial = self.partial(piece)?;
-        if partial.free == 0 {
-            return None;
-        }
-        let numbered = (0..).zip(&partial.blocks);
-        numbered
-            .filter(|(_, state)| state.is_free())
-            .find(|(block, state)| **state == Block::Missing || late_elsewhere(*block))
-            .map(|(block, _)| block)
+        self.partial(piece)?.first_free(late_elsewhere)
     }
 
     /// One more request for a block is on its way.
@@ -318,21 +363,24 @@ impl Pieces {
         block: u32,
         sender: SenderId,
     ) -> Option<(u16, bool)> {
-        let state = self.partial(piece)?.blocks[block as usize];
-        let open = match state {
+        let partial = self.partial_mut(piece)?;
+        let state = &mut partial.blocks[block as usize];
+        let open = match *state {
             Block::Received(_) => return None,
             Block::Missing => 0,
             Block::Requested { live, late } => live + late,
         };
-        self.change(piece, block, |_| Block::Received(sender));
-        let partial = self.partial[piece.at()].as_deref_mut().expect("just seen");
+        let was_free = u32::from(state.is_free());
+        *state = Block::Received(sender);
+        partial.free -= was_free;
         partial.received += 1;
-        partial.verifying = partial.received as usize == partial.blocks.len();
-        Some((open, partial.verifying))
+        let all = partial.verifying();
+        self.free_blocks -= was_free;
+        Some((open, all))
     }
 
     fn change(&mut self, piece: PieceIndex, block: u32, f: impl FnOnce(Block) -> Block) {
-        let Some(partial) = self.partial[piece.at()].as_deref_mut() else {
+        let Some(partial) = self.partial_mut(piece) else {
             return;
         };
         let state = &mut partial.blocks[block as usize];
@@ -347,22 +395,23 @@ impl Pieces {
     /// be open; they count as released. Returns the pieces.
     pub(super) fn restart(&mut self) -> Vec<PieceIndex> {
         let given_up = std::mem::take(&mut self.started);
-        for piece in &given_up {
-            if let Some(partial) = self.partial[piece.at()].take() {
-                self.free_blocks -= partial.free;
-            }
-            self.put_back(*piece);
+        self.free_blocks = 0;
+        let pieces = given_up.iter().map(|partial| partial.piece).collect();
+        for &piece in &pieces {
+            self.in_progress.remove(piece);
+            self.put_back(piece);
         }
-        given_up
+        pieces
     }
 
     /// Takes a piece whose blocks are all received out of progress: to `have` when it was good,
     /// back to the queue when not. Returns who sent each block.
     pub(super) fn verified(&mut self, piece: PieceIndex, good: bool) -> Vec<SenderId> {
-        let partial = self.partial[piece.at()]
-            .take()
+        let place = self
+            .place(piece)
             .expect("only a piece in progress is verified");
-        self.started.retain(|p| *p != piece);
+        let partial = self.started.remove(place);
+        self.in_progress.remove(piece);
         if good {
             self.have.insert(piece);
         } else {
@@ -375,40 +424,35 @@ impl Pieces {
         senders.collect()
     }
 
-    /// The invariants of one piece, in words, if one is broken. `open` is the number of requests
-    /// for each of its blocks that the peers hold.
-    pub(super) fn broken(&self, piece: PieceIndex, open: &[u32]) -> Option<&'static str> {
-        let partial = self.partial(piece);
+    /// What is wrong with one piece's state, in words, if anything.
+    pub(super) fn broken(&self, piece: PieceIndex) -> Option<&'static str> {
         let places = u32::from(self.have.contains(piece))
             + u32::from(self.queued.contains(piece))
             + u32::from(self.unwanted.contains(piece))
-            + u32::from(partial.is_some());
+            + self.started.iter().filter(|p| p.piece == piece).count() as u32;
         if places != 1 {
             return Some("a piece is not exactly one of have, in progress, queued, unwanted");
         }
-        let partial = partial?;
-        let (mut free, mut received) = (0, 0);
-        for block in &partial.blocks {
-            free += u32::from(block.is_free());
-            received += u32::from(matches!(block, Block::Received(_)));
+        let partial = self.started.iter().find(|p| p.piece == piece);
+        if partial.is_some() != self.in_progress.contains(piece) {
+            return Some("the set of pieces in progress is not that of those that were started");
         }
-        if free != partial.free {
-            return Some("the count of free blocks is wrong");
+        if self.unwanted.contains(piece) && !self.has_priorities() {
+            return Some("a piece is unwanted although all are worth the same");
         }
-        if received != partial.received {
-            return Some("the count of received blocks is wrong");
-        }
-        for (block, open) in partial.blocks.iter().zip(open) {
-            let said = match block {
-                Block::Missing => 0,
-                Block::Requested { live, late } => u32::from(live + late),
-                Block::Received(_) => continue,
-            };
-            if said != *open {
-                return Some("a block's requests are not those that the peers hold");
-            }
-        }
-        None
+        partial?.broken()
+    }
+
+    /// What is wrong with the requests of one piece's blocks. `open` is how many of each the peers hold.
+    pub(super) fn miscounted(&self, piece: PieceIndex, open: &[u32]) -> Option<&'static str> {
+        let blocks = &self.partial(piece)?.blocks;
+        let wrong = |(block, open): (&Block, &u32)| match block {
+            Block::Missing => *open != 0,
+            Block::Requested { live, late } => u32::from(live + late) != *open,
+            Block::Received(_) => false,
+        };
+        let found = blocks.iter().zip(open).any(wrong);
+        found.then_some("a block's requests are not those that the peers hold")
     }
 }
 
@@ -433,7 +477,7 @@ mod tests {
         assert_eq!(p.received(piece, 0, SenderId(8)), None);
         assert_eq!(p.received(piece, 1, SenderId(8)), Some((0, true)));
         assert_eq!(p.verified(piece, true), [SenderId(7), SenderId(8)]);
-        assert!(p.have.contains(piece) && p.broken(piece, &[]).is_none());
+        assert!(p.have.contains(piece) && p.broken(piece).is_none());
     }
 
     #[test]
@@ -448,10 +492,17 @@ mod tests {
         p.requested(piece, 0);
         assert_eq!(p.first_free(piece, |_| true), Some(1));
         p.released(piece, 0, true);
-        assert_eq!(p.broken(piece, &[1, 0]), None);
+        assert_eq!(
+            (p.broken(piece), p.miscounted(piece, &[1, 0])),
+            (None, None)
+        );
+        assert!(p.miscounted(piece, &[0, 0]).is_some());
         p.released(piece, 0, false);
         assert_eq!(p.first_free(piece, |_| true), Some(0));
-        assert_eq!(p.broken(piece, &[0, 0]), None);
+        assert_eq!(
+            (p.broken(piece), p.miscounted(piece, &[0, 0])),
+            (None, None)
+        );
     }
 
     #[test]
@@ -483,7 +534,7 @@ mod tests {
         assert!(p.is_unwanted(PieceIndex(0)), "and not begun again");
         p.prioritise(vec![Normal; 3]);
         assert!(!p.has_priorities() && p.queued.is_full());
-        assert_eq!(p.broken(PieceIndex(1), &[]), None);
+        assert_eq!(p.broken(PieceIndex(1)), None);
     }
 
     #[test]

@@ -39,6 +39,7 @@ impl Torrent {
         peer.down.welcome();
         peer.down.begin(now);
         let addr = peer.addr;
+        self.askable[slot] = true;
         // It owes us what it allowed us while it choked us.
         self.arm_requests(slot);
         self.emit(Event::UnchokedBy {
@@ -137,7 +138,7 @@ impl Torrent {
     }
 
     fn remember_released(&mut self, slot: usize, piece: PieceIndex, block: u32) {
-        self.web_seeds.released |= self.is_web(slot);
+        self.fetch_released |= self.is_web(slot);
         let cap = self.config.pipeline_cap as usize;
         let released = &mut self.peer(slot).down.released;
         released.push_back((piece, block));
@@ -162,6 +163,9 @@ impl Torrent {
         let mut later = false;
         for turn in Turn::ALL {
             for slot in self.slots() {
+                if !self.askable[slot] {
+                    continue;
+                }
                 let its = self.turn(slot);
                 later |= its.is_some_and(|its| its != Turn::Peer);
                 if its == Some(turn) {
@@ -216,12 +220,17 @@ impl Torrent {
 
     /// Asks a peer for one more block; false when it is asked for enough, or for nothing.
     fn ask_once(&mut self, slot: usize, now: Now) -> bool {
+        if self.phase != Phase::Running || !self.askable[slot] {
+            return false;
+        }
         let Some(peer) = self.peers[slot].as_ref() else {
+            self.askable[slot] = false;
             return false;
         };
-        let asking = self.phase == Phase::Running && peer.am_interested;
         let choked = peer.choking_us;
-        if !asking || choked && peer.down.allowed.is_empty() {
+        if !peer.am_interested || choked && peer.down.allowed.is_empty() {
+            // What changes that says so.
+            self.askable[slot] = false;
             return false;
         }
         let full = self.unwritten >= self.config.disk_queue_max;
@@ -405,7 +414,7 @@ impl Torrent {
             good,
             digests,
         } = verified;
-        if !self.pieces.partial(piece).is_some_and(|p| p.verifying) {
+        if !self.pieces.partial(piece).is_some_and(|p| p.verifying()) {
             // Given up in the meantime, after a disk error.
             return;
         }

@@ -63,6 +63,7 @@ impl Torrent {
     pub(super) fn hide_pieces(&mut self, slot: usize, now: Now) {
         let pieces = self.pieces.geometry.pieces;
         let places = self.config.super_seed_pieces as usize;
+        self.hiding = true;
         self.peer(slot).up.hidden = Some(Box::new(Hidden {
             shown: BitSet::empty(pieces),
             waiting: Vec::new(),

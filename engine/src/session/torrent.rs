@@ -35,7 +35,7 @@ use super::web_seeds::WebSeeds;
 pub use super::facts::{FetchFailure, Input, Output, Rngs, StorageFailure, TorrentSetup, Totals};
 
 /// The session of one torrent.
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Torrent {
     // What most inputs look at lies together, before the rest.
     next_due: Now,
@@ -44,25 +44,36 @@ pub struct Torrent {
     pub(super) private: bool,
     /// What we have is hidden, and shown piece by piece (BEP 16).
     pub(super) super_seeding: bool,
+    /// Something is or was hidden from some peer.
+    pub(super) hiding: bool,
     /// Blocks came back to the pool and not everybody was asked for them.
     pub(super) pool_grew: bool,
     /// Somebody does not read what it is sent.
     overflowing: bool,
+    /// Some request at a web seed was taken back in this input.
+    pub(super) fetch_released: bool,
+    /// Slots of web seeds.
+    pub(super) web_slots: u32,
+    pub(super) audited: u32,
     pub(super) config: Arc<EngineConfig>,
     /// Web seeds first, each in a slot of its own; then the connections.
-    pub(super) peers: Vec<Option<Box<Peer>>>,
-    /// When something is due at each peer, or earlier: the timer looks at few peers.
-    due: Vec<Now>,
-    out: VecDeque<Output>,
-    /// Pieces whose books the current input changed.
-    pub(super) touched: Vec<PieceIndex>,
-    pub(super) audited: u32,
-    pub(super) connections: u32,
+    pub(super) peers: Vec<Option<Peer>>,
     /// What each peer has; nothing where there is none, and for web seeds: see [`Torrent::has`].
     pub(super) bitfields: Bitfields,
+    /// Pieces of which the current input changed the availability.
+    pub(super) copies_touched: Vec<PieceIndex>,
+    /// Pieces of which the current input changed the state.
+    pub(super) touched: Vec<PieceIndex>,
     pub(super) pieces: Pieces,
+    out: VecDeque<Output>,
+    /// By slot: whether something may be asked for there. True for some of which nothing can be had, never
+    /// false for one that would give something.
+    pub(super) askable: Vec<bool>,
     /// Requests open at each peer: a search through those of all looks at few peers.
     pub(super) asked: Vec<u32>,
+    /// When something is due at each peer, or earlier: the timer looks at few peers.
+    due: Vec<Now>,
+    pub(super) connections: u32,
     pub(super) picker: Box<dyn PiecePicker>,
     pub(super) unwritten: u64,
     pub(super) upload: RateLimiter,
@@ -70,8 +81,6 @@ pub struct Torrent {
     pub(super) totals: Totals,
     /// Blocks that the disk was given and has not written, oldest first, and their bytes.
     pub(super) writing: VecDeque<BlockRange>,
-    /// The audit's own count of requests, by block; kept for its memory.
-    pub(super) audit_open: Vec<u32>,
     pub(super) candidates: Vec<PieceIndex>,
     pub(super) web_seeds: WebSeeds,
     pub(super) blame: Blame,
@@ -159,6 +168,10 @@ impl Torrent {
             peers: (0..web_seeds.len()).map(|_| None).collect(),
             bitfields: Bitfields::new(web_seeds.len(), geometry.pieces),
             asked: vec![0; web_seeds.len()],
+            askable: vec![false; web_seeds.len()],
+            web_slots: u32::try_from(web_seeds.len()).expect("at most web_seeds_max"),
+            fetch_released: false,
+            hiding: false,
             due: vec![Now::NEVER; web_seeds.len()],
             web_seeds,
             connections: 0,
@@ -186,8 +199,8 @@ impl Torrent {
             endgame: false,
             totals: Totals::default(),
             touched: Vec::new(),
+            copies_touched: Vec::new(),
             audited: 0,
-            audit_open: Vec::new(),
             candidates: Vec::new(),
             overflowing: false,
             next_turnover: Now::START,
@@ -249,10 +262,11 @@ impl Torrent {
         if std::mem::take(&mut self.overflowing) {
             self.close_overflowing(now);
         }
-        if std::mem::take(&mut self.web_seeds.released) {
+        if std::mem::take(&mut self.fetch_released) {
             self.stop_idle_fetches(now);
         }
-        if self.config.audit != Audit::Off {
+        let touched = !(self.touched.is_empty() && self.copies_touched.is_empty());
+        if touched || self.config.audit == Audit::Full {
             self.audit_touched();
         }
     }
@@ -339,9 +353,14 @@ impl Torrent {
     /// Places for peers up to this slot.
     pub(super) fn make_slots(&mut self, slot: usize) {
         if self.peers.len() <= slot {
+            if self.peers.capacity() <= slot {
+                // Little by little: what is never used takes memory all the same.
+                self.peers.reserve_exact(slot / 4 + 8);
+            }
             self.peers.resize_with(slot + 1, || None);
             self.bitfields.make_slots(slot + 1);
             self.asked.resize(slot + 1, 0);
+            self.askable.resize(slot + 1, false);
             self.due.resize(slot + 1, Now::NEVER);
         }
     }
@@ -470,9 +489,17 @@ impl Torrent {
         self.request_timers(slot, now);
     }
 
+    /// The state of a piece or of its blocks changed.
     pub(super) fn touch(&mut self, piece: PieceIndex) {
         if self.config.audit != Audit::Off {
             self.touched.push(piece);
+        }
+    }
+
+    /// The availability of a piece changed.
+    pub(super) fn touch_copies(&mut self, piece: PieceIndex) {
+        if self.config.audit != Audit::Off {
+            self.copies_touched.push(piece);
         }
     }
 }

@@ -33,8 +33,6 @@ pub(super) struct WebSeeds {
     has: BitSet,
     /// Requests made so far: their numbers.
     made: u64,
-    /// Some request at a web seed was taken back in this input.
-    pub(super) released: bool,
 }
 
 /// One of them.
@@ -100,7 +98,6 @@ impl WebSeeds {
             seeds: urls.into_iter().take(used).map(seed).collect(),
             has: BitSet::full(pieces),
             made: 0,
-            released: false,
         }
     }
 
@@ -123,7 +120,7 @@ impl WebSeeds {
 impl Torrent {
     /// The slot of a network's connection, taken or not: those of the web seeds come first.
     pub(super) fn slot_of(&self, conn: ConnId) -> Option<usize> {
-        (conn.slot < CONNS).then(|| conn.slot as usize + self.web_seeds.len())
+        (conn.slot < CONNS).then(|| conn.slot as usize + self.web_slots as usize)
     }
 
     /// The web seed that a connection stands for.
@@ -134,7 +131,7 @@ impl Torrent {
 
     /// Whether a slot is a web seed's.
     pub(super) fn is_web(&self, slot: usize) -> bool {
-        slot < self.web_seeds.len()
+        slot < self.web_slots as usize
     }
 
     /// What a peer or a web seed has.
@@ -202,12 +199,13 @@ impl Torrent {
         known.sender = Some(sender);
         known.state = State::Open;
         let mut peer = Peer::new(conn_of(number), addr, false, now, &self.config);
-        peer.web = true;
+        peer.be_web_seed();
         peer.sender = sender;
         peer.choking_us = false;
         peer.down.queue_max = u32::MAX;
         peer.useful = self.pieces.useful(&self.web_seeds.has);
-        self.peers[number] = Some(Box::new(peer));
+        self.peers[number] = Some(peer);
+        self.askable[number] = true;
         self.emit(Event::WebSeedJoined { peer: addr, url });
         self.update_interest(number, now);
         self.fill_requests(number, now);

@@ -191,7 +191,7 @@ fn a_peer_that_is_connected_otherwise_is_not_dialled() {
     };
     let mut peer = Peer::new(conn, addr(9), true, Now::START, &config);
     peer.id = Some(PeerId([7; 20]));
-    let peers = [Some(Box::new(peer))];
+    let peers = [Some(peer)];
     let chosen = book.choose(Now(0), 5, false, Neighbours(&peers), &config, &mut rng);
     assert_eq!(chosen, []);
 }

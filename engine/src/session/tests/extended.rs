@@ -117,14 +117,14 @@ fn what_is_not_said_again_stays_as_it_was() {
     rig.introduce(peer, &upload_only(true));
     assert_eq!(rig.peer(peer).said.dont_have, 33);
     rig.introduce(peer, &ExtendedHandshake::default());
-    assert!(rig.peer(peer).said.upload_only);
+    assert!(rig.peer(peer).upload_only);
     let off = ExtendedHandshake {
         dont_have: Some(0),
         ..upload_only(false)
     };
     rig.introduce(peer, &off);
-    let said = &rig.peer(peer).said;
-    assert_eq!((said.dont_have, said.upload_only), (0, false));
+    let peer_now = rig.peer(peer);
+    assert_eq!((peer_now.said.dont_have, peer_now.upload_only), (0, false));
     rig.heard(peer);
     lost(&mut rig, 0);
     assert_eq!(rig.heard(peer), [], "it takes them no more");
