@@ -1,17 +1,26 @@
 //! Owns what will happen, in its order.
 //!
-//! Invariant: entries come out in the order of (ns, sequence number), whatever the order in which they went
-//! in. What is near waits in slots of about a millisecond, which cost nothing to fill; only the slot that has
-//! its turn is sorted, and it fits the processor's cache.
+//! Invariant: entries come out in the order of their moments, and those of one moment as they went in. What is
+//! near waits in slots of about a millisecond, which cost nothing to fill; only the slot that has its turn is
+//! sorted, once, and it fits the processor's cache. What goes into a slot was planned in this order: from far
+//! off, then from near, then while the slot had its turn.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::mem;
 
 /// A slot is 2^20 ns.
 const SLOT_BITS: u32 = 20;
 /// Slots that are near: about a second.
 const SLOTS: usize = 1024;
 const WORDS: usize = SLOTS / 64;
+
+/// Of one slot, in the order in which they were planned.
+#[derive(Clone, Copy, Debug)]
+struct Planned<F> {
+    at: u64,
+    fact: F,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry<F> {
@@ -50,12 +59,16 @@ impl<F> Ord for Entry<F> {
 #[derive(Debug)]
 pub(super) struct Agenda<F> {
     sequence: u64,
-    /// The number of the last slot that had its turn.
+    /// The number of the slot that has its turn.
     current: u64,
-    /// Everything up to that slot.
-    today: BinaryHeap<Reverse<Entry<F>>>,
+    /// What was planned for that slot before its turn, in order.
+    today: Vec<Planned<F>>,
+    /// How many of them are done.
+    done: usize,
+    /// What was planned for it, or for a moment before it, in its turn.
+    late: BinaryHeap<Reverse<Entry<F>>>,
     /// The slots behind it, in a ring.
-    near: Vec<Vec<Entry<F>>>,
+    near: Vec<Vec<Planned<F>>>,
     /// A bit for each slot that holds something.
     filled: [u64; WORDS],
     /// What was too far off when it went in.
@@ -67,7 +80,9 @@ impl<F> Default for Agenda<F> {
         Agenda {
             sequence: 0,
             current: 0,
-            today: BinaryHeap::new(),
+            today: Vec::new(),
+            done: 0,
+            late: BinaryHeap::new(),
             near: std::iter::repeat_with(Vec::new).take(SLOTS).collect(),
             filled: [0; WORDS],
             far: BinaryHeap::new(),
@@ -79,41 +94,53 @@ fn slot_of(at: u64) -> u64 {
     at >> SLOT_BITS
 }
 
-impl<F> Agenda<F> {
+impl<F: Copy> Agenda<F> {
     /// Something will happen at `at` ns, after what was planned for the same moment before.
     pub(super) fn plan(&mut self, at: u64, fact: F) {
-        let entry = Entry {
+        let slot = slot_of(at);
+        if slot > self.current && slot - self.current < SLOTS as u64 {
+            let place = slot as usize % SLOTS;
+            self.near[place].push(Planned { at, fact });
+            self.filled[place / 64] |= 1 << (place % 64);
+            return;
+        }
+        let entry = Reverse(Entry {
             at,
             sequence: self.sequence,
             fact,
-        };
+        });
         self.sequence += 1;
-        let slot = slot_of(at);
         if slot <= self.current {
-            self.today.push(Reverse(entry));
-        } else if slot - self.current < SLOTS as u64 {
-            let place = slot as usize % SLOTS;
-            self.near[place].push(entry);
-            self.filled[place / 64] |= 1 << (place % 64);
+            self.late.push(entry);
         } else {
-            self.far.push(Reverse(entry));
+            self.far.push(entry);
         }
     }
 
     /// The moment of the next fact.
     pub(super) fn next_at(&mut self) -> Option<u64> {
-        if self.today.is_empty() {
+        if self.done == self.today.len() && self.late.is_empty() {
             self.turn_page();
         }
-        self.today.peek().map(|Reverse(entry)| entry.at)
+        let late = self.late.peek().map(|Reverse(entry)| entry.at);
+        let today = self.today.get(self.done).map(|planned| planned.at);
+        [today, late].into_iter().flatten().min()
     }
 
     /// The next fact, if it happens at `until` ns at the latest, with its moment.
     pub(super) fn pop_due(&mut self, until: u64) -> Option<(u64, F)> {
-        if self.next_at()? > until {
+        let at = self.next_at()?;
+        if at > until {
             return None;
         }
-        let Reverse(entry) = self.today.pop()?;
+        // Of the same moment, what is late was planned last.
+        if let Some(next) = self.today.get(self.done)
+            && next.at == at
+        {
+            self.done += 1;
+            return Some((at, next.fact));
+        }
+        let Reverse(entry) = self.late.pop()?;
         Some((entry.at, entry.fact))
     }
 
@@ -125,15 +152,25 @@ impl<F> Agenda<F> {
             return;
         };
         self.current = slot;
-        if near == Some(slot) {
-            let place = slot as usize % SLOTS;
-            self.filled[place / 64] &= !(1 << (place % 64));
-            self.today.extend(self.near[place].drain(..).map(Reverse));
-        }
+        self.today.clear();
+        self.done = 0;
         while let Some(Reverse(entry)) = self.far.peek()
             && slot_of(entry.at) == slot
         {
-            self.today.extend(self.far.pop());
+            let (at, fact) = (entry.at, entry.fact);
+            self.today.push(Planned { at, fact });
+            self.far.pop();
+        }
+        if near == Some(slot) {
+            let place = slot as usize % SLOTS;
+            self.filled[place / 64] &= !(1 << (place % 64));
+            if self.today.is_empty() {
+                mem::swap(&mut self.today, &mut self.near[place]);
+            } else {
+                self.today.append(&mut self.near[place]);
+            }
+            // It keeps the order of those of one moment.
+            self.today.sort_by_key(|planned| planned.at);
         }
     }
 

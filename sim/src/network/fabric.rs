@@ -24,9 +24,11 @@ use tokio::time::{Instant, Sleep};
 use crate::scenario::plan::LinkPlan;
 
 use super::agenda::Agenda;
+use super::clock::PausedClock;
 use super::flow::Flow;
-use super::link::FairQueue;
+use super::link::{FairQueue, Path};
 use super::place::Place;
+use super::queue::Queue;
 
 mod carrying;
 mod connections;
@@ -42,7 +44,7 @@ const EPHEMERAL_FROM: u16 = 32_768;
 const BACKLOG_MAX: usize = 1024;
 
 /// Drained bytes below which a sender is told nothing: it hears of them together with more.
-const ROOM_NEWS_MIN: u64 = 1024;
+const ROOM_NEWS_MIN: u32 = 1024;
 
 type HostIndex = u32;
 
@@ -105,51 +107,56 @@ struct Datagram {
     rng: ChaCha8Rng,
 }
 
+/// A machine. Lines of memory: what is delivered looks at the first two, what is sent at those behind them.
 #[derive(Debug)]
+#[repr(C, align(64))]
 struct Host {
-    name: String,
-    ip: Ipv4Addr,
-    place: Place,
-    /// The port where somebody listens.
-    listening: Option<u16>,
+    mailbox: VecDeque<NetEvent>,
+    /// Of the program that runs, since it waited first.
+    waker: Option<Waker>,
+    /// When the downlink has carried what it took, ns.
+    down_free: u64,
+    /// It was woken and has not waited since.
+    woken: bool,
     /// A client runs.
     running: bool,
-    mailbox: VecDeque<NetEvent>,
-    waker: Option<Waker>,
+    /// [`Fact::UplinkFree`] is planned: somebody waits for that moment.
+    up_busy: bool,
+    /// A peer, or whoever else connections of peers lead to; not a tracker.
+    peer: bool,
+    /// Without power.
+    dark: bool,
+    down: FairQueue<End>,
     slots: Vec<(u32, Option<End>)>,
-    free_slots: Vec<u32>,
-    next_port: u16,
-    accepting: usize,
     up: FairQueue<End>,
     /// When the uplink has carried what it took, ns.
     up_free: u64,
-    /// [`Fact::UplinkFree`] is planned: somebody waits for that moment.
-    up_busy: bool,
-    /// Datagrams that wait for the uplink, before everything else.
-    up_datagrams: VecDeque<u32>,
     /// Headers of packets without data, not yet carried.
     up_debt: u64,
-    down: FairQueue<End>,
-    /// The parcel that the downlink carries now: whose, how many bytes.
-    down_carries: Option<End>,
-    /// When the downlink has carried what it took, ns.
-    down_free: u64,
+    /// Datagrams that wait for the uplink, before everything else.
+    up_datagrams: Queue<u32>,
     sent_wire: u64,
-    /// A peer, or whoever else connections of peers lead to; not a tracker.
-    peer: bool,
     /// Bytes handed in for connections between peers.
     sent_to_peers: u64,
+    /// The parcel that the downlink carries now: whose.
+    down_carries: Option<End>,
     /// Ways that are cut, a bit each: those that begin here, those that end here.
     cut_from: u64,
     cut_to: u64,
-    /// Without power.
-    dark: bool,
+    free_slots: Vec<u32>,
+    accepting: usize,
+    /// The port where somebody listens.
+    listening: Option<u16>,
+    next_port: u16,
+    ip: Ipv4Addr,
+    name: String,
+    place: Place,
 }
 
+/// A connection: a line of memory for both ways, and four for each of them.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 struct Conn {
-    // What every parcel looks at lies together.
     generation: u32,
     live: bool,
     /// Both ends are peers, or whoever else connections of peers lead to.
@@ -157,13 +164,20 @@ struct Conn {
     hosts: [HostIndex; 2],
     /// Each end's id at its host, once it has one and until it is closed there.
     ids: [Option<ConnId>; 2],
-    flows: [Flow; 2],
-    addrs: [SocketAddr; 2],
+    /// Each end's port.
+    ports: [u16; 2],
     /// The number of the stream of its path.
     crossing: u64,
     /// That stream, once something was drawn: most paths never draw.
     rng: Option<Box<ChaCha8Rng>>,
+    flows: [Flow; 2],
 }
+
+// A run may have a hundred thousand.
+const _: () = assert!(size_of::<Conn>() == 576);
+
+/// Paths that were computed last: the next one is often equal to one of them.
+const PATHS_KEPT: usize = 8;
 
 /// Totals of the network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -192,7 +206,7 @@ pub struct FabricTotals {
 #[derive(Debug)]
 struct State {
     seed: u64,
-    epoch: Instant,
+    clock: PausedClock,
     /// The moment of the fact being handled, ns; never behind the clock's last wake-up.
     now: u64,
     hosts: Vec<Host>,
@@ -210,6 +224,8 @@ struct State {
     /// Dials and datagrams so far, by ordered pair: the number in the name of the next one's stream.
     crossings: BTreeMap<(HostIndex, HostIndex), u64>,
     totals: FabricTotals,
+    /// The last paths, oldest first.
+    paths: VecDeque<Rc<Path>>,
     /// One-way delays from region to region, if there are regions.
     regions: Vec<Vec<Duration>>,
     /// Ways that are cut, and machines without power; 0: nothing to look at.
@@ -230,7 +246,7 @@ impl Fabric {
     pub fn new(seed: u64, epoch: Instant) -> Fabric {
         Fabric(Rc::new(RefCell::new(State {
             seed,
-            epoch,
+            clock: PausedClock::new(epoch),
             now: 0,
             hosts: Vec::new(),
             by_ip: BTreeMap::new(),
@@ -244,6 +260,7 @@ impl Fabric {
             next_datagram: 0,
             crossings: BTreeMap::new(),
             totals: FabricTotals::default(),
+            paths: VecDeque::new(),
             regions: Vec::new(),
             cuts: 0,
             cut_faults: Vec::new(),
@@ -278,6 +295,7 @@ impl Fabric {
             running: false,
             mailbox: VecDeque::new(),
             waker: None,
+            woken: false,
             slots: Vec::new(),
             free_slots: Vec::new(),
             next_port: EPHEMERAL_FROM,
@@ -285,7 +303,7 @@ impl Fabric {
             up: FairQueue::new(link.up),
             up_free: 0,
             up_busy: false,
-            up_datagrams: VecDeque::new(),
+            up_datagrams: Queue::default(),
             up_debt: 0,
             down: FairQueue::new(link.down),
             down_carries: None,
@@ -336,7 +354,7 @@ impl Fabric {
     ) -> Poll<()> {
         loop {
             let mut state = self.0.borrow_mut();
-            let epoch = state.epoch;
+            let epoch = state.clock.epoch();
             // It looks at what was planned before it sleeps again.
             state.armed = 0;
             state.handle_due();
@@ -425,11 +443,6 @@ impl Fabric {
 }
 
 impl State {
-    fn clock(&self) -> u64 {
-        let ns = Instant::now().duration_since(self.epoch).as_nanos();
-        u64::try_from(ns).expect("a run is shorter than 584 years")
-    }
-
     fn plan(&mut self, at: u64, fact: Fact) {
         self.agenda.plan(at, fact);
         if at < self.armed {
@@ -442,7 +455,7 @@ impl State {
 
     /// Handles every fact that is due by the clock, in order.
     fn handle_due(&mut self) {
-        let clock = self.clock();
+        let clock = self.clock.read();
         self.tick = clock;
         while let Some((at, fact)) = self.agenda.pop_due(clock) {
             self.now = self.now.max(at);
@@ -492,8 +505,10 @@ impl State {
         let host = &mut self.hosts[host as usize];
         if host.running {
             host.mailbox.push_back(event);
-            if let Some(waker) = host.waker.take() {
-                waker.wake();
+            if let Some(waker) = &host.waker
+                && !std::mem::replace(&mut host.woken, true)
+            {
+                waker.wake_by_ref();
             }
         } else {
             self.totals.dropped += data_bytes(&event);
@@ -503,7 +518,7 @@ impl State {
     /// Tells a sender that its queue drained; a few bytes are told together with more.
     fn tell_room(&mut self, host: HostIndex, conn: ConnId, end: End, drained: u64) {
         let flow = self.flow(end).expect("it had a turn");
-        flow.untold += drained;
+        flow.untold += u32::try_from(drained).expect("a parcel is short");
         if flow.untold >= ROOM_NEWS_MIN {
             flow.untold = 0;
             let queued = flow.unsent_bytes;

@@ -1,7 +1,10 @@
 //! Owns one direction of one connection: what waits, what is under way, what arrived.
 //!
-//! Invariant: bytes are in exactly one of `unsent`, `in_transit`, `arrived`, the receiver's
-//! mailbox; `in_flight` counts those that left and were not yet read and acknowledged.
+//! Invariant: bytes are in exactly one of `unsent`, `cargo`, the receiver's mailbox; `in_flight` counts
+//! those that left and were not yet read and acknowledged. Of the cargo so many in front have arrived, and
+//! wait for the receiver's downlink; the others are under way.
+
+use std::rc::Rc;
 
 use skep_engine::wire::Chunk;
 
@@ -76,35 +79,38 @@ pub(super) struct Flow {
     /// The sender finished: FIN follows the last byte.
     pub(super) finishing: bool,
     pub(super) fin_sent: bool,
+    /// Parcels that have arrived and wait for the downlink.
+    arrived: u32,
+    /// Bytes that left without waking the sender: few.
+    pub(super) untold: u32,
     /// What is wrong; a path that was never cut has none.
     trouble: Option<Box<Trouble>>,
+    /// Most flows of a run share theirs with others.
+    pub(super) path: Rc<Path>,
     pub(super) unsent_bytes: u64,
     in_flight: u64,
     /// Slow start: what may be in flight now.
     window: u64,
     /// Nothing arrives before what was sent before it, ns.
     pub(super) last_arrival: u64,
-    /// Bytes that left without waking the sender.
-    pub(super) untold: u64,
     /// Pacing of a lossy path: not before this, ns.
     pub(super) paced_until: u64,
-    pub(super) path: Path,
     unsent: Queue<Chunk>,
-    pub(super) in_transit: Queue<Cargo>,
+    /// What has left, in order.
+    cargo: Queue<Cargo>,
     /// Reads whose acknowledgement is on its way back: when it arrives, how many bytes.
     acks: Queue<(u64, u64)>,
-    pub(super) arrived: Queue<Parcel>,
 }
 
 impl Flow {
-    pub(super) fn new(path: Path) -> Flow {
+    pub(super) fn new(path: Rc<Path>) -> Flow {
         Flow {
             window: path.initial_window(),
             path,
             unsent: Queue::default(),
             unsent_bytes: 0,
-            in_transit: Queue::default(),
-            arrived: Queue::default(),
+            cargo: Queue::default(),
+            arrived: 0,
             in_flight: 0,
             acks: Queue::default(),
             paced_until: 0,
@@ -224,12 +230,60 @@ impl Flow {
 impl Flow {
     /// Payload bytes between the sender's call and the receiver's mailbox.
     pub(super) fn held(&self) -> u64 {
-        let in_transit = self.in_transit.iter().map(|cargo| match cargo {
+        let cargo = self.cargo.iter().map(|cargo| match cargo {
             Cargo::Data(parcel) => parcel.bytes(),
             Cargo::Fin => 0,
         });
-        let arrived = self.arrived.iter().map(Parcel::bytes);
-        self.unsent_bytes + in_transit.sum::<u64>() + arrived.sum::<u64>()
+        self.unsent_bytes + cargo.sum::<u64>()
+    }
+
+    /// Whether nothing is on its way, also no FIN, and nothing waits to leave.
+    pub(super) fn is_idle(&self) -> bool {
+        self.unsent_bytes == 0 && self.cargo.is_empty()
+    }
+
+    /// A parcel or a FIN leaves.
+    pub(super) fn depart(&mut self, cargo: Cargo) {
+        self.cargo.push_back(cargo);
+    }
+
+    /// What arrives next.
+    pub(super) fn next_in_transit(&self) -> Option<&Cargo> {
+        self.cargo.get(self.arrived as usize)
+    }
+
+    /// What arrives next does, and is taken at once.
+    pub(super) fn take_in_transit(&mut self) -> Option<Cargo> {
+        self.cargo.take_at(self.arrived as usize)
+    }
+
+    /// The next parcel arrives, and waits. True when none waited before.
+    pub(super) fn arrive(&mut self) -> bool {
+        self.arrived += 1;
+        self.arrived == 1
+    }
+
+    /// Whether parcels that have arrived wait.
+    pub(super) fn has_arrived(&self) -> bool {
+        self.arrived > 0
+    }
+
+    /// The first parcel that waits.
+    pub(super) fn first_arrived(&self) -> Option<&Parcel> {
+        match self.cargo.front() {
+            Some(Cargo::Data(parcel)) if self.arrived > 0 => Some(parcel),
+            _ => None,
+        }
+    }
+
+    /// Takes the first parcel that waits.
+    pub(super) fn take_arrived(&mut self) -> Option<Parcel> {
+        self.first_arrived()?;
+        self.arrived -= 1;
+        match self.cargo.pop_front() {
+            Some(Cargo::Data(parcel)) => Some(parcel),
+            _ => None,
+        }
     }
 
     /// Drops what was not yet sent; what is under way arrives or finds nobody. Returns how many

@@ -96,7 +96,7 @@ pub fn parcel_wire_max() -> u64 {
 }
 
 /// One direction between two hosts.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Path {
     /// One-way delay, ns.
     pub delay_ns: u64,
@@ -215,8 +215,8 @@ fn quantum(rate: u64) -> i64 {
 #[derive(Clone, Debug)]
 pub struct FairQueue<F> {
     ring: VecDeque<(F, i64)>,
-    /// Bytes a flow may send per turn.
-    quantum: i64,
+    /// Bytes per second.
+    rate: u64,
 }
 
 impl<F: Copy + PartialEq> FairQueue<F> {
@@ -225,18 +225,24 @@ impl<F: Copy + PartialEq> FairQueue<F> {
     pub fn new(rate: u64) -> FairQueue<F> {
         FairQueue {
             ring: VecDeque::new(),
-            quantum: quantum(rate),
+            rate,
         }
+    }
+
+    /// The rate of the link, bytes per second.
+    #[must_use]
+    pub fn rate(&self) -> u64 {
+        self.rate
     }
 
     /// The link has another rate from now on.
     pub fn set_rate(&mut self, rate: u64) {
-        self.quantum = quantum(rate);
+        self.rate = rate;
     }
 
     /// A flow has something to send. It must not be in the queue already.
     pub fn join(&mut self, flow: F) {
-        self.ring.push_back((flow, self.quantum));
+        self.ring.push_back((flow, quantum(self.rate)));
     }
 
     /// Whether nobody waits.
@@ -256,10 +262,14 @@ impl<F: Copy + PartialEq> FairQueue<F> {
         let Some((flow, left)) = self.ring.pop_front() else {
             return;
         };
+        if self.ring.is_empty() {
+            // It begins anew at the front of its memory, which the cache still has.
+            self.ring.clear();
+        }
         let left = left - i64::try_from(bytes).unwrap_or(i64::MAX);
         match (more, left > 0) {
             (true, true) => self.ring.push_front((flow, left)),
-            (true, false) => self.ring.push_back((flow, left + self.quantum)),
+            (true, false) => self.ring.push_back((flow, left + quantum(self.rate))),
             (false, _) => {}
         }
     }

@@ -2,6 +2,7 @@
 //! of all hosts of a run, and [`turmoil`], the second opinion on it; [`Net`] is either of them.
 
 mod agenda;
+mod clock;
 mod draws;
 mod either;
 pub mod fabric;

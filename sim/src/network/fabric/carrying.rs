@@ -7,7 +7,7 @@
 use skep_engine::node::network::{Closed, NetEvent};
 
 use super::{Datagram, End, Fact, HostIndex, State};
-use crate::network::flow::{Cargo, Parcel, Turn};
+use crate::network::flow::{Cargo, Flow, Parcel, Turn};
 use crate::network::link::{SEGMENT_BYTES, transmit_ns, wire_bytes};
 
 impl State {
@@ -51,7 +51,7 @@ impl State {
             flow.fin_sent = true;
             let at = (now + flow.path.delay_ns).max(flow.last_arrival);
             flow.last_arrival = at;
-            flow.in_transit.push_back(Cargo::Fin);
+            flow.depart(Cargo::Fin);
             self.plan(at, Fact::Arrive(end));
         }
     }
@@ -96,8 +96,7 @@ impl State {
     fn carry_up(&mut self, host: HostIndex, end: End) -> u64 {
         let now = self.now;
         let entry = &mut self.hosts[host as usize];
-        let conn = &mut self.conns[end.conn as usize];
-        let flow = &mut conn.flows[usize::from(end.side)];
+        let flow = &mut self.conns[end.conn as usize].flows[usize::from(end.side)];
         let from = entry.up_free.max(now);
         let parcel = flow.take(from);
         let bytes = parcel.bytes();
@@ -106,7 +105,7 @@ impl State {
         flow.in_ring = more;
         entry.sent_wire += wire;
         entry.up.sent(wire, more);
-        entry.up_free = from + transmit_ns(wire, entry.place.link.up);
+        entry.up_free = from + transmit_ns(wire, entry.up.rate());
         let done = entry.up_free;
         let delay = match flow.path.steady_delay() {
             Some(delay) => delay,
@@ -117,7 +116,7 @@ impl State {
         let flow = &mut conn.flows[usize::from(end.side)];
         let at = (done + delay).max(flow.last_arrival);
         flow.last_arrival = at;
-        flow.in_transit.push_back(Cargo::Data(parcel));
+        flow.depart(Cargo::Data(parcel));
         self.plan(at, Fact::Arrive(end));
         if let Some(id) = id {
             self.tell_room(host, id, end, bytes);
@@ -157,7 +156,7 @@ impl State {
         let entry = &mut self.hosts[host as usize];
         let wire = wire_bytes(bytes) + std::mem::take(&mut entry.up_debt);
         entry.sent_wire += wire;
-        entry.up_free = entry.up_free.max(now) + transmit_ns(wire, entry.place.link.up);
+        entry.up_free = entry.up_free.max(now) + transmit_ns(wire, entry.up.rate());
         let done = entry.up_free;
         if let Some(delay) = path.datagram_delay(bytes, &mut datagram.rng) {
             self.datagrams.insert(number, datagram);
@@ -193,7 +192,7 @@ impl State {
         let conn = &mut self.conns[end.conn as usize];
         let host = conn.hosts[usize::from(1 - end.side)];
         let flow = &mut conn.flows[usize::from(end.side)];
-        match flow.in_transit.pop_front() {
+        match flow.next_in_transit() {
             Some(Cargo::Data(parcel)) => {
                 let entry = &mut self.hosts[host as usize];
                 if entry.down_carries.is_none() && entry.down.is_empty() {
@@ -201,16 +200,16 @@ impl State {
                     // there at that look, without a fact of its own.
                     let bytes = parcel.bytes();
                     let from = entry.down_free.max(now);
-                    let done = from + transmit_ns(wire_bytes(bytes), entry.place.link.down);
-                    if done <= tick {
+                    let done = from + transmit_ns(wire_bytes(bytes), entry.down.rate());
+                    if done <= tick
+                        && let Some(Cargo::Data(parcel)) = flow.take_in_transit()
+                    {
                         entry.down_free = done;
                         return self.hand_over(host, end, parcel);
                     }
                 }
-                let first = flow.arrived.is_empty();
-                flow.arrived.push_back(parcel);
                 // While its front is carried, the flow stands in the queue or will rejoin.
-                if first && entry.down_carries != Some(end) {
+                if flow.arrive() && entry.down_carries != Some(end) {
                     entry.down.join(end);
                 }
                 self.kick_downlink(host);
@@ -239,10 +238,9 @@ impl State {
     /// FIN takes effect behind the last byte.
     pub(super) fn fin_after_data(&mut self, end: End) {
         let Some(flow) = self.flow(end) else { return };
-        if flow.arrived.is_empty() {
+        if !flow.has_arrived() {
+            flow.take_in_transit();
             self.end_at(end.other(), Closed::ByPeer);
-        } else {
-            flow.in_transit.push_front(Cargo::Fin);
         }
     }
 
@@ -254,8 +252,8 @@ impl State {
             };
             let bytes = self
                 .flow(end)
-                .and_then(|f| f.arrived.front())
-                .map(|p| p.bytes());
+                .and_then(|flow| flow.first_arrived())
+                .map(|parcel| parcel.bytes());
             let entry = &mut self.hosts[host as usize];
             let Some(bytes) = bytes else {
                 entry.down.sent(0, false);
@@ -263,7 +261,7 @@ impl State {
             };
             entry.down_carries = Some(end);
             let from = entry.down_free.max(self.now);
-            entry.down_free = from + transmit_ns(wire_bytes(bytes), entry.place.link.down);
+            entry.down_free = from + transmit_ns(wire_bytes(bytes), entry.down.rate());
             let done = entry.down_free;
             self.plan(done, Fact::DownlinkFree(host));
         }
@@ -273,7 +271,7 @@ impl State {
         let Some(end) = self.hosts[host as usize].down_carries.take() else {
             return;
         };
-        let parcel = self.flow(end).and_then(|flow| flow.arrived.pop_front());
+        let parcel = self.flow(end).and_then(Flow::take_arrived);
         match parcel {
             None => self.hosts[host as usize].down.sent(0, false),
             Some(parcel) => {
@@ -282,8 +280,8 @@ impl State {
                 let (more, fin) = {
                     let conn = self.conn(end).expect("it had a parcel");
                     let flow = &conn.flows[usize::from(end.side)];
-                    let fin = matches!(flow.in_transit.front(), Some(Cargo::Fin));
-                    let more = !flow.arrived.is_empty();
+                    let fin = matches!(flow.next_in_transit(), Some(Cargo::Fin));
+                    let more = flow.has_arrived();
                     // A FIN still on its way does not count: only one that waits behind data does.
                     let waits = fin && flow.fin_sent && flow.last_arrival <= now;
                     (more, waits && !more)
@@ -292,7 +290,7 @@ impl State {
                 self.hand_over(host, end, parcel);
                 if fin {
                     if let Some(flow) = self.flow(end) {
-                        flow.in_transit.pop_front();
+                        flow.take_in_transit();
                     }
                     self.end_at(end.other(), Closed::ByPeer);
                 }

@@ -66,7 +66,6 @@ impl State {
         let port = from.next_port;
         from.next_port = port.checked_add(1).unwrap_or(EPHEMERAL_FROM);
         from.up_debt += 2 * SEGMENT_OVERHEAD;
-        let from_addr = SocketAddr::from((from.ip, port));
         let flows = [self.path(host, other), self.path(other, host)].map(Flow::new);
         let delay = flows[0].path.delay_ns;
         let place = |host: HostIndex| &self.hosts[host as usize].place;
@@ -85,7 +84,7 @@ impl State {
             generation,
             between_peers: [host, other].iter().all(|h| self.hosts[*h as usize].peer),
             hosts: [host, other],
-            addrs: [from_addr, to],
+            ports: [port, to.port()],
             ids: [None; 2],
             flows,
             crossing,
@@ -165,11 +164,7 @@ impl State {
             Handshake::GivenUp => return self.fail_dial(end, ConnectError::Unreachable),
         }
         let Some(conn) = self.conn(end) else { return };
-        let (index, port, back) = (
-            conn.hosts[1],
-            conn.addrs[1].port(),
-            conn.flows[1].path.delay_ns,
-        );
+        let (index, port, back) = (conn.hosts[1], conn.ports[1], conn.flows[1].path.delay_ns);
         let host = &mut self.hosts[index as usize];
         let accepts = host.running && host.listening == Some(port) && host.accepting < BACKLOG_MAX;
         host.up_debt += SEGMENT_OVERHEAD;
@@ -178,6 +173,14 @@ impl State {
         }
         let at = if accepts { index } else { REFUSED };
         self.plan(self.now + back, Fact::Answer(end, at));
+    }
+
+    /// Where an end of a connection that stands is.
+    fn addr_of(&self, end: End) -> SocketAddr {
+        let conn = &self.conns[end.conn as usize];
+        let side = usize::from(end.side);
+        let host = &self.hosts[conn.hosts[side] as usize];
+        SocketAddr::from((host.ip, conn.ports[side]))
     }
 
     pub(super) fn on_answer(&mut self, end: End, at: HostIndex) {
@@ -204,8 +207,9 @@ impl State {
         let there = conn.flows[0].path.delay_ns;
         self.plan(self.now + there, Fact::Accepted(end, at));
         let conn = self.conn(end).expect("it is live");
-        let (host, from, id) = (conn.hosts[0], conn.addrs[1], conn.ids[0]);
+        let (host, id) = (conn.hosts[0], conn.ids[0]);
         conn.flows[0].open = true;
+        let from = self.addr_of(end.other());
         // Without an id the dialler finished already: what it wrote still goes out.
         if let Some(conn) = id {
             let inbound = false;
@@ -238,8 +242,10 @@ impl State {
             return;
         }
         self.hosts[host as usize].accepting -= 1;
-        let Some(conn) = self.conn(end) else { return };
-        let (from, far) = (conn.addrs[0], end.other());
+        if self.conn(end).is_none() {
+            return;
+        }
+        let far = end.other();
         let entry = &self.hosts[host as usize];
         if !entry.running || entry.listening.is_none() {
             // The program ended in between.
@@ -250,6 +256,7 @@ impl State {
         let conn = &mut self.conns[end.conn as usize];
         conn.ids[1] = Some(id);
         conn.flows[1].open = true;
+        let from = self.addr_of(end);
         self.deliver(
             host,
             NetEvent::Opened {
@@ -301,8 +308,7 @@ impl State {
         let Some(conn) = self.conn(end) else { return };
         // Arrivals of what was lost are still due: they must not meet another connection's flow, and cannot:
         // its generation is another one.
-        let idle = |flow: &Flow| flow.held() == 0 && flow.in_transit.is_empty();
-        if conn.ids == [None; 2] && conn.flows.iter().all(idle) {
+        if conn.ids == [None; 2] && conn.flows.iter().all(Flow::is_idle) {
             conn.live = false;
             let hosts = conn.hosts;
             if conn.flows[0].is_unaccepted() {

@@ -82,8 +82,8 @@ impl Fabric {
         if !std::mem::replace(&mut entry.dark, true) {
             state.cuts += 1;
         }
-        let unsent = std::mem::take(&mut state.hosts[host as usize].up_datagrams);
-        for number in unsent {
+        let mut unsent = std::mem::take(&mut state.hosts[host as usize].up_datagrams);
+        for number in unsent.take_all() {
             state.datagrams.remove(&number);
         }
         for end in state.ends_at(host) {
@@ -241,7 +241,7 @@ impl State {
             return false;
         }
         if flow.trouble().to_nobody {
-            if let Some(Cargo::Data(parcel)) = flow.in_transit.pop_front() {
+            if let Some(Cargo::Data(parcel)) = flow.take_in_transit() {
                 self.totals.dropped += parcel.bytes();
             }
             let back = self.flow(end).expect("it is live").path.back_ns;

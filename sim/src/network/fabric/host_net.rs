@@ -124,6 +124,7 @@ impl Network for FabricNet {
         let mut state = self.fabric.0.borrow_mut();
         let entry = &mut state.hosts[host as usize];
         let Some(event) = entry.mailbox.pop_front() else {
+            entry.woken = false;
             if !entry
                 .waker
                 .as_ref()
@@ -133,6 +134,10 @@ impl Network for FabricNet {
             }
             return Poll::Pending;
         };
+        if entry.mailbox.is_empty() {
+            // It begins anew at the front of its memory, which the cache still has.
+            entry.mailbox.clear();
+        }
         if let NetEvent::Data { conn, data } = &event {
             let bytes = data.len() as u64;
             state.totals.delivered += bytes;
@@ -191,7 +196,7 @@ impl Drop for FabricNet {
         entry.running = false;
         entry.listening = None;
         entry.mailbox.clear();
-        entry.waker = None;
+        (entry.waker, entry.woken) = (None, false);
         // Dials to nobody hold a slot and no connection.
         entry.free_slots.clear();
         for (slot, (generation, _)) in entry.slots.iter_mut().enumerate().rev() {

@@ -5,11 +5,12 @@
 //! nothing overtakes it.
 
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use skep_engine::node::network::{Closed, ConnectError};
 
-use super::{End, Fabric, HostIndex, State};
+use super::{End, Fabric, HostIndex, PATHS_KEPT, State};
 use crate::network::draws::{Candidate, share_of};
 use crate::network::link::Path;
 use crate::scenario::plan::LinkPlan;
@@ -69,7 +70,7 @@ impl Fabric {
             let [from, to] = conn.hosts.map(|h| state.hosts[h as usize].name.as_str());
             Candidate {
                 from,
-                port: conn.addrs[0].port(),
+                port: conn.ports[0],
                 to,
                 conn: u32::try_from(index).expect("fewer connections than 2^32"),
             }
@@ -93,9 +94,18 @@ impl Fabric {
 
 impl State {
     /// The path from one host to another as it is now.
-    pub(super) fn path(&self, from: HostIndex, to: HostIndex) -> Path {
+    pub(super) fn path(&mut self, from: HostIndex, to: HostIndex) -> Rc<Path> {
         let (near, far) = (&self.hosts[from as usize], &self.hosts[to as usize]);
-        near.place.path_to(&far.place, &self.regions)
+        let path = near.place.path_to(&far.place, &self.regions);
+        if let Some(equal) = self.paths.iter().find(|kept| ***kept == path) {
+            return Rc::clone(equal);
+        }
+        if self.paths.len() == PATHS_KEPT {
+            self.paths.pop_front();
+        }
+        let path = Rc::new(path);
+        self.paths.push_back(Rc::clone(&path));
+        path
     }
 
     /// The connection breaks on its way.

@@ -131,6 +131,11 @@ impl Flow {
         self.trouble.as_ref().is_some_and(|t| t.unaccepted)
     }
 
+    /// Parcels and FINs that are under way.
+    fn in_transit(&self) -> usize {
+        self.cargo.len() - self.arrived as usize
+    }
+
     /// Whether nothing may leave.
     pub(in crate::network) fn is_stalled(&self) -> bool {
         self.trouble.as_ref().is_some_and(|t| t.stalled)
@@ -156,9 +161,9 @@ impl Flow {
     /// The front of what is under way is lost, and with it all that follows. True when this is the first loss
     /// that nobody has acknowledged.
     pub(in crate::network) fn lose(&mut self, now: u64) -> bool {
-        let follow = self.in_transit.len().saturating_sub(1);
-        while let Some(cargo) = self.in_transit.pop_back() {
-            let Cargo::Data(parcel) = cargo else {
+        let follow = self.in_transit().saturating_sub(1);
+        while self.in_transit() > 0 {
+            let Some(Cargo::Data(parcel)) = self.cargo.pop_back() else {
                 self.fin_sent = false;
                 continue;
             };
@@ -181,10 +186,10 @@ impl Flow {
     pub(in crate::network) fn vanish(&mut self, now: u64) -> u64 {
         let mut bytes = self.clear();
         // A FIN that waits behind data has arrived.
-        let waits = !self.arrived.is_empty() && self.fin_sent && self.last_arrival <= now;
-        let due = self.in_transit.len() - usize::from(waits);
-        for cargo in self.in_transit.take_all() {
-            if let Cargo::Data(parcel) = cargo {
+        let waits = self.has_arrived() && self.fin_sent && self.last_arrival <= now;
+        let due = self.in_transit() - usize::from(waits);
+        while self.in_transit() > 0 {
+            if let Some(Cargo::Data(parcel)) = self.cargo.pop_back() {
                 bytes += parcel.bytes();
                 self.in_flight -= parcel.bytes();
             }
@@ -230,6 +235,7 @@ impl Flow {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
     use std::time::Duration;
 
     use bytes::Bytes;
@@ -252,7 +258,7 @@ mod tests {
             loss_ppm: 0,
             reset_every: None,
         };
-        let mut flow = Flow::new(Path::new(&link, &link));
+        let mut flow = Flow::new(Rc::new(Path::new(&link, &link)));
         flow.open = true;
         flow
     }
@@ -264,7 +270,7 @@ mod tests {
             let parcel = flow.take(now);
             sent.extend_from_slice(&parcel.first);
             sent.extend_from_slice(&parcel.second);
-            flow.in_transit.push_back(Cargo::Data(parcel));
+            flow.depart(Cargo::Data(parcel));
         }
         sent
     }
@@ -277,7 +283,7 @@ mod tests {
             flow.push(Chunk::copy(part));
         }
         assert_eq!(send(&mut flow, 0), written);
-        let under_way = flow.in_transit.len();
+        let under_way = flow.in_transit();
         flow.trouble().cut = true;
         assert!(flow.lose(20 * MS), "the first loss");
         assert_eq!(flow.unsent_bytes, 10_000);
@@ -311,7 +317,7 @@ mod tests {
         let mut flow = flow();
         (0..9).for_each(|_| flow.push(Bytes::from(vec![0; 10_000]).into()));
         send(&mut flow, 0);
-        let due = flow.in_transit.len();
+        let due = flow.in_transit();
         assert_eq!(flow.vanish(0), 90_000);
         assert_eq!((0..9).filter(|_| flow.is_void()).count(), due);
         assert!(!flow.retry(MS));
