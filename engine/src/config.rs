@@ -162,9 +162,9 @@ choice! {
     Audit {
         /// Nothing: real sockets.
         Off = "off",
-        /// The pieces the input touched: simulations.
+        /// What the input changed; all bitfields and open requests in every choke round: simulations.
         Touched = "touched",
-        /// Everything: tests.
+        /// Everything, after every input: tests.
         Full = "full",
     }
 }

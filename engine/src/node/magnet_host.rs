@@ -203,7 +203,7 @@ impl<N: Network> MagnetHost<N> {
                     Answer::Announced(reply) => reply,
                     Answer::Scraped(_) => unreachable!("only announces are asked here"),
                 });
-                self.feed(Input::Announced(result));
+                self.feed(Input::announced(result));
             }
         }
         true
@@ -244,7 +244,7 @@ impl<N: Network> MagnetHost<N> {
             };
             match output {
                 Output::Announce { tracker, request } => {
-                    let question = Question::Announce(Box::new(request));
+                    let question = Question::Announce(request);
                     self.announcer.ask(&mut self.net, tracker, question);
                 }
                 Output::Emit(event) => (self.observer)(now, &event),

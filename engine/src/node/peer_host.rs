@@ -318,7 +318,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                     Answer::Announced(reply) => reply,
                     Answer::Scraped(_) => unreachable!("a session announces, it does not scrape"),
                 });
-                self.feed(Input::Announced(reply));
+                self.feed(Input::announced(reply));
             }
         }
         true
@@ -419,7 +419,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             Output::StopFetch { seed, fetch } => self.web_seeds.stop(seed, fetch),
             Output::RestWebSeed { seed } => self.web_seeds.rest(seed),
             Output::Announce { tracker, request } => {
-                let question = Question::Announce(Box::new(request));
+                let question = Question::Announce(request);
                 self.announcer.ask(&mut self.net, tracker, question);
             }
             Output::Emit(event) => {

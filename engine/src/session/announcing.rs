@@ -187,7 +187,7 @@ impl Torrent {
             };
             let tracker_id = schedule.tracker_id().map(<[u8]>::to_vec);
             let left = self.pieces.left();
-            let request = AnnounceRequest {
+            let request = Box::new(AnnounceRequest {
                 info_hash: self.info_hash,
                 peer_id: self.peer_id,
                 port: self.port,
@@ -199,7 +199,7 @@ impl Torrent {
                 key: self.key,
                 tracker_id,
                 compact: true,
-            };
+            });
             self.push(Output::Announce { tracker, request });
         }
         let due = self

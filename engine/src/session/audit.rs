@@ -32,7 +32,7 @@ impl Torrent {
             self.copies_touched.clone_from(&self.touched);
             self.audit_bitfields();
             self.audit_requests();
-            self.audit_askable();
+            self.audit_requesting();
         }
         let looks = u32::try_from(looks).unwrap_or(u32::MAX);
         self.audited = self.audited.saturating_add(looks);
@@ -117,14 +117,20 @@ impl Torrent {
         }
     }
 
-    /// Audits that nobody is forgotten who could be asked for something.
-    fn audit_askable(&mut self) {
+    /// Audits what the choice of a request relies on: nobody is forgotten who could be asked for something,
+    /// and late requests stand before the others.
+    fn audit_requesting(&mut self) {
         let may = |p: &Peer| p.am_interested && !(p.choking_us && p.down.allowed.is_empty());
         let peers = self.peers.iter().zip(&self.askable);
-        let mut forgotten =
-            peers.filter(|(peer, askable)| !**askable && peer.as_ref().is_some_and(may));
-        if forgotten.next().is_some() {
-            let what = "a peer that could be asked for something is not known as such";
+        let mut found = peers.filter_map(|(peer, askable)| {
+            let peer = peer.as_ref()?;
+            if !askable && may(peer) {
+                return Some("a peer that could be asked for something is not known as such");
+            }
+            let in_order = peer.down.open.iter().is_sorted_by_key(|r| !r.late);
+            (!in_order).then_some("a late request stands behind one that is not")
+        });
+        if let Some(what) = found.next() {
             self.emit_wrong(PieceIndex(0), Wrong::State(what));
         }
     }

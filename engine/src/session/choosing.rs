@@ -126,7 +126,7 @@ impl Torrent {
         let (sender, down) = (peer.sender, &peer.down);
         let snubbed = down.snubbed;
         // Only then can all free blocks of a piece be ones that this peer is late with.
-        let late = down.open.iter().any(|r| r.late);
+        let late = down.open.front().is_some_and(|r| r.late);
         self.pieces
             .started()
             .iter()

@@ -152,7 +152,7 @@ pub enum Input {
     /// The answer to [`Output::VerifyPiece`].
     PieceVerified(Verified),
     /// The answer to [`Output::Announce`].
-    Announced(Result<AnnounceReply, AnnounceFailure>),
+    Announced(Box<Result<AnnounceReply, AnnounceFailure>>),
     /// Peers from elsewhere.
     Peers(Vec<PeerAddr>),
     /// The user wants this, one priority per piece.
@@ -195,7 +195,16 @@ pub enum Input {
     Timer,
 }
 
-/// One decision of the session.
+impl Input {
+    /// The answer to [`Output::Announce`].
+    #[must_use]
+    pub fn announced(result: Result<AnnounceReply, AnnounceFailure>) -> Input {
+        Input::Announced(Box::new(result))
+    }
+}
+
+/// One decision of the session. What is rare and large lies elsewhere: these are moved about for every
+/// message.
 #[derive(Debug)]
 pub enum Output {
     /// Send the handshake.
@@ -281,7 +290,7 @@ pub enum Output {
         /// Its number: the metainfo file's trackers counted through all tiers.
         tracker: u32,
         /// What to say.
-        request: AnnounceRequest,
+        request: Box<AnnounceRequest>,
     },
     /// Something for traces, checks and reports.
     Emit(Event),
@@ -348,4 +357,15 @@ pub struct Totals {
     pub hash_failed: u64,
     /// Payload bytes sent.
     pub sent: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_moved_about_for_every_message_is_small() {
+        assert!(size_of::<Output>() <= 64, "{}", size_of::<Output>());
+        assert!(size_of::<Input>() <= 64, "{}", size_of::<Input>());
+    }
 }

@@ -168,7 +168,7 @@ impl MetadataFetch {
                     self.peer(slot).backlog = queued;
                 }
             }
-            Input::Announced(result) => self.on_announced(result, now),
+            Input::Announced(result) => self.on_announced(*result, now),
             Input::Peers(peers) => self.dial.learn(&peers, self.peer_id, &self.config),
             Input::Leave => self.on_leave(now),
             Input::Timer if now < self.next_due => return,

@@ -121,7 +121,7 @@ pub(super) struct Download {
     pub(super) received_before: u64,
     /// Nothing is asked for before this: it rejects.
     pub(super) hold_until: Option<Now>,
-    /// Requests open at the peer, oldest first.
+    /// Requests open at the peer, oldest first: those that are late stand before the others.
     pub(super) open: VecDeque<Request>,
     /// Requests that the peer queues.
     pub(super) queue_max: u32,

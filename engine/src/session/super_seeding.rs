@@ -96,6 +96,9 @@ impl Torrent {
     /// What is due at each choke round: pieces and peers that have waited for too long, newcomers that
     /// said nothing, and those that are being told the rest.
     pub(super) fn super_seeding_round(&mut self, now: Now) {
+        if !self.hiding {
+            return;
+        }
         let wait = self.config.super_seed_wait;
         for slot in self.slots() {
             let bitfields = self.bitfields.rows();
@@ -157,6 +160,9 @@ impl Torrent {
     /// Some of a piece was sent to a peer. When that was all of it, its time to be seen elsewhere begins,
     /// and is over at once if everybody else has it.
     pub(super) fn shown_piece_sent(&mut self, slot: usize, range: BlockRange, now: Now) {
+        if !self.hiding {
+            return;
+        }
         let bytes = self.pieces.geometry.piece_len(range.piece);
         let bitfields = self.bitfields.rows();
         let Some(hidden) = self.peers[slot].as_mut().and_then(|p| p.up.hidden.as_mut()) else {

@@ -242,7 +242,7 @@ impl Torrent {
             Input::BlockWritten { range } => self.on_block_written(range, now),
             Input::StorageFailed(failure) => self.on_storage_failure(failure, now),
             Input::PieceVerified(verified) => self.on_piece_verified(verified, now),
-            Input::Announced(result) => self.on_announced(result, now),
+            Input::Announced(result) => self.on_announced(*result, now),
             // Of a private torrent only the trackers may name peers.
             Input::Peers(_) if self.private => {}
             Input::Peers(peers) => {
@@ -273,7 +273,12 @@ impl Torrent {
 
     /// The next decision.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        let next = self.out.pop_front();
+        if next.is_none() {
+            // From its beginning again: that part of it may still be in the cache.
+            self.out.clear();
+        }
+        next
     }
 
     /// When [`Input::Timer`] is next due.

@@ -29,11 +29,12 @@ impl Torrent {
         }
         let queue_max = self.config.request_queue_max as usize;
         let servable = self.phase == Phase::Running && self.pieces.have.contains(range.piece);
+        let hiding = self.hiding;
         let peer = self.peer(slot);
         // Who wants nothing takes no slot, and may not use one.
         let has_slot = peer.unchoked && peer.interested;
         let up = &mut peer.up;
-        let servable = servable && !up.hides(range.piece);
+        let servable = servable && !(hiding && up.hides(range.piece));
         let allowed = has_slot || up.allowed.contains(&range.piece);
         if servable && allowed && up.queue.len() < queue_max {
             up.queue.push_back(range);

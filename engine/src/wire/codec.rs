@@ -39,6 +39,8 @@ pub enum WireError {
 const JOINED_BYTES_MAX: usize = 1024;
 /// Prefix, id, piece, begin: what stands before a block's data.
 const PIECE_HEAD: usize = 13;
+/// The longest message of a fixed length: prefix, id, piece, begin, length.
+const FIXED_MAX: usize = 17;
 
 /// Reads one connection: a handshake, then messages.
 #[derive(Debug)]
@@ -146,14 +148,14 @@ impl Decoder {
     /// # Errors
     /// When the length is above the limit or impossible for the id. Nothing can be read after that.
     pub fn next_message(&mut self) -> Result<Option<Message>, WireError> {
-        let mut head = [0; PIECE_HEAD];
+        let mut head = [0; FIXED_MAX];
         let seen = self.peek(&mut head);
         if seen < 4 {
             return Ok(None);
         }
         let len = be32(&head[0..]);
         if len == 0 {
-            self.take_into(&mut [0; 4]);
+            self.skip(4);
             return Ok(Some(Message::KeepAlive));
         }
         if len > self.len_max() {
@@ -172,40 +174,36 @@ impl Decoder {
         Ok(Some(self.take_message(id, len, &head)))
     }
 
-    /// Takes a message that is all there and whose length is legal for its id.
-    fn take_message(&mut self, id: u8, len: u32, head: &[u8; PIECE_HEAD]) -> Message {
-        if id == 7 {
-            self.take_into(&mut [0; PIECE_HEAD]);
-            return Message::Piece {
-                piece: PieceIndex(be32(&head[5..])),
-                begin: be32(&head[9..]),
-                data: self.take(len as usize - 9),
-            };
-        }
-        self.take_into(&mut [0; 5]);
-        let mut small = [0; 12];
+    /// Takes a message that is all there and whose length is legal for its id; `head` is its beginning.
+    fn take_message(&mut self, id: u8, len: u32, head: &[u8; FIXED_MAX]) -> Message {
         let body = len as usize - 1;
         match id {
-            5 => return Message::Bitfield(self.take(body)),
+            5 => {
+                self.skip(5);
+                return Message::Bitfield(self.take(body));
+            }
+            7 => {
+                self.skip(PIECE_HEAD);
+                return Message::Piece {
+                    piece: PieceIndex(be32(&head[5..])),
+                    begin: be32(&head[9..]),
+                    data: self.take(body - 8),
+                };
+            }
             20 => {
-                let mut ext = [0];
-                self.take_into(&mut ext);
+                self.skip(6);
                 return Message::Extended {
-                    id: ext[0],
+                    id: head[5],
                     payload: self.take(body - 1),
                 };
             }
-            0..=4 | 6 | 8 | 9 | 13..=17 => self.take_into(&mut small[..body]),
-            _ => {
-                self.skip(body);
-                return Message::Unknown(id);
-            }
+            _ => self.skip(5 + body),
         }
-        let piece = PieceIndex(be32(&small));
+        let piece = PieceIndex(be32(&head[5..]));
         let range = BlockRange {
             piece,
-            begin: be32(&small[4..]),
-            len: be32(&small[8..]),
+            begin: be32(&head[9..]),
+            len: be32(&head[13..]),
         };
         match id {
             0 => Message::Choke,
@@ -215,12 +213,13 @@ impl Decoder {
             4 => Message::Have(piece),
             6 => Message::Request(range),
             8 => Message::Cancel(range),
-            9 => Message::Port(u16::from_be_bytes([small[0], small[1]])),
+            9 => Message::Port(u16::from_be_bytes([head[5], head[6]])),
             13 => Message::Suggest(piece),
             14 => Message::HaveAll,
             15 => Message::HaveNone,
             16 => Message::Reject(range),
-            _ => Message::AllowedFast(piece),
+            17 => Message::AllowedFast(piece),
+            _ => Message::Unknown(id),
         }
     }
 
@@ -279,7 +278,14 @@ impl Decoder {
 
     /// Drops `n` bytes, which are buffered.
     fn skip(&mut self, n: usize) {
-        drop(self.take(n));
+        self.buffered -= n;
+        let mut left = n;
+        while left > 0 {
+            let here = self.first.len().min(left);
+            self.first.advance(here);
+            left -= here;
+            self.next_chunk();
+        }
     }
 }
 

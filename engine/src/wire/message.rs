@@ -113,33 +113,40 @@ impl Message {
     /// right behind.
     pub fn encode_head(&self, out: &mut impl BufMut) -> Option<Bytes> {
         let body = self.wire_len() - 4;
-        out.put_u32(u32::try_from(body).expect("messages are bounded far below 4 GiB"));
+        let body = u32::try_from(body).expect("messages are bounded far below 4 GiB");
+        // Gathered first: whoever takes it grows at most once.
+        let mut head = Head::default();
+        head.put(&body.to_be_bytes());
         if let Some(id) = self.id() {
-            out.put_u8(id);
+            head.put(&[id]);
         }
+        let mut rest: &[u8] = &[];
+        let mut block = None;
         match self {
             Message::Have(piece) | Message::Suggest(piece) | Message::AllowedFast(piece) => {
-                out.put_u32(piece.0);
+                head.put(&piece.0.to_be_bytes());
             }
-            Message::Bitfield(bits) => out.put_slice(bits),
+            Message::Bitfield(bits) => rest = bits,
             Message::Request(range) | Message::Cancel(range) | Message::Reject(range) => {
-                out.put_u32(range.piece.0);
-                out.put_u32(range.begin);
-                out.put_u32(range.len);
+                head.put(&range.piece.0.to_be_bytes());
+                head.put(&range.begin.to_be_bytes());
+                head.put(&range.len.to_be_bytes());
             }
             Message::Piece { piece, begin, data } => {
-                out.put_u32(piece.0);
-                out.put_u32(*begin);
-                return Some(data.clone());
+                head.put(&piece.0.to_be_bytes());
+                head.put(&begin.to_be_bytes());
+                block = Some(data.clone());
             }
-            Message::Port(port) => out.put_u16(*port),
+            Message::Port(port) => head.put(&port.to_be_bytes()),
             Message::Extended { id, payload } => {
-                out.put_u8(*id);
-                out.put_slice(payload);
+                head.put(&[*id]);
+                rest = payload;
             }
             _ => {}
         }
-        None
+        out.put_slice(&head.bytes[..head.len]);
+        out.put_slice(rest);
+        block
     }
 
     /// Appends the whole message.
@@ -147,5 +154,19 @@ impl Message {
         if let Some(data) = self.encode_head(out) {
             out.put_slice(&data);
         }
+    }
+}
+
+/// What stands before the part of a message that has no fixed length.
+#[derive(Default)]
+struct Head {
+    bytes: [u8; 17],
+    len: usize,
+}
+
+impl Head {
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..][..bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
     }
 }

@@ -453,7 +453,7 @@ fn trackers_and_other_peers_name_sources() {
         addr: addr(n),
         id: None,
     };
-    rig.feed(Input::Announced(Ok(AnnounceReply {
+    rig.feed(Input::announced(Ok(AnnounceReply {
         peers: vec![told(1)],
         ..AnnounceReply::default()
     })));
@@ -504,7 +504,7 @@ fn who_cannot_serve_is_closed_and_so_are_we_ourselves() {
 #[test]
 fn who_leaves_says_so_to_the_tracker() {
     let mut rig = Rig::new(|_| ());
-    rig.feed(Input::Announced(Ok(AnnounceReply::default())));
+    rig.feed(Input::announced(Ok(AnnounceReply::default())));
     rig.source(1, Kind::Silent);
     rig.feed(Input::Leave);
     assert_eq!(
@@ -512,7 +512,7 @@ fn who_leaves_says_so_to_the_tracker() {
         [AnnounceEvent::Started, AnnounceEvent::Stopped]
     );
     assert!(rig.sources.is_empty() && !rig.left);
-    rig.feed(Input::Announced(Ok(AnnounceReply::default())));
+    rig.feed(Input::announced(Ok(AnnounceReply::default())));
     assert!(rig.left);
     assert_eq!(rig.fetch.take_found(), None);
 }

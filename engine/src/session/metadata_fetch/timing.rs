@@ -200,7 +200,7 @@ impl MetadataFetch {
         };
         if let Some(event) = schedule.poll(now, short) {
             let tracker = schedule.asked();
-            let request = AnnounceRequest {
+            let request = Box::new(AnnounceRequest {
                 info_hash: self.info_hash,
                 peer_id: self.peer_id,
                 port: self.port,
@@ -215,7 +215,7 @@ impl MetadataFetch {
                 key: self.key,
                 tracker_id: schedule.tracker_id().map(<[u8]>::to_vec),
                 compact: true,
-            };
+            });
             self.push(Output::Announce { tracker, request });
         }
     }

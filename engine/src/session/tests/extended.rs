@@ -272,7 +272,7 @@ fn who_lost_a_piece_and_has_it_again_announces_completed_no_second_time() {
     for _ in 0..50 {
         if answered < rig.announced.len() {
             answered += 1;
-            rig.feed(Input::Announced(Ok(AnnounceReply::default())));
+            rig.feed(Input::announced(Ok(AnnounceReply::default())));
         }
         rig.serve_all(source);
         rig.wait(secs(60));

@@ -278,7 +278,7 @@ impl Rig {
             | Output::Fetch { .. }
             | Output::StopFetch { .. }
             | Output::RestWebSeed { .. } => self.web.take(output),
-            Output::Announce { request, .. } => self.announced.push(request),
+            Output::Announce { request, .. } => self.announced.push(*request),
             Output::Emit(event) => {
                 assert!(!matches!(event, Event::AuditFailed { .. }), "{event:?}");
                 self.events.push((self.now, event));

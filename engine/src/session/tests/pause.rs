@@ -9,7 +9,7 @@ fn events(rig: &Rig) -> Vec<AnnounceEvent> {
 }
 
 fn answer(rig: &mut Rig) {
-    rig.feed(Input::Announced(Ok(AnnounceReply::default())));
+    rig.feed(Input::announced(Ok(AnnounceReply::default())));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn who_leaves_in_a_pause_does_not_wait_for_a_tracker_that_is_not_there() {
     answer(&mut rig);
     rig.feed(Input::Pause);
     let gone = crate::tracker::announce::AnnounceFailure::TimedOut;
-    rig.feed(Input::Announced(Err(gone)));
+    rig.feed(Input::announced(Err(gone)));
     assert!(!rig.left);
     rig.feed(Input::Leave);
     assert!(rig.left);

@@ -309,7 +309,7 @@ impl Rig {
                 if self.announced.pop().is_some() {
                     let failure = Err(AnnounceFailure::TimedOut);
                     let reply = Ok(AnnounceReply::default());
-                    self.feed(Input::Announced(if good { reply } else { failure }));
+                    self.feed(Input::announced(if good { reply } else { failure }));
                 }
             }
             Step::DiskFails => self.feed(Input::StorageFailed(StorageFailure("disk".to_owned()))),

@@ -11,7 +11,7 @@ fn said(rig: &Rig) -> Vec<AnnounceEvent> {
 }
 
 fn reply(rig: &mut Rig) {
-    rig.feed(Input::Announced(Ok(AnnounceReply {
+    rig.feed(Input::announced(Ok(AnnounceReply {
         interval: Some(secs(1000)),
         interval_min: Some(secs(1000)),
         ..AnnounceReply::default()
@@ -76,7 +76,7 @@ fn who_leaves_does_not_wait_for_a_tracker_that_is_not_there() {
     reply(&mut rig);
     rig.feed(Input::Leave);
     rig.feed(Input::Leave);
-    rig.feed(Input::Announced(Err(AnnounceFailure::TimedOut)));
+    rig.feed(Input::announced(Err(AnnounceFailure::TimedOut)));
     assert!(rig.left);
     assert_eq!(said(&rig), [AnnounceEvent::Started, AnnounceEvent::Stopped]);
 
@@ -99,7 +99,7 @@ fn after_leaving_nobody_is_let_in_and_nothing_is_due() {
 #[test]
 fn what_a_tracker_warns_of_is_told_and_nothing_else_changes() {
     let mut rig = Plan::new(2, 1).tracked().start();
-    rig.feed(Input::Announced(Ok(AnnounceReply {
+    rig.feed(Input::announced(Ok(AnnounceReply {
         warning: Some("slow down".to_owned()),
         ..AnnounceReply::default()
     })));
@@ -124,7 +124,7 @@ fn when_a_tracker_fails_the_next_tier_is_asked_in_the_same_breath() {
         reason: "go away".to_owned(),
         retry: Retry::Never,
     };
-    rig.feed(Input::Announced(Err(never)));
+    rig.feed(Input::announced(Err(never)));
     assert_eq!(said(&rig), [AnnounceEvent::Started, AnnounceEvent::Started]);
     let failed = |tracker, good| {
         move |e: &Event| {
@@ -133,7 +133,7 @@ fn when_a_tracker_fails_the_next_tier_is_asked_in_the_same_breath() {
         }
     };
     assert_eq!(rig.count(failed(0, true)), 1);
-    rig.feed(Input::Announced(Err(AnnounceFailure::TimedOut)));
+    rig.feed(Input::announced(Err(AnnounceFailure::TimedOut)));
     assert_eq!(rig.count(failed(1, false)), 1);
     assert_eq!(said(&rig).len(), 2, "all failed: now there is a pause");
     rig.wait(secs(40));
@@ -153,7 +153,7 @@ fn two_tiers(private: bool) -> Rig {
 
 /// The tracker that is asked names peer number `n`.
 fn names(rig: &mut Rig, n: u8) {
-    rig.feed(Input::Announced(Ok(AnnounceReply {
+    rig.feed(Input::announced(Ok(AnnounceReply {
         interval: Some(secs(60)),
         peers: vec![told(n, None)],
         ..AnnounceReply::default()
@@ -182,7 +182,7 @@ fn a_private_torrent_leaves_its_peers_when_another_tracker_takes_over() {
         rig.shake(conn, 1);
         rig.wait(secs(61));
         assert_eq!(rig.closed, [], "the same tracker");
-        rig.feed(Input::Announced(Err(AnnounceFailure::TimedOut)));
+        rig.feed(Input::announced(Err(AnnounceFailure::TimedOut)));
         names(&mut rig, 2);
         let closed = if private { vec![conn] } else { vec![] };
         assert_eq!(rig.closed, closed);
