@@ -168,7 +168,9 @@ impl Decoder {
         if !self.legal_length(id, len) {
             return Err(WireError::BadLength { id, len });
         }
-        if self.buffered() < 4 + len as usize {
+        // Most often the first chunk is a whole message.
+        let needed = 4 + len as usize;
+        if self.first.len() < needed && self.buffered() < needed {
             return Ok(None);
         }
         Ok(Some(self.take_message(id, len, &head)))
@@ -225,12 +227,12 @@ impl Decoder {
 
     /// Copies the first bytes without taking them; returns how many there were.
     fn peek(&self, out: &mut [u8]) -> usize {
-        if let Some(head) = self.first.get(..out.len()) {
-            out.copy_from_slice(head);
-            return out.len();
+        let mut filled = self.first.len().min(out.len());
+        out[..filled].copy_from_slice(&self.first[..filled]);
+        if filled == out.len() {
+            return filled;
         }
-        let mut filled = 0;
-        for chunk in self.chunks() {
+        for chunk in self.chunks().skip(1) {
             let n = chunk.len().min(out.len() - filled);
             out[filled..filled + n].copy_from_slice(&chunk[..n]);
             filled += n;
@@ -278,7 +280,6 @@ impl Decoder {
 
     /// Drops `n` bytes, which are buffered.
     fn skip(&mut self, n: usize) {
-        self.buffered -= n;
         let mut left = n;
         while left > 0 {
             let here = self.first.len().min(left);
