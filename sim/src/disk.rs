@@ -447,7 +447,7 @@ mod tests {
 
     #[test]
     fn true_blocks_are_references_and_false_ones_are_hashed_for_real() {
-        let (mut disk, None) = (disk(), Instant::now());
+        let mut disk = disk();
         let piece = PieceIndex(0);
         let geometry = disk.content.geometry();
         let (first, second) = (geometry.block(piece, 0), geometry.block(piece, 1));
@@ -474,7 +474,7 @@ mod tests {
 
     #[test]
     fn the_last_piece_may_be_short() {
-        let (mut disk, None) = (disk(), Instant::now());
+        let mut disk = disk();
         let last = PieceIndex(3);
         let range = disk.content.geometry().block(last, 0);
         assert_eq!(range.len, 100_000 - 3 * 32_768);
