@@ -21,6 +21,8 @@ impl Torrent {
             touched.clear();
             touched.extend(self.pieces.geometry.all_pieces());
             self.audit_bitfields();
+            let agrees = self.roll.agrees(&self.peers);
+            assert!(agrees, "the roll says what the peers say");
         }
         let looks = u32::try_from(touched.len()).unwrap_or(u32::MAX);
         self.audited = self.audited.saturating_add(looks);
