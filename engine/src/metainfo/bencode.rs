@@ -79,12 +79,15 @@ pub enum DecodeError {
     Shape(String),
 }
 
+/// Where the values of so many keys are, as ranges of bytes; of those that there are.
+pub type Spans<const N: usize> = [Option<Range<usize>>; N];
+
 /// Whether `bytes` are exactly one well-formed value. Unsorted keys pass: real files have them.
 ///
 /// # Errors
 /// The first rule that is broken, and where.
 pub fn check(bytes: &[u8]) -> Result<(), ScanError> {
-    scan(bytes, None, true).map(drop)
+    scan(bytes, [], true).map(drop)
 }
 
 /// Checks `bytes` and finds the value of `key` in the outermost dictionary: its range in `bytes`.
@@ -93,7 +96,18 @@ pub fn check(bytes: &[u8]) -> Result<(), ScanError> {
 /// # Errors
 /// As [`check`].
 pub fn top_level_span(bytes: &[u8], key: &[u8]) -> Result<Option<Range<usize>>, ScanError> {
-    scan(bytes, Some(key), true).map(|(span, _)| span)
+    top_level_spans(bytes, [key]).map(|[span]| span)
+}
+
+/// Checks `bytes` and finds the values of these keys in the outermost dictionary, in one walk.
+///
+/// # Errors
+/// As [`check`].
+pub fn top_level_spans<const N: usize>(
+    bytes: &[u8],
+    keys: [&[u8]; N],
+) -> Result<Spans<N>, ScanError> {
+    scan(bytes, keys, true).map(|(spans, _)| spans)
 }
 
 /// Checks the value that `bytes` begin with and returns where it ends; what follows is not looked at.
@@ -101,7 +115,7 @@ pub fn top_level_span(bytes: &[u8], key: &[u8]) -> Result<Option<Range<usize>>, 
 /// # Errors
 /// As [`check`], but for bytes after the value.
 pub fn first_value_len(bytes: &[u8]) -> Result<usize, ScanError> {
-    scan(bytes, None, false).map(|(_, end)| end)
+    scan(bytes, [], false).map(|(_, end)| end)
 }
 
 /// Checks `bytes` and decodes them. Keys that `T` does not know are skipped.
@@ -217,20 +231,21 @@ fn key_at(bytes: &[u8], at: usize) -> &[u8] {
     scanner.string().expect("it was scanned before")
 }
 
-/// Walks one value, with `alone` the whole input, once; remembers where the value of `wanted` in the
-/// outermost dictionary is, and returns where the walk ended.
-fn scan(
+/// Walks one value, with `alone` the whole input, once; remembers where the values of the keys `wanted` in
+/// the outermost dictionary are, and returns where the walk ended.
+fn scan<const N: usize>(
     bytes: &[u8],
-    wanted: Option<&[u8]>,
+    wanted: [&[u8]; N],
     alone: bool,
-) -> Result<(Option<Range<usize>>, usize), ScanError> {
+) -> Result<(Spans<N>, usize), ScanError> {
     if bytes.len() > INPUT_BYTES_MAX {
         return Scanner::fail(INPUT_BYTES_MAX, ScanProblem::TooLong);
     }
     let mut scanner = Scanner { bytes, at: 0 };
     let mut open: Vec<Open> = Vec::with_capacity(DEPTH_MAX);
-    let mut found = None;
-    let mut found_from = None;
+    let mut found = [const { None }; N];
+    // Which of them the walk is in, and from where on.
+    let mut inside = None;
     loop {
         // Before a value, a key, or the end of what is open.
         let byte = scanner.peek()?;
@@ -246,8 +261,9 @@ fn scan(
                 let at = u32::try_from(scanner.at).expect("at most INPUT_BYTES_MAX");
                 let key = scanner.string()?;
                 keys.push(at);
-                if depth == 1 && wanted == Some(key) && found.is_none() {
-                    found_from = Some(scanner.at);
+                if depth == 1 {
+                    let which = wanted.iter().position(|wanted| *wanted == key);
+                    inside = which.map(|which| (which, scanner.at));
                 }
                 if let Some(Open::Dict { value_next, .. }) = open.last_mut() {
                     *value_next = true;
@@ -292,9 +308,9 @@ fn scan(
         }
         // A value ended here.
         if open.len() == 1
-            && let Some(from) = found_from.take()
+            && let Some((which, from)) = inside.take()
         {
-            found = Some(from..scanner.at);
+            found[which] = Some(from..scanner.at);
         }
         match open.last_mut() {
             Some(Open::Dict { value_next, .. }) => *value_next = false,
@@ -416,6 +432,9 @@ mod tests {
         assert_eq!(&bytes[span], b"d1:bi2e1:ai1ee");
         assert_eq!(top_level_span(bytes, b"none"), Ok(None));
         assert_eq!(top_level_span(b"l4:infoi1ee", b"info"), Ok(None));
+        let spans = top_level_spans(bytes, [b"z", b"none", b"x"]).expect("well-formed");
+        assert_eq!(spans, [Some(38..41), None, Some(4..16)]);
+        assert!(top_level_spans(&bytes[1..], [b"z"]).is_err());
     }
 
     #[test]

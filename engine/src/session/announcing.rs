@@ -11,8 +11,8 @@ use crate::time::Now;
 use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest};
 use crate::tracker::schedule::Schedule;
 
-use super::dial::Neighbours;
 use super::event::{CloseReason, Event};
+use super::roll::Marks;
 use super::torrent::{Output, Phase, Torrent};
 
 /// After so many dials in vain patience grows no longer: it is an hour then.
@@ -87,7 +87,7 @@ impl Torrent {
                 now,
                 room,
                 seeding,
-                Neighbours(&self.peers),
+                &self.roll,
                 &self.config,
                 &mut self.rngs.contacts,
             );
@@ -119,7 +119,7 @@ impl Torrent {
             return None;
         }
         let idle = self.longest_idle(now)?;
-        if !self.dial.any_due(now, Neighbours(&self.peers)) {
+        if !self.dial.any_due(now, &self.roll) {
             return None;
         }
         self.explore(now);
@@ -130,13 +130,11 @@ impl Torrent {
     /// of them have wanted nothing for long. Where all lack the same, each would else be dialled by each, and
     /// every newcomer take the place of one who dials again.
     fn is_dull(&self, now: Now) -> bool {
-        let mut peers = self.peers.iter().flatten();
-        if self.pieces.finished() || peers.any(|p| p.am_interested) {
+        if self.pieces.finished() || self.roll.all(Marks::WANTED).next().is_some() {
             return false;
         }
-        let idle = self.peers.iter().flatten();
-        let idle = idle.filter(|p| p.idle(now, &self.config)).count();
-        idle >= self.config.peers_low.max(1) as usize
+        let idle = self.roll.still_for(self.config.idle_timeout, now);
+        idle.count() >= self.config.peers_low.max(1) as usize
     }
 
     /// Whether somebody new may be dialled although it is dull: one each time that patience is over.
@@ -157,10 +155,9 @@ impl Torrent {
 
     /// The connection that has been of no use for longest, and long enough.
     pub(super) fn longest_idle(&self, now: Now) -> Option<ConnId> {
-        let peers = self.peers.iter().flatten();
-        let idle = peers.filter(|p| p.idle(now, &self.config));
-        idle.min_by_key(|p| (p.interest_changed, p.conn))
-            .map(|p| p.conn)
+        let idle = self.roll.still_for(self.config.idle_timeout, now);
+        let (_, slot) = idle.min()?;
+        self.peers[slot].as_ref().map(|p| p.conn)
     }
 
     /// Fewer connections than we would like, and nobody left to dial would change that.

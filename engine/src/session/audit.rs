@@ -33,6 +33,8 @@ impl Torrent {
             self.audit_bitfields();
             self.audit_requests();
             self.audit_requesting();
+            let agrees = self.roll.agrees(&self.peers);
+            assert!(agrees, "the roll says what the peers say");
         }
         let looks = u32::try_from(looks).unwrap_or(u32::MAX);
         self.audited = self.audited.saturating_add(looks);

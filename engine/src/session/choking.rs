@@ -12,8 +12,14 @@ use crate::time::Now;
 use crate::wire::Message;
 
 use super::event::Event;
-use super::peer::Peer;
+use super::roll::Marks;
 use super::torrent::{Phase, Torrent};
+
+/// Who takes one of the slots.
+const HOLDER: Marks = Marks::UNCHOKED.and(Marks::WANTS);
+
+/// Who waits for one, if it is choked.
+const WAITS: Marks = Marks::ACTIVE.and(Marks::WANTS);
 
 /// The rounds.
 pub(super) struct Choking {
@@ -56,15 +62,12 @@ impl Torrent {
         if rotate {
             self.choking.next_rotation = now.after(self.config.optimistic_interval);
         }
-        let mut slots = Vec::new();
-        let mut peers = Vec::new();
-        for slot in self
-            .slots()
-            .filter(|&slot| self.is_active(slot) && !self.is_web(slot))
-        {
-            slots.push(slot);
-            peers.push(self.snapshot(slot, now));
-        }
+        // Who wants nothing, holds no slot and gave nothing stays as it is.
+        let any = Marks::WANTS.and(Marks::UNCHOKED).and(Marks::GAVE);
+        let slots = self.roll.which(Marks::ACTIVE, any, Marks::WEB);
+        let slots: Vec<usize> = slots.collect();
+        let peers = slots.iter().map(|slot| self.snapshot(*slot, now));
+        let peers: Vec<_> = peers.collect();
         let round = ChokeRound {
             now,
             seeding: self.pieces.finished(),
@@ -98,6 +101,7 @@ impl Torrent {
         for slot in slots {
             let down = &mut self.peer(slot).down;
             down.received_before = std::mem::take(&mut down.received_now);
+            self.note(slot);
         }
         self.part_from_content(now);
         self.emit_audit();
@@ -132,6 +136,7 @@ impl Torrent {
         peer.choke_changed = now;
         peer.waiting_since = now.after(queue_behind);
         let addr = peer.addr;
+        self.note(slot);
         self.emit(Event::Choked { peer: addr });
         self.send(slot, Message::Choke, now);
         // With the fast extension the rejects follow the choke.
@@ -140,10 +145,9 @@ impl Torrent {
 
     /// Nobody is served any more.
     pub(super) fn choke_all(&mut self, now: Now) {
-        for slot in self.slots() {
-            if self.is_active(slot) {
-                self.choke(slot, now);
-            }
+        let unchoked: Vec<_> = self.roll.all(Marks::UNCHOKED).collect();
+        for slot in unchoked {
+            self.choke(slot, now);
         }
     }
 
@@ -151,7 +155,7 @@ impl Torrent {
         let peer = self.peer(slot);
         peer.optimistic = optimistic;
         if peer.unchoked {
-            return;
+            return self.note(slot);
         }
         peer.unchoked = true;
         peer.ever_unchoked = true;
@@ -159,6 +163,7 @@ impl Torrent {
         peer.up.given = 0;
         peer.up.refused = 0;
         let addr = peer.addr;
+        self.note(slot);
         self.emit(Event::Unchoked {
             peer: addr,
             optimistic,
@@ -168,17 +173,13 @@ impl Torrent {
 
     /// Slots in use.
     fn slots_used(&self) -> u32 {
-        self.slots_taken(|_| true)
+        let used = self.roll.all(HOLDER);
+        u32::try_from(used.count()).expect("no more than connections")
     }
 
     /// Regular slots in use.
     fn regular_used(&self) -> u32 {
-        self.slots_taken(|p| !p.optimistic)
-    }
-
-    fn slots_taken(&self, keep: impl Fn(&Peer) -> bool) -> u32 {
-        let holders = self.peers.iter().flatten();
-        let used = holders.filter(|p| p.unchoked && p.interested && keep(p));
+        let used = self.roll.which(HOLDER, HOLDER, Marks::OPTIMISTIC);
         u32::try_from(used.count()).expect("no more than connections")
     }
 
@@ -191,6 +192,7 @@ impl Torrent {
         peer.interest_changed = now;
         peer.content_from = now;
         let (addr, unchoked) = (peer.addr, peer.unchoked);
+        self.note(slot);
         self.emit(Event::InterestedBy { peer: addr, on });
         match (on, unchoked) {
             // It takes a slot again; if that went to somebody else meanwhile, one must go.
@@ -201,6 +203,7 @@ impl Torrent {
             // The optimistic turn of who wants nothing is over; unchoked it may stay.
             (false, true) => {
                 self.peer(slot).optimistic = false;
+                self.note(slot);
                 self.forget_uploads(slot, now);
                 self.fill_slots(now);
             }
@@ -211,18 +214,12 @@ impl Torrent {
     /// Chokes the regular peer that gave least, of equals the one unchoked last; an optimistic one
     /// only when there is no other.
     fn choke_worst(&mut self, now: Now) {
-        let worst = self
-            .slots()
-            .filter(|&slot| {
-                let peer = self.peers[slot].as_ref();
-                peer.is_some_and(|p| p.unchoked && p.interested)
-            })
-            .min_by_key(|&slot| {
-                let peer = self.peers[slot].as_ref().expect("just seen");
-                let gave = peer.down.received_now + peer.down.received_before;
-                let last = std::cmp::Reverse(peer.choke_changed);
-                (peer.optimistic, gave, last, slot)
-            });
+        let worst = self.roll.all(HOLDER).min_by_key(|&slot| {
+            let peer = self.peers[slot].as_ref().expect("it holds a slot");
+            let gave = peer.down.received_now + peer.down.received_before;
+            let last = std::cmp::Reverse(peer.choke_changed);
+            (peer.optimistic, gave, last, slot)
+        });
         if let Some(slot) = worst {
             self.choke(slot, now);
         }
@@ -234,11 +231,10 @@ impl Torrent {
             return;
         }
         while self.slots_used() < self.config.upload_slots {
-            let best = self
-                .slots()
-                .filter(|&slot| self.is_active(slot))
+            let wait = self.roll.which(WAITS, WAITS, Marks::UNCHOKED);
+            let best = wait
                 .map(|slot| (slot, self.snapshot(slot, now)))
-                .filter(|(_, p)| p.interested && !p.unchoked && p.changeable)
+                .filter(|(_, p)| p.changeable)
                 .min_by_key(|(slot, p)| (std::cmp::Reverse(p.received), p.waiting_since, *slot));
             let Some((slot, _)) = best else { return };
             let regular = self

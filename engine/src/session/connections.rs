@@ -15,21 +15,22 @@ use crate::wire::{Handshake, Message};
 
 use super::blame::SenderId;
 use super::canonical::canonical_priority;
-use super::dial::Neighbours;
 use super::event::{CloseReason, Event};
 use super::peer::Peer;
+use super::roll::Roll;
 use super::torrent::{Output, Phase, Torrent};
 
 /// Of two connections to one peer id, the one to close. Both ends compute the same: the one
 /// opened by the lower id stays; of two opened by the same end, the older.
 pub(super) fn duplicate_of(
     peers: &[Option<Peer>],
+    roll: &Roll,
     slot: usize,
     id: PeerId,
     me: PeerId,
 ) -> Option<ConnId> {
     let new = peers[slot].as_ref()?;
-    let old = peers.iter().flatten().find(|p| p.id == Some(id))?;
+    let old = peers[roll.with_id(id)?].as_ref()?;
     let opened_by_them_stays = id < me;
     if new.inbound != old.inbound && new.inbound == opened_by_them_stays {
         return Some(old.conn);
@@ -45,8 +46,7 @@ impl Torrent {
         // Dials to nobody take no place from who comes; one that is answered late may find none.
         let taken = self.connections + self.dial.hopeful(now);
         let ip = addr.ip();
-        let many = !ip.is_loopback()
-            && Neighbours(&self.peers).at(ip) >= self.config.connections_per_address;
+        let many = !ip.is_loopback() && self.roll.at(ip) >= self.config.connections_per_address;
         let max = self.config.connections_max;
         let late = !inbound && self.connections >= max;
         let crowded = inbound && taken >= max && !many;
@@ -75,6 +75,7 @@ impl Torrent {
             "a connection's slot is free when it opens"
         );
         self.peers[slot] = Some(Peer::new(conn, addr, inbound, now, &self.config));
+        self.note(slot);
         self.connections += 1;
         if let Some((conn, why)) = gives_way {
             self.close(conn, why, now);
@@ -98,10 +99,8 @@ impl Torrent {
     fn outranked(&self, newcomer: SocketAddr) -> Option<ConnId> {
         let me = SocketAddr::new(self.our_ip?.0, self.port);
         let rank = |peer: SocketAddr| canonical_priority(me, peer);
-        let carries = |p: &Peer| {
-            let gives = p.down.received_now + p.down.received_before > 0;
-            gives || !p.down.open.is_empty() || p.unchoked && p.interested
-        };
+        let carries =
+            |p: &Peer| p.down.gave() || !p.down.open.is_empty() || p.unchoked && p.interested;
         let idle = self.peers.iter().flatten();
         let idle = idle.filter(|p| !p.web && !carries(p));
         let lowest = idle.min_by_key(|p| rank(p.addr))?;
@@ -159,7 +158,7 @@ impl Torrent {
         if inbound {
             self.push_handshake(conn);
         }
-        if let Some(loser) = duplicate_of(&self.peers, slot, id, self.peer_id) {
+        if let Some(loser) = duplicate_of(&self.peers, &self.roll, slot, id, self.peer_id) {
             self.close(loser, CloseReason::Duplicate, now);
             if loser == conn {
                 return;
@@ -168,13 +167,14 @@ impl Torrent {
         let fast = self.config.fast && handshake.speaks(FAST);
         let extended = self.config.extensions && handshake.speaks(EXTENSIONS);
         self.bitfields.open(slot);
-        self.contacts_state += 1;
-        let peer = self.peer(slot);
+        let peer = self.peers[slot].as_mut().expect("it shook hands");
         peer.join(id);
         peer.sender = sender;
         peer.last_received = now;
         peer.fast = fast;
         peer.extended = extended;
+        self.contacts.add(slot, peer);
+        self.note(slot);
         self.emit(Event::PeerJoined {
             peer: addr,
             inbound,
@@ -221,7 +221,8 @@ impl Torrent {
         self.release_requests(slot);
         let peer = self.peers[slot].take().expect("just found");
         self.dial.left();
-        self.contacts_state += 1;
+        self.contacts.remove(slot, &peer);
+        self.note(slot);
         self.refund_upload(peer.up.reading_bytes);
         let bits = self.bitfields.close(slot);
         for piece in bits.iter() {

@@ -5,7 +5,7 @@
 //! takes the place of what trackers told, and no peer fills the book alone. While nothing changes the
 //! book is not searched for somebody to dial.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -17,8 +17,9 @@ use crate::ids::PeerId;
 use crate::time::Now;
 use crate::tracker::announce::PeerAddr;
 
+use super::addresses::Addresses;
 use super::blame::SenderId;
-use super::peer::Peer;
+use super::roll::Roll;
 
 /// A dial that waited for so long probably leads to nobody (TCP has tried three times).
 const HOPELESS_AFTER: Duration = Duration::from_secs(4);
@@ -71,31 +72,22 @@ impl Contact {
     }
 }
 
-/// The connections that there are, for what speaks against one more.
-#[derive(Clone, Copy)]
-pub(super) struct Neighbours<'a>(pub(super) &'a [Option<Peer>]);
-
-impl Neighbours<'_> {
-    /// The ids of connected peers, in order.
-    fn ids(self) -> Vec<PeerId> {
-        let mut ids: Vec<_> = self.0.iter().flatten().filter_map(|p| p.id).collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    /// Connections to one address, whatever the port.
-    pub(super) fn at(self, ip: IpAddr) -> u32 {
-        let there = self.0.iter().flatten();
-        let there = there.filter(|p| !p.web && p.addr.ip() == ip);
-        u32::try_from(there.count()).expect("at most connections_max")
-    }
+/// What a peer tells of somebody.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) addr: SocketAddr,
+    /// It has everything, as the teller says.
+    pub(super) seed: bool,
+    /// Who lives there, as we know ourselves: it is connected already, by a dial of its own.
+    pub(super) id: Option<PeerId>,
 }
 
 /// All known addresses.
 #[derive(Debug, Default)]
 pub(super) struct DialBook {
-    /// In order of address: a search for somebody to dial reads it from end to end.
-    contacts: Vec<(SocketAddr, Contact)>,
+    addrs: Addresses,
+    /// What is known of each, in the same order: a search for somebody to dial reads it from end to end.
+    contacts: Vec<Contact>,
     /// Addresses that are being dialled, and since when, oldest first.
     dials: Vec<(Now, SocketAddr)>,
     /// The last search found nobody to dial.
@@ -126,7 +118,7 @@ impl DialBook {
                 continue;
             }
             if !known {
-                self.insert(vec![(addr, Contact::new(SenderId::NOBODY))]);
+                self.insert(addr, Contact::new(SenderId::NOBODY));
             }
             self.quiet = None;
             let contact = self.get_mut(addr).expect("just seen or inserted");
@@ -138,58 +130,66 @@ impl DialBook {
         }
     }
 
-    /// Takes addresses that a peer told, with whether they are seeds, up to `pex_contacts_max` of one
-    /// teller; how many were new. They take no place from what trackers told.
+    /// Takes addresses that a peer told, up to `pex_contacts_max` of one teller; how many were new. They
+    /// take no place from what trackers told.
     pub(super) fn learn_from_peer(
         &mut self,
-        told: impl Iterator<Item = (SocketAddr, bool)>,
+        told: impl Iterator<Item = Told>,
         teller: SenderId,
         config: &EngineConfig,
     ) -> u32 {
-        let known = |addr: SocketAddr| addr.port() == 0 || self.knows(addr);
-        let told: Vec<_> = told.filter(|(addr, _)| !known(*addr)).collect();
-        if told.is_empty() {
+        let mut new = Vec::new();
+        for told in told.filter(|told| told.addr.port() != 0) {
+            match self.addrs.place(told.addr) {
+                Err(_) => new.push(told),
+                Ok(place) => {
+                    if let Some(id) = told.id {
+                        self.name(place, id);
+                    }
+                }
+            }
+        }
+        if new.is_empty() {
             return 0;
         }
-        let its = self.contacts.iter().filter(|(_, c)| c.teller == teller);
+        self.quiet = None;
+        let its = self.contacts.iter().filter(|c| c.teller == teller);
         let room = (config.pex_contacts_max as usize).saturating_sub(its.count());
-        let mut new = Vec::new();
-        for (addr, seed) in told.into_iter().take(room) {
-            let full = self.contacts.len() + new.len() >= config.addresses_max as usize;
+        let mut learned = 0;
+        for told in new.into_iter().take(room) {
+            let full = self.contacts.len() >= config.addresses_max as usize;
             if full && !self.forget_worst(true) {
                 break;
             }
             let mut contact = Contact::new(teller);
-            contact.seed = seed;
-            new.push((addr, contact));
+            contact.seed = told.seed;
+            contact.id = told.id.map(Box::new);
+            self.insert(told.addr, contact);
+            learned += 1;
         }
-        let learned = u32::try_from(new.len()).expect("at most addresses_max");
-        self.insert(new);
         learned
     }
 
-    /// Adds addresses that are not known.
-    fn insert(&mut self, new: Vec<(SocketAddr, Contact)>) {
+    /// Adds an address that is not known.
+    fn insert(&mut self, addr: SocketAddr, contact: Contact) {
         self.quiet = None;
-        self.contacts.extend(new);
-        // Two runs that are in order are merged.
-        self.contacts.sort_by_key(|(addr, _)| *addr);
-    }
-
-    fn at(&self, addr: SocketAddr) -> Option<usize> {
-        self.contacts.binary_search_by_key(&addr, |(a, _)| *a).ok()
+        if let Err(place) = self.addrs.place(addr) {
+            self.addrs.insert(place, addr);
+            self.contacts.insert(place, contact);
+        }
     }
 
     fn knows(&self, addr: SocketAddr) -> bool {
-        self.at(addr).is_some()
+        self.addrs.place(addr).is_ok()
     }
 
     fn get(&self, addr: SocketAddr) -> Option<&Contact> {
-        self.at(addr).map(|at| &self.contacts[at].1)
+        self.addrs.place(addr).ok().map(|at| &self.contacts[at])
     }
 
     fn get_mut(&mut self, addr: SocketAddr) -> Option<&mut Contact> {
-        self.at(addr).map(|at| &mut self.contacts[at].1)
+        let place = self.addrs.place(addr).ok();
+        place.map(|at| &mut self.contacts[at])
     }
 
     /// Addresses that are being dialled.
@@ -201,13 +201,14 @@ impl DialBook {
 
     /// The addresses that are worth passing on: told by trackers or the user, or connected.
     pub(super) fn worth(&self) -> Vec<PeerAddr> {
-        let worth = self.contacts.iter().filter(|(_, c)| match c.state {
+        let contacts = self.addrs.iter().zip(&self.contacts);
+        let worth = contacts.filter(|(_, c)| match c.state {
             State::Never => false,
             State::Connected => true,
             State::Idle | State::Dialling => !c.hearsay(),
         });
         let worth = worth.map(|(addr, c)| PeerAddr {
-            addr: *addr,
+            addr,
             id: c.id.as_deref().copied().filter(|_| c.id_told),
         });
         worth.collect()
@@ -216,33 +217,37 @@ impl DialBook {
     /// Forgets every address that is not being dialled; bans and ourselves are remembered.
     pub(super) fn forget(&mut self) {
         let keep = |c: &Contact| matches!(c.state, State::Dialling | State::Never);
-        self.contacts.retain(|(_, c)| keep(c));
+        let mut kept = self.contacts.iter().map(keep);
+        self.addrs.retain(|_| kept.next() == Some(true));
+        self.contacts.retain(keep);
         self.quiet = None;
     }
 
     /// Forgets the idle address that failed most often, if one failed at all; with `hearsay` only
     /// among those that peers told.
     fn forget_worst(&mut self, hearsay: bool) -> bool {
-        let idle = self.contacts.iter();
+        let idle = self.contacts.iter().enumerate();
         let failing = idle.filter(|(_, c)| c.state == State::Idle && c.failures > 0);
         let failing = failing.filter(|(_, c)| !hearsay || c.hearsay());
         let worst = failing.max_by_key(|(_, c)| c.failures);
-        let worst = worst.map(|(addr, _)| *addr);
-        worst.is_some_and(|addr| self.remove(addr))
+        let worst = worst.map(|(place, _)| place);
+        self.remove(worst)
     }
 
     /// Forgets an idle address that a peer told: a tracker has a better one.
     fn forget_hearsay(&mut self) -> bool {
         let mut idle = self.contacts.iter();
-        let found = idle.find(|(_, c)| c.state == State::Idle && c.hearsay());
-        let found = found.map(|(addr, _)| *addr);
-        found.is_some_and(|addr| self.remove(addr))
+        let found = idle.position(|c| c.state == State::Idle && c.hearsay());
+        self.remove(found)
     }
 
-    fn remove(&mut self, addr: SocketAddr) -> bool {
+    /// Whether there was somebody to forget.
+    fn remove(&mut self, place: Option<usize>) -> bool {
+        let Some(place) = place else { return false };
         self.quiet = None;
-        let at = self.at(addr);
-        at.map(|at| self.contacts.remove(at)).is_some()
+        self.addrs.remove(place);
+        self.contacts.remove(place);
+        true
     }
 
     /// Dials to one address, whatever the port.
@@ -259,7 +264,7 @@ impl DialBook {
         now: Now,
         room: u32,
         seeding: bool,
-        neighbours: Neighbours<'_>,
+        roll: &Roll,
         config: &EngineConfig,
         rng: &mut ChaCha8Rng,
     ) -> Vec<SocketAddr> {
@@ -267,53 +272,44 @@ impl DialBook {
         if room == 0 || self.is_quiet(seeding, now) {
             return Vec::new();
         }
-        let due = self.due(now, neighbours);
-        let candidates = due.filter(|(_, c)| !(c.seed && seeding && config.close_seed_to_seed));
-        let mut due: BTreeMap<_, Vec<SocketAddr>> = BTreeMap::new();
-        for (addr, contact) in candidates {
-            let rank = (contact.hearsay(), contact.failures.saturating_sub(1));
-            due.entry(rank).or_default().push(*addr);
-        }
+        let seeds = !(seeding && config.close_seed_to_seed);
+        let due = self.due(now, roll).filter(|(_, c)| seeds || !c.seed);
+        let rank = |c: &Contact| (c.hearsay(), c.failures.saturating_sub(1));
+        let mut due: Vec<_> = due.map(|(place, c)| (rank(c), place)).collect();
         if due.is_empty() {
             let until = self.next_idle(now);
             self.quiet = Some(Quiet { seeding, until });
             return Vec::new();
         }
+        // The best come last, and of alike ones those in front.
+        due.sort_by_key(|(rank, _)| Reverse(*rank));
         let mut chosen = Vec::new();
-        while chosen.len() < room {
-            let Some(mut first) = due.first_entry() else {
-                break;
-            };
-            let alike = first.get_mut();
-            let addr = alike.swap_remove(rng.random_range(0..alike.len()));
-            if alike.is_empty() {
-                first.remove();
-            }
+        while chosen.len() < room
+            && let Some((best, _)) = due.last().copied()
+        {
+            let alike = due.partition_point(|(rank, _)| *rank > best);
+            let (_, place) = due.swap_remove(rng.random_range(alike..due.len()));
+            let addr = self.addrs.get(place);
             let ip = addr.ip();
-            let taken = neighbours.at(ip) + self.dialling_at(ip);
+            let taken = roll.at(ip) + self.dialling_at(ip);
             if taken >= config.connections_per_address && !ip.is_loopback() {
                 continue;
             }
-            let contact = self.get_mut(addr).expect("chosen from the contacts");
-            contact.state = State::Dialling;
+            self.contacts[place].state = State::Dialling;
             self.dials.push((now, addr));
             chosen.push(addr);
         }
         chosen
     }
 
-    /// Contacts that may be dialled now.
-    fn due(
-        &self,
-        now: Now,
-        neighbours: Neighbours<'_>,
-    ) -> impl Iterator<Item = &(SocketAddr, Contact)> {
-        let due = self.contacts.iter();
+    /// Contacts that may be dialled now, with their places.
+    fn due(&self, now: Now, roll: &Roll) -> impl Iterator<Item = (usize, &Contact)> {
+        let due = self.contacts.iter().enumerate();
         let mut ids = None;
         due.filter(move |(_, c)| c.state == State::Idle && c.next <= now)
             .filter(move |(_, c)| {
                 c.id.as_ref().is_none_or(|id| {
-                    let ids = ids.get_or_insert_with(|| neighbours.ids());
+                    let ids = ids.get_or_insert_with(|| roll.ids());
                     ids.binary_search(id).is_err()
                 })
             })
@@ -331,8 +327,8 @@ impl DialBook {
     }
 
     /// Whether there is somebody to dial now.
-    pub(super) fn any_due(&self, now: Now, neighbours: Neighbours<'_>) -> bool {
-        !self.is_quiet(false, now) && self.due(now, neighbours).next().is_some()
+    pub(super) fn any_due(&self, now: Now, roll: &Roll) -> bool {
+        !self.is_quiet(false, now) && self.due(now, roll).next().is_some()
     }
 
     /// A dial was answered by a connection.
@@ -394,18 +390,18 @@ impl DialBook {
 
     /// A handshake at this address showed who lives there.
     pub(super) fn seen_id(&mut self, addr: SocketAddr, id: PeerId) {
-        // What the tracker told stands: somebody else may claim the port.
-        if let Some(contact) = self.get_mut(addr).filter(|c| !c.id_told)
-            && contact.id.as_deref() != Some(&id)
-        {
-            contact.id = Some(Box::new(id));
-            self.quiet = None;
+        if let Ok(place) = self.addrs.place(addr) {
+            self.name(place, id);
         }
     }
 
-    /// Whether this address is known, and nobody knows who lives there.
-    pub(super) fn is_unnamed(&self, addr: SocketAddr) -> bool {
-        self.get(addr).is_some_and(|c| c.id.is_none())
+    fn name(&mut self, place: usize, id: PeerId) {
+        // What the tracker told stands: somebody else may claim the port.
+        let contact = &mut self.contacts[place];
+        if !contact.id_told && contact.id.as_deref() != Some(&id) {
+            contact.id = Some(Box::new(id));
+            self.quiet = None;
+        }
     }
 
     /// The peer at this address has everything.
@@ -451,7 +447,7 @@ impl DialBook {
     /// When the first idle address may be dialled, of those that may not be dialled yet. Who may be
     /// already and is not chosen waits for a connection to end, not for time.
     fn next_idle(&self, now: Now) -> Now {
-        let idle = self.contacts.iter().map(|(_, c)| c);
+        let idle = self.contacts.iter();
         let idle = idle.filter(|c| c.state == State::Idle && c.next > now);
         idle.map(|c| c.next).min().unwrap_or(Now::NEVER)
     }

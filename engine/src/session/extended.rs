@@ -86,7 +86,8 @@ impl Torrent {
         let Ok(said) = ExtendedHandshake::read(payload) else {
             return Err("an extended handshake that is not bencode");
         };
-        let peer = self.peer(slot);
+        let peer = self.peers[slot].as_mut().expect("the caller looked");
+        self.contacts.moved(slot, peer, said.port);
         if let Some(id) = said.dont_have {
             peer.said.dont_have = id;
         }
@@ -96,13 +97,10 @@ impl Torrent {
         if let Some(reqq) = said.reqq {
             peer.down.queue_max = reqq;
         }
-        let port = said.port.or(peer.said.port);
-        let moved = std::mem::replace(&mut peer.said.port, port) != port;
         if let Some(upload_only) = said.upload_only {
             peer.upload_only = upload_only;
         }
         let (addr, sender, inbound, id) = (peer.addr, peer.sender, peer.inbound, peer.id);
-        self.contacts_state += u64::from(moved);
         if inbound && let (Some(port), Some(id)) = (said.port, id) {
             self.dial.seen_id(SocketAddr::new(addr.ip(), port), id);
         }

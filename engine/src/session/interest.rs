@@ -115,6 +115,7 @@ impl Torrent {
             } else {
                 Message::NotInterested
             };
+            self.note(slot);
             self.send(slot, message, now);
         }
     }

@@ -28,10 +28,12 @@ use crate::wire::{Handshake, Message};
 
 use super::blame::{Blame, SenderId};
 use super::connections::duplicate_of;
-use super::dial::{DialBook, Neighbours};
+use super::dial::DialBook;
 use super::event::{CloseReason, Event};
 use super::extended::CLIENT;
 use super::peer::Peer;
+use super::pex::Contacts;
+use super::roll::Roll;
 use super::torrent::{Input, Output};
 
 use drafts::{DraftId, Drafts};
@@ -101,6 +103,8 @@ pub struct MetadataFetch {
     /// Copies that came to nothing, by who took part: others have their turn first.
     tries: BTreeMap<SenderId, u32>,
     drafts: Drafts,
+    roll: Roll,
+    contacts: Contacts,
     connections: u32,
     dial: DialBook,
     blame: Blame,
@@ -131,6 +135,8 @@ impl MetadataFetch {
             sources: BTreeMap::new(),
             tries: BTreeMap::new(),
             drafts: Drafts::new(setup.info_hash),
+            roll: Roll::default(),
+            contacts: Contacts::default(),
             connections: 0,
             dial: DialBook::default(),
             blame: Blame::default(),
@@ -260,7 +266,7 @@ impl MetadataFetch {
         }
         let ip = addr.ip();
         let per_address = self.config.connections_per_address;
-        let many = !ip.is_loopback() && Neighbours(&self.peers).at(ip) >= per_address;
+        let many = !ip.is_loopback() && self.roll.at(ip) >= per_address;
         let taken = self.connections + self.dial.dialling();
         let full = many || inbound && taken >= self.config.connections_max;
         let banned = self.blame.banned_addr(addr);
@@ -278,6 +284,7 @@ impl MetadataFetch {
             self.peers.resize_with(slot + 1, || None);
         }
         self.peers[slot] = Some(Peer::new(conn, addr, inbound, now, &self.config));
+        self.roll.note(slot, self.peers[slot].as_ref());
         self.connections += 1;
         if !inbound {
             self.greet(conn);
@@ -329,7 +336,7 @@ impl MetadataFetch {
         if inbound {
             self.greet(conn);
         }
-        if let Some(loser) = duplicate_of(&self.peers, slot, id, self.peer_id) {
+        if let Some(loser) = duplicate_of(&self.peers, &self.roll, slot, id, self.peer_id) {
             self.close(loser, CloseReason::Duplicate, now);
             if loser == conn {
                 return;
@@ -340,6 +347,9 @@ impl MetadataFetch {
         peer.sender = sender;
         peer.last_received = now;
         peer.extended = true;
+        let peer = self.peers[slot].as_ref().expect("it shook hands");
+        self.roll.note(slot, Some(peer));
+        self.contacts.add(slot, peer);
         self.emit(Event::PeerJoined {
             peer: addr,
             inbound,
@@ -429,6 +439,8 @@ impl MetadataFetch {
         let Some(slot) = self.slot(conn) else { return };
         self.drop_source(slot);
         let peer = self.peers[slot].take().expect("just found");
+        self.roll.note(slot, None);
+        self.contacts.remove(slot, &peer);
         self.dial.left();
         self.connections -= 1;
         if !peer.inbound {

@@ -5,6 +5,7 @@
 //! (asked for? `choosing`: what next) -> `pieces` (state) -> `blame` (bad piece) -> `interest`, `upload`, `choking`;
 //! `dial` and `announcing` find the peers; `web_seeds` makes peers of web servers.
 
+mod addresses;
 mod announcing;
 pub mod audit;
 mod bitfields;
@@ -28,6 +29,7 @@ mod peer;
 mod pex;
 mod pieces;
 mod requests;
+mod roll;
 mod super_seeding;
 pub mod torrent;
 mod upload;

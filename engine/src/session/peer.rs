@@ -257,13 +257,13 @@ impl Peer {
         self.active
     }
 
-    /// Whether nobody has wanted anything here for so long.
-    pub(super) fn idle(&self, now: Now, config: &EngineConfig) -> bool {
+    /// Since when nobody has wanted anything here; never, while somebody does, and of web seeds.
+    pub(super) fn still_since(&self) -> Now {
         let wanted = self.am_interested || self.interested;
-        self.active()
-            && !self.web
-            && !wanted
-            && self.interest_changed.after(config.idle_timeout) <= now
+        match self.id.is_some() && !wanted {
+            true => self.interest_changed,
+            false => Now::NEVER,
+        }
     }
 }
 
@@ -288,6 +288,11 @@ impl Download {
                 / u128::from(BLOCK_BYTES);
             self.depth = u32::try_from(in_flight).unwrap_or(u32::MAX).max(2).min(cap);
         }
+    }
+
+    /// Whether payload came in this choke round or the one before.
+    pub(super) fn gave(&self) -> bool {
+        self.received_now + self.received_before > 0
     }
 
     /// Requests that may be open now.

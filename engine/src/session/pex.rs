@@ -6,17 +6,18 @@
 //! the dial book, whose limits hold for it, and nowhere else. Of private torrents nothing is told and
 //! nothing heard (BEP 27).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::EngineConfig;
 use crate::time::Now;
 use crate::wire::pex::{Pex, REACHABLE, SEED};
 
+use super::addresses::Addresses;
 use super::blame::Blame;
-use super::dial::DialBook;
+use super::dial::{DialBook, Told};
 use super::event::Event;
 use super::peer::Peer;
+use super::roll::Roll;
 use super::torrent::{Phase, Torrent};
 
 /// The exchange with one peer.
@@ -24,8 +25,9 @@ use super::torrent::{Phase, Torrent};
 pub(super) struct PexTalk {
     /// Its id for `ut_pex`; 0: it takes none.
     id: u8,
-    /// Contacts that it knows from us, and was not told to be gone.
-    told: Told,
+    /// Contacts that it knows from us, and was not told to be gone: with many peers that know many each, the
+    /// largest thing that is kept of a connection.
+    told: Addresses,
     /// The state of our contacts of which there is nothing more to tell it.
     settled: Option<u64>,
     /// When it may be told next; `None`: it never offered to listen.
@@ -36,63 +38,76 @@ pub(super) struct PexTalk {
     heard: Option<Now>,
 }
 
-/// Addresses that a peer was told, in order: with many peers that know many each, the largest thing that is
-/// kept of a connection.
-#[derive(Debug, Default)]
-struct Told {
-    v4: Vec<(Ipv4Addr, u16)>,
-    v6: Vec<(Ipv6Addr, u16)>,
-}
-
-impl Told {
-    fn len(&self) -> usize {
-        self.v4.len() + self.v6.len()
-    }
-
-    fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        let v4 = self.v4.iter().map(|at| SocketAddr::from(*at));
-        v4.chain(self.v6.iter().map(|at| SocketAddr::from(*at)))
-    }
-
-    fn change<'a>(
-        &mut self,
-        added: impl Iterator<Item = &'a SocketAddr>,
-        dropped: &BTreeSet<SocketAddr>,
-    ) {
-        if !dropped.is_empty() {
-            self.v4.retain(|at| !dropped.contains(&(*at).into()));
-            self.v6.retain(|at| !dropped.contains(&(*at).into()));
-        }
-        for addr in added {
-            match addr.ip() {
-                IpAddr::V4(ip) => self.v4.push((ip, addr.port())),
-                IpAddr::V6(ip) => self.v6.push((ip, addr.port())),
-            }
-        }
-        self.v4.sort_unstable();
-        self.v6.sort_unstable();
-        self.v4.shrink_to_fit();
-        self.v6.shrink_to_fit();
-    }
-}
-
-/// Whom we are connected to, by address, with their slots: what every peer is told of.
+/// Whom we are connected to: what every peer is told of.
 #[derive(Debug, Default)]
 pub(super) struct Contacts {
-    /// The state of our contacts when this was gathered.
-    state: Option<u64>,
-    list: Vec<(SocketAddr, usize)>,
+    /// Changes whenever the list does.
+    state: u64,
+    /// In order of address.
+    list: Vec<Contact>,
+}
+
+/// A peer that we are connected to and know where to reach.
+#[derive(Debug)]
+struct Contact {
+    addr: SocketAddr,
+    slot: usize,
+    /// We dialled it.
+    reachable: bool,
+}
+
+impl Contacts {
+    fn place(&self, addr: SocketAddr, slot: usize) -> Result<usize, usize> {
+        let place = (addr, slot);
+        self.list.binary_search_by_key(&place, |c| (c.addr, c.slot))
+    }
+
+    /// Where the peer in this slot can be reached is known now, if it is.
+    pub(super) fn add(&mut self, slot: usize, peer: &Peer) {
+        if let Some(addr) = peer.contact()
+            && let Err(at) = self.place(addr, slot)
+        {
+            let reachable = !peer.inbound;
+            let contact = Contact {
+                addr,
+                slot,
+                reachable,
+            };
+            self.list.insert(at, contact);
+            self.state += 1;
+        }
+    }
+
+    /// The peer in this slot says where it listens, if it does.
+    pub(super) fn moved(&mut self, slot: usize, peer: &mut Peer, port: Option<u16>) {
+        if port.is_some_and(|port| peer.said.port != Some(port)) {
+            self.remove(slot, peer);
+            peer.said.port = port;
+            self.add(slot, peer);
+        }
+    }
+
+    /// The peer in this slot is not there any more.
+    pub(super) fn remove(&mut self, slot: usize, peer: &Peer) {
+        if let Some(addr) = peer.contact()
+            && let Ok(at) = self.place(addr, slot)
+        {
+            self.list.remove(at);
+            self.state += 1;
+        }
+    }
 }
 
 impl Peer {
     /// Where others can reach it, as far as we know.
     fn contact(&self) -> Option<SocketAddr> {
-        match self.inbound {
+        let port = match self.inbound {
             // A web server is no peer, and whoever has the metainfo file knows of it.
-            false if self.web => None,
-            false => Some(self.addr),
-            true => Some(SocketAddr::new(self.addr.ip(), self.said.port?)),
-        }
+            false if self.web => return None,
+            false => self.addr.port(),
+            true => self.said.port?,
+        };
+        Some(SocketAddr::new(self.addr.ip(), port))
     }
 }
 
@@ -132,90 +147,86 @@ impl Torrent {
     }
 
     fn send_pex(&mut self, slot: usize, now: Now) {
-        let state = Some(self.contacts_state);
+        let state = Some(self.contacts.state);
         if self.peer(slot).pex.settled == state {
             return;
         }
-        self.gather_contacts();
-        let contacts = self.contacts_for(slot);
-        let config = &self.config;
-        let (added_max, dropped_max) = (config.pex_added_max, config.pex_dropped_max as usize);
-        // What it was told is bounded, however connections come and go between two messages.
-        let told_max = 2 * config.connections_max as usize;
-        let first_max = config.pex_first_max;
+        let (change, all) = self.pex_change(slot);
         let peer = self.peer(slot);
         let talk = &mut peer.pex;
-        let room = told_max.saturating_sub(talk.told.len());
-        let added_max = if talk.begun { added_max } else { first_max } as usize;
-        let (new, gone) = differences(&contacts, &talk.told);
-        let added_max = added_max.min(room);
-        if new.len() <= added_max && gone.len() <= dropped_max {
+        if all {
             talk.settled = state;
         }
-        let dropped: BTreeSet<SocketAddr> = gone.into_iter().take(dropped_max).collect();
-        let flags = |addr: SocketAddr| (addr, self.flags_of(addr, slot));
-        let added: BTreeMap<_, _> = new.into_iter().take(added_max).map(flags).collect();
-        if added.is_empty() && dropped.is_empty() {
+        if change.added.is_empty() && change.dropped.is_empty() {
             return;
         }
-        let peer = self.peer(slot);
-        let talk = &mut peer.pex;
         talk.begun = true;
-        talk.told.change(added.keys(), &dropped);
+        let added = change.added.iter().map(|(addr, _)| *addr);
+        talk.told.change(added, &change.dropped);
         let (id, addr) = (talk.id, peer.addr);
-        let (count, gone) = (count(added.len()), count(dropped.len()));
-        self.send(slot, Pex { added, dropped }.message(id), now);
+        self.send(slot, change.message(id), now);
         self.emit(Event::PexSent {
             peer: addr,
-            added: count,
-            dropped: gone,
+            added: count(change.added.len()),
+            dropped: count(change.dropped.len()),
         });
     }
 
-    /// Gathers whom we are connected to, if that changed.
-    fn gather_contacts(&mut self) {
-        let state = Some(self.contacts_state);
-        if self.contacts.state == state {
-            return;
-        }
-        self.contacts.state = state;
-        self.contacts.list.clear();
-        for (slot, peer) in self.peers.iter().enumerate() {
-            let peer = peer.as_ref().filter(|p| p.active());
-            if let Some(addr) = peer.and_then(|p| p.contact()) {
-                let addr = SocketAddr::new(addr.ip(), addr.port());
-                self.contacts.list.push((addr, slot));
+    /// What the peer in this slot is to be told, and whether that is all there is: what it was told before
+    /// and our contacts are walked side by side.
+    fn pex_change(&self, slot: usize) -> (Pex, bool) {
+        let config = &self.config;
+        let to = self.peers[slot].as_ref().expect("the caller looked");
+        let (talk, itself) = (&to.pex, to.contact());
+        let (first, later) = (config.pex_first_max, config.pex_added_max);
+        let added_max = if talk.begun { later } else { first } as usize;
+        // What it was told is bounded, however connections come and go between two messages.
+        let told_max = 2 * config.connections_max as usize;
+        let added_max = added_max.min(told_max.saturating_sub(talk.told.len()));
+        let dropped_max = config.pex_dropped_max as usize;
+        let mut change = Pex::default();
+        let mut all = true;
+        let mut leaves = |change: &mut Pex, addr| match change.dropped.len() < dropped_max {
+            true => change.dropped.push(addr),
+            false => all = false,
+        };
+        let mut all_added = true;
+        let mut told = talk.told.iter().peekable();
+        for there in self.contacts.list.chunk_by(|a, b| a.addr == b.addr) {
+            let addr = there[0].addr;
+            let mut others = there.iter().filter(|c| c.slot != slot).peekable();
+            // An address of this machine, or of none, means nothing elsewhere.
+            if others.peek().is_none()
+                || Some(addr) == itself
+                || !means_something(addr.ip(), to.addr.ip())
+            {
+                continue;
+            }
+            while let Some(before) = told.next_if(|told| *told < addr) {
+                leaves(&mut change, before);
+            }
+            if told.next_if_eq(&addr).is_some() {
+                continue;
+            }
+            if change.added.len() < added_max {
+                let flags = others.map(|c| self.pex_flags(c));
+                change.added.push((addr, flags.fold(0, |all, f| all | f)));
+            } else {
+                all_added = false;
             }
         }
-        self.contacts.list.sort_unstable();
+        for before in told {
+            leaves(&mut change, before);
+        }
+        (change, all && all_added)
     }
 
-    /// Whom the peer in this slot may be told of, in order.
-    fn contacts_for(&self, slot: usize) -> Vec<SocketAddr> {
-        let to = self.peers[slot].as_ref().expect("the caller looked");
-        let itself = to.contact();
-        let itself = itself.map(|addr| SocketAddr::new(addr.ip(), addr.port()));
-        let others = self.contacts.list.iter().filter(|(addr, other)| {
-            // An address of this machine, or of none, means nothing elsewhere.
-            *other != slot && Some(*addr) != itself && means_something(addr.ip(), to.addr.ip())
-        });
-        let mut contacts: Vec<_> = others.map(|(addr, _)| *addr).collect();
-        contacts.dedup();
-        contacts
-    }
-
-    /// What is said of an address: by whoever is connected from there, but for the peer in this slot.
-    fn flags_of(&self, addr: SocketAddr, slot: usize) -> u8 {
-        let list = &self.contacts.list;
-        let first = list.partition_point(|(other, _)| *other < addr);
-        let there = list[first..].iter().take_while(|(other, _)| *other == addr);
-        let there = there.filter(|(_, other)| *other != slot);
-        there.fold(0, |flags, (_, other)| {
-            let peer = self.peers[*other].as_ref().expect("it is connected");
-            let seed = peer.upload_only || self.bitfields[*other].is_full();
-            let seed = if seed { SEED } else { 0 };
-            flags | seed | if peer.inbound { 0 } else { REACHABLE }
-        })
+    fn pex_flags(&self, contact: &Contact) -> u8 {
+        let peer = self.peers[contact.slot].as_ref();
+        let peer = peer.expect("a contact is connected");
+        let seed = peer.upload_only || self.bitfields[contact.slot].is_full();
+        let seed = if seed { SEED } else { 0 };
+        seed | if contact.reachable { REACHABLE } else { 0 }
     }
 
     /// A peer tells whom it is connected to.
@@ -227,13 +238,15 @@ impl Torrent {
     ) -> Result<(), &'static str> {
         let me = self.our_ip.map(|(ip, _)| SocketAddr::new(ip, self.port));
         let hearing = Hearing {
-            peers: &mut self.peers,
+            peer: self.peers[slot].as_mut().expect("the caller looked"),
+            contacts: &self.contacts,
+            roll: &self.roll,
             dial: &mut self.dial,
             blame: &self.blame,
             config: &self.config,
             me,
         };
-        let event = hearing.hear(slot, payload, now)?;
+        let event = hearing.hear(payload, now)?;
         let learned = matches!(event, Event::PexReceived { learned: 1.., .. });
         self.emit(event);
         if learned {
@@ -245,7 +258,10 @@ impl Torrent {
 
 /// What hearing of contacts takes, with and without metainfo.
 pub(super) struct Hearing<'a> {
-    pub(super) peers: &'a mut [Option<Peer>],
+    /// Who tells.
+    pub(super) peer: &'a mut Peer,
+    pub(super) contacts: &'a Contacts,
+    pub(super) roll: &'a Roll,
     pub(super) dial: &'a mut DialBook,
     pub(super) blame: &'a Blame,
     pub(super) config: &'a EngineConfig,
@@ -254,10 +270,9 @@ pub(super) struct Hearing<'a> {
 }
 
 impl Hearing<'_> {
-    /// Takes what the peer in this slot tells; returns what to emit.
-    pub(super) fn hear(self, slot: usize, payload: &[u8], now: Now) -> Result<Event, &'static str> {
-        let config = self.config;
-        let peer = self.peers[slot].as_mut().expect("the caller looked");
+    /// Takes what a peer tells; returns what to emit.
+    pub(super) fn hear(self, payload: &[u8], now: Now) -> Result<Event, &'static str> {
+        let (config, peer) = (self.config, self.peer);
         let (addr, sender) = (peer.addr, peer.sender);
         let pause = config.pex_interval_min;
         if peer.pex.heard.is_some_and(|heard| now < heard.after(pause)) {
@@ -271,23 +286,24 @@ impl Hearing<'_> {
             .map_err(|_| "a peer exchange that is none")?;
         let told = pex.added.iter().filter(|(contact, _)| {
             means_something(contact.ip(), addr.ip())
-                && Some(**contact) != self.me
-                && !self.blame.banned_addr(**contact)
+                && Some(*contact) != self.me
+                && !self.blame.banned_addr(*contact)
         });
-        let told = told.map(|(contact, flags)| (*contact, flags & SEED != 0));
-        let learned = self.dial.learn_from_peer(told, sender, config);
-        // Who is connected already, by a dial of its own, is not dialled.
-        let unnamed = pex
-            .added
-            .keys()
-            .any(|contact| self.dial.is_unnamed(*contact));
-        for peer in self.peers.iter().flatten().filter(|_| unnamed) {
-            if let (Some(contact), Some(id)) = (peer.contact(), peer.id)
-                && pex.added.contains_key(&contact)
-            {
-                self.dial.seen_id(contact, id);
+        // Both are in order: one walk finds who is connected already.
+        let mut contacts = self.contacts.list.iter().peekable();
+        let told = told.map(|(addr, flags)| {
+            while contacts.next_if(|c| c.addr < *addr).is_some() {}
+            let mut id = None;
+            while let Some(there) = contacts.next_if(|c| c.addr == *addr) {
+                id = self.roll.id(there.slot);
             }
-        }
+            Told {
+                addr: *addr,
+                seed: flags & SEED != 0,
+                id,
+            }
+        });
+        let learned = self.dial.learn_from_peer(told, sender, config);
         Ok(Event::PexReceived {
             peer: addr,
             added: count(pex.added.len()),
@@ -295,22 +311,6 @@ impl Hearing<'_> {
             learned,
         })
     }
-}
-
-/// What is in the first list alone, and what in the second; both are in order.
-fn differences(contacts: &[SocketAddr], told: &Told) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
-    let (mut new, mut gone) = (Vec::new(), Vec::new());
-    let mut told = told.iter().peekable();
-    for addr in contacts {
-        while let Some(before) = told.next_if(|told| told < addr) {
-            gone.push(before);
-        }
-        if told.next_if_eq(addr).is_none() {
-            new.push(*addr);
-        }
-    }
-    gone.extend(told);
-    (new, gone)
 }
 
 fn count(contacts: usize) -> u32 {

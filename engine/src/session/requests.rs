@@ -349,6 +349,7 @@ impl Torrent {
         let config = &self.config;
         let peer = self.peers[slot].as_mut().expect("the caller found it");
         peer.down.gained(len, now, config);
+        self.roll.gave(slot);
         let addr = peer.addr;
         self.emit(Event::BlockReceived {
             peer: addr,

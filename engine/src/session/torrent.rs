@@ -30,6 +30,7 @@ use super::limits::RateLimiter;
 use super::peer::Peer;
 use super::pex::Contacts;
 use super::pieces::Pieces;
+use super::roll::Roll;
 use super::web_seeds::WebSeeds;
 
 pub use super::facts::{FetchFailure, Input, Output, Rngs, StorageFailure, TorrentSetup, Totals};
@@ -58,6 +59,8 @@ pub struct Torrent {
     pub(super) config: Arc<EngineConfig>,
     /// Web seeds first, each in a slot of its own; then the connections.
     pub(super) peers: Vec<Option<Peer>>,
+    /// What is asked of all peers together.
+    pub(super) roll: Roll,
     /// What each peer has; nothing where there is none, and for web seeds: see [`Torrent::has`].
     pub(super) bitfields: Bitfields,
     /// Pieces of which the current input changed the availability.
@@ -95,8 +98,6 @@ pub struct Torrent {
     pub(super) info_bytes: Bytes,
     /// The tracker that answered last.
     pub(super) told_by: Option<u32>,
-    /// Changes whenever the addresses of those that we are connected to do.
-    pub(super) contacts_state: u64,
     pub(super) contacts: Contacts,
     /// Our address as most peers see it, and by how many votes.
     pub(super) our_ip: Option<(IpAddr, u32)>,
@@ -174,13 +175,13 @@ impl Torrent {
             hiding: false,
             due: vec![Now::NEVER; web_seeds.len()],
             web_seeds,
+            roll: Roll::default(),
             connections: 0,
             dial: DialBook::default(),
             private: setup.private,
             super_seeding: complete && config.super_seeding,
             info_bytes: setup.info_bytes,
             told_by: None,
-            contacts_state: 0,
             contacts: Contacts::default(),
             our_ip: None,
             schedule,
@@ -381,6 +382,11 @@ impl Torrent {
         self.peers[slot]
             .as_mut()
             .expect("the caller found a peer in this slot")
+    }
+
+    /// What the roll says of this peer changed.
+    pub(super) fn note(&mut self, slot: usize) {
+        self.roll.note(slot, self.peers[slot].as_ref());
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = usize> + use<> {

@@ -206,6 +206,7 @@ impl Torrent {
         peer.useful = self.pieces.useful(&self.web_seeds.has);
         self.peers[number] = Some(peer);
         self.askable[number] = true;
+        self.note(number);
         self.emit(Event::WebSeedJoined { peer: addr, url });
         self.update_interest(number, now);
         self.fill_requests(number, now);
@@ -416,6 +417,7 @@ impl Torrent {
         if self.peers[number].is_some() {
             self.release_requests(number);
             self.peers[number] = None;
+            self.note(number);
         }
         let seed = &mut self.web_seeds.seeds[number];
         seed.state = state;

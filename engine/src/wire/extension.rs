@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 
 use super::message::Message;
 use crate::ids::PieceIndex;
-use crate::metainfo::bencode::{ScanError, top_level_span};
+use crate::metainfo::bencode::{ScanError, top_level_spans};
 
 /// The id of the extended handshake itself.
 pub const HANDSHAKE_ID: u8 = 0;
@@ -109,33 +109,54 @@ impl ExtendedHandshake {
     /// # Errors
     /// When it is not one well-formed bencoded value.
     pub fn read(payload: &[u8]) -> Result<ExtendedHandshake, ScanError> {
-        let names = top_level_span(payload, b"m")?.map_or(&[][..], |span| &payload[span]);
-        let id = |name: &str| integer(names, name.as_bytes()).and_then(|n| u8::try_from(n).ok());
-        let port = integer(payload, b"p").and_then(|p| u16::try_from(p).ok());
+        let keys: [&[u8]; 7] = [
+            b"m",
+            b"metadata_size",
+            b"p",
+            b"v",
+            b"reqq",
+            b"yourip",
+            b"upload_only",
+        ];
+        let [names, size, port, client, reqq, your_ip, upload_only] = values(payload, keys)?;
+        let ids = [DONT_HAVE, PEX, METADATA].map(str::as_bytes);
+        // What is no dictionary names nothing.
+        let ids = names.and_then(|names| values(names, ids).ok());
+        let id = |value| u8::try_from(integer(value)?).ok();
+        let [dont_have, pex, metadata] = ids.unwrap_or_default().map(id);
+        let port = integer(port).and_then(|p| u16::try_from(p).ok());
         Ok(ExtendedHandshake {
-            dont_have: id(DONT_HAVE),
-            pex: id(PEX),
-            metadata: id(METADATA),
-            metadata_size: integer(payload, b"metadata_size").and_then(|n| u32::try_from(n).ok()),
+            dont_have,
+            pex,
+            metadata,
+            metadata_size: integer(size).and_then(|n| u32::try_from(n).ok()),
             port: port.filter(|p| *p != 0),
-            client: string(payload, b"v").map(printable),
-            reqq: integer(payload, b"reqq").map(|n| u32::try_from(n.max(0)).unwrap_or(u32::MAX)),
-            your_ip: string(payload, b"yourip").and_then(ip),
-            upload_only: integer(payload, b"upload_only").map(|n| n != 0),
+            client: string(client).map(printable),
+            reqq: integer(reqq).map(|n| u32::try_from(n.max(0)).unwrap_or(u32::MAX)),
+            your_ip: string(your_ip).and_then(ip),
+            upload_only: integer(upload_only).map(|n| n != 0),
         })
     }
 }
 
-/// The value of a key of the outermost dictionary, if it is an integer.
-pub(super) fn integer(dict: &[u8], key: &[u8]) -> Option<i64> {
-    let value = &dict[top_level_span(dict, key).ok()??];
-    let digits = value.strip_prefix(b"i")?.strip_suffix(b"e")?;
+/// The values of these keys of the outermost dictionary, as they are written.
+pub(super) fn values<'a, const N: usize>(
+    dict: &'a [u8],
+    keys: [&[u8]; N],
+) -> Result<[Option<&'a [u8]>; N], ScanError> {
+    let spans = top_level_spans(dict, keys)?;
+    Ok(spans.map(|span| span.map(|span| &dict[span])))
+}
+
+/// A value, if it is there and an integer.
+pub(super) fn integer(value: Option<&[u8]>) -> Option<i64> {
+    let digits = value?.strip_prefix(b"i")?.strip_suffix(b"e")?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The value of a key of the outermost dictionary, if it is a byte string.
-pub(super) fn string<'a>(dict: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    let value = &dict[top_level_span(dict, key).ok()??];
+/// A value, if it is there and a byte string.
+pub(super) fn string(value: Option<&[u8]>) -> Option<&[u8]> {
+    let value = value?;
     let colon = value.iter().position(|b| *b == b':')?;
     value[0].is_ascii_digit().then(|| &value[colon + 1..])
 }

@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 
-use super::extension::integer;
+use super::extension::{integer, values};
 use super::message::Message;
 use crate::metainfo::bencode::{ScanError, first_value_len};
 
@@ -81,11 +81,12 @@ impl MetadataMessage {
     pub fn read(payload: &Bytes) -> Result<Option<MetadataMessage>, ScanError> {
         let end = first_value_len(payload)?;
         let (head, tail) = (&payload[..end], payload.slice(end..));
-        let number = |key: &[u8]| integer(head, key).and_then(|n| u32::try_from(n).ok());
-        let (Some(kind), Some(block)) = (number(b"msg_type"), number(b"piece")) else {
+        let numbers = values(head, [b"msg_type", b"piece", b"total_size"])?;
+        let number = |value| u32::try_from(integer(value)?).ok();
+        let [Some(kind), Some(block), total] = numbers.map(number) else {
             return Ok(None);
         };
-        Ok(match (kind, number(b"total_size")) {
+        Ok(match (kind, total) {
             (0, _) => Some(MetadataMessage::Request { block }),
             (1, Some(total)) => Some(MetadataMessage::Data {
                 block,

@@ -2,18 +2,16 @@
 //! message, and those that it is connected to no more.
 //!
 //! Invariants: what was read holds at most as many contacts as the reader allows, none twice and none
-//! both added and dropped; a list that is cut in the middle of a contact is refused, not guessed at.
+//! both added and dropped; both lists are in order of address; a list that is cut in the middle of a contact is refused, not guessed at.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 
-use super::extension::string;
+use super::extension::{string, values};
 use super::message::Message;
-use crate::metainfo::bencode::top_level_span;
 
 /// The id under which we take `ut_pex`.
 pub const PEX_ID: u8 = 1;
@@ -29,10 +27,10 @@ const V6_BYTES: usize = 18;
 /// One message of peer exchange.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Pex {
-    /// Contacts that the sender is connected to, with their flags.
-    pub added: BTreeMap<SocketAddr, u8>,
-    /// Contacts that it was connected to and is no more.
-    pub dropped: BTreeSet<SocketAddr>,
+    /// Contacts that the sender is connected to, with their flags, in order of address.
+    pub added: Vec<(SocketAddr, u8)>,
+    /// Contacts that it was connected to and is no more, in order.
+    pub dropped: Vec<SocketAddr>,
 }
 
 /// Why a payload is no message of peer exchange.
@@ -91,7 +89,7 @@ impl Pex {
     /// The message for a receiver that takes it under `id`.
     #[must_use]
     pub fn message(&self, id: u8) -> Message {
-        let [added, added6] = Compact::of(self.added.iter().map(|(addr, flags)| (*addr, *flags)));
+        let [added, added6] = Compact::of(self.added.iter().copied());
         let [dropped, dropped6] = Compact::of(self.dropped.iter().map(|addr| (*addr, 0)));
         let some = |bytes: Vec<u8>| (!bytes.is_empty()).then(|| ByteBuf::from(bytes));
         let written = Written {
@@ -115,32 +113,44 @@ impl Pex {
     /// # Errors
     /// When it is not a bencoded dictionary, or a list ends inside a contact.
     pub fn read(payload: &[u8], added_max: usize, dropped_max: usize) -> Result<Pex, PexError> {
-        if payload.first() != Some(&b'd') || top_level_span(payload, b"added").is_err() {
+        if payload.first() != Some(&b'd') {
             return Err(PexError::NotBencode);
         }
+        let keys: [&[u8]; 6] = [
+            b"added",
+            b"added.f",
+            b"added6",
+            b"added6.f",
+            b"dropped",
+            b"dropped6",
+        ];
+        let values = values(payload, keys).map_err(|_| PexError::NotBencode)?;
+        let [added, flags, added6, flags6, dropped, dropped6] =
+            values.map(|value| string(value).unwrap_or_default());
         let mut pex = Pex::default();
-        for (key, flags_key, bytes) in [
-            (&b"added"[..], &b"added.f"[..], V4_BYTES),
-            (b"added6", b"added6.f", V6_BYTES),
-        ] {
-            let flags = string(payload, flags_key).unwrap_or_default();
-            for (at, addr) in contacts(payload, key, bytes)?.enumerate() {
+        for (list, flags, bytes) in [(added, flags, V4_BYTES), (added6, flags6, V6_BYTES)] {
+            for (at, addr) in contacts(list, bytes)?.enumerate() {
                 if pex.added.len() >= added_max {
                     break;
                 }
                 if addr.port() != 0 {
-                    pex.added
-                        .insert(addr, flags.get(at).copied().unwrap_or_default());
+                    let flags = flags.get(at).copied().unwrap_or_default();
+                    match place(&pex.added, |(known, _)| *known, addr) {
+                        Ok(at) => pex.added[at].1 = flags,
+                        Err(at) => pex.added.insert(at, (addr, flags)),
+                    }
                 }
             }
         }
-        for (key, bytes) in [(&b"dropped"[..], V4_BYTES), (b"dropped6", V6_BYTES)] {
-            for addr in contacts(payload, key, bytes)? {
+        for (list, bytes) in [(dropped, V4_BYTES), (dropped6, V6_BYTES)] {
+            for addr in contacts(list, bytes)? {
                 if pex.dropped.len() >= dropped_max {
                     break;
                 }
-                if !pex.added.contains_key(&addr) {
-                    pex.dropped.insert(addr);
+                if place(&pex.added, |(known, _)| *known, addr).is_err()
+                    && let Err(at) = place(&pex.dropped, |known| *known, addr)
+                {
+                    pex.dropped.insert(at, addr);
                 }
             }
         }
@@ -148,13 +158,19 @@ impl Pex {
     }
 }
 
-/// The contacts under a key; none when there is no such key.
-fn contacts<'a>(
-    payload: &'a [u8],
-    key: &[u8],
+/// Where an address is in an ordered list, or belongs. Who writes in order is read without a search.
+fn place<T>(list: &[T], key: impl Fn(&T) -> SocketAddr, addr: SocketAddr) -> Result<usize, usize> {
+    if list.last().is_none_or(|last| key(last) < addr) {
+        return Err(list.len());
+    }
+    list.binary_search_by_key(&addr, key)
+}
+
+/// The contacts of a list, of so many bytes each.
+fn contacts(
+    list: &[u8],
     bytes: usize,
-) -> Result<impl Iterator<Item = SocketAddr> + use<'a>, PexError> {
-    let list = string(payload, key).unwrap_or_default();
+) -> Result<impl Iterator<Item = SocketAddr> + use<'_>, PexError> {
     if !list.len().is_multiple_of(bytes) {
         return Err(PexError::PartOfContact);
     }
@@ -174,6 +190,8 @@ fn contacts<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -203,8 +221,9 @@ mod tests {
             added in prop::collection::btree_map(any_addr(), any::<u8>(), 0..20),
             dropped in prop::collection::btree_set(any_addr(), 0..20),
         ) {
+            let added: BTreeMap<_, _> = added;
             let dropped = dropped.into_iter().filter(|addr| !added.contains_key(addr)).collect();
-            let pex = Pex { added, dropped };
+            let pex = Pex { added: added.into_iter().collect(), dropped };
             prop_assert_eq!(Pex::read(payload(&pex.message(3)), 40, 40), Ok(pex));
         }
 
@@ -217,8 +236,8 @@ mod tests {
     #[test]
     fn the_bytes_are_those_of_the_protocol() {
         let pex = Pex {
-            added: BTreeMap::from([(addr("1.2.3.4:258"), SEED | REACHABLE)]),
-            dropped: BTreeSet::from([addr("5.6.7.8:1")]),
+            added: vec![(addr("1.2.3.4:258"), SEED | REACHABLE)],
+            dropped: vec![addr("5.6.7.8:1")],
         };
         let wanted = b"d5:added6:\x01\x02\x03\x04\x01\x027:added.f1:\x127:dropped6:\x05\x06\x07\x08\x00\x01e";
         assert_eq!(payload(&pex.message(1)), wanted);
@@ -246,8 +265,7 @@ mod tests {
     fn an_address_has_one_form() {
         let mapped = b"d6:added618:\0\0\0\0\0\0\0\0\0\0\xff\xff\x7f\0\0\x01\x1a\xe1e";
         let pex = Pex::read(mapped, 9, 9).expect("well-formed");
-        let added: Vec<_> = pex.added.into_keys().collect();
-        assert_eq!(added, [addr("127.0.0.1:6881")]);
+        assert_eq!(pex.added, [(addr("127.0.0.1:6881"), 0)]);
     }
 
     #[test]
@@ -270,7 +288,7 @@ mod tests {
         let read = |bytes: &[u8]| {
             let pex = Pex::read(bytes, 2, 2).expect("well-formed");
             let last = |addr: &SocketAddr| addr.to_string()["10.0.0.".len()..].to_owned();
-            let added: Vec<_> = pex.added.keys().map(last).collect();
+            let added: Vec<_> = pex.added.iter().map(|(addr, _)| last(addr)).collect();
             (
                 added.join(" "),
                 pex.dropped.iter().map(last).collect::<Vec<_>>().join(" "),

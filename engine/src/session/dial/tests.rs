@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::ConnId;
+use crate::session::peer::Peer;
 use rand_chacha::rand_core::SeedableRng;
 
 fn addr(n: u8) -> SocketAddr {
@@ -23,7 +24,7 @@ fn book(n: u8) -> (DialBook, EngineConfig) {
 
 fn choose(book: &mut DialBook, now: Now, room: u32, config: &EngineConfig) -> Vec<SocketAddr> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    book.choose(now, room, false, Neighbours(&[]), config, &mut rng)
+    book.choose(now, room, false, &Roll::default(), config, &mut rng)
 }
 
 #[test]
@@ -111,16 +112,18 @@ fn a_full_book_forgets_who_never_answers() {
     book.learn(&new, PeerId([0; 20]), &config);
     assert_eq!(book.contacts.len(), 3, "nobody failed yet");
     choose(&mut book, Now::START, 1, &config);
-    let mut contacts = book.contacts.iter();
-    let dialled = contacts.find(|(_, c)| c.state != State::Idle);
-    let dialled = dialled.expect("one").0;
+    let dialled = book.dialled()[0];
     book.failed(dialled, Now::START, &config);
     book.learn(&new, PeerId([0; 20]), &config);
     assert!(book.knows(addr(9)) && !book.knows(dialled));
 }
 
 fn hear(book: &mut DialBook, ports: std::ops::Range<u16>, n: u32, c: &EngineConfig) -> u32 {
-    let told = ports.map(|port| (SocketAddr::from(([10, 9, 9, 9], port)), false));
+    let told = ports.map(|port| Told {
+        addr: SocketAddr::from(([10, 9, 9, 9], port)),
+        seed: false,
+        id: None,
+    });
     book.learn_from_peer(told, SenderId(n), c)
 }
 
@@ -145,7 +148,7 @@ fn what_peers_told_makes_room_for_what_trackers_tell_and_never_the_other_way() {
         id: None,
     };
     book.learn(&[told(3), told(4), told(5)], PeerId([0; 20]), &config);
-    let known: Vec<_> = book.contacts.iter().map(|(addr, _)| *addr).collect();
+    let known: Vec<_> = book.addrs.iter().collect();
     assert_eq!(known, [1, 2, 3, 4].map(addr));
     for _ in 0..4 {
         choose(&mut book, Now::START, 1, &config);
@@ -191,7 +194,8 @@ fn a_peer_that_is_connected_otherwise_is_not_dialled() {
     };
     let mut peer = Peer::new(conn, addr(9), true, Now::START, &config);
     peer.id = Some(PeerId([7; 20]));
-    let peers = [Some(peer)];
-    let chosen = book.choose(Now(0), 5, false, Neighbours(&peers), &config, &mut rng);
+    let mut roll = Roll::default();
+    roll.note(0, Some(&peer));
+    let chosen = book.choose(Now(0), 5, false, &roll, &config, &mut rng);
     assert_eq!(chosen, []);
 }

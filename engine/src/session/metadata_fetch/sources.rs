@@ -26,9 +26,9 @@ impl MetadataFetch {
         let Ok(said) = ExtendedHandshake::read(payload) else {
             return Err("an extended handshake that is not bencode");
         };
-        let peer = self.peer(slot);
-        peer.said.port = said.port.or(peer.said.port);
+        let peer = self.peers[slot].as_mut().expect("the caller looked");
         let addr = peer.addr;
+        self.contacts.moved(slot, peer, said.port);
         if let Some(client) = said.client {
             self.emit(Event::ClientNamed { peer: addr, client });
         }
@@ -61,13 +61,15 @@ impl MetadataFetch {
         now: Now,
     ) -> Result<(), &'static str> {
         let hearing = Hearing {
-            peers: &mut self.peers,
+            peer: self.peers[slot].as_mut().expect("the caller looked"),
+            contacts: &self.contacts,
+            roll: &self.roll,
             dial: &mut self.dial,
             blame: &self.blame,
             config: &self.config,
             me: None,
         };
-        let event = hearing.hear(slot, payload, now)?;
+        let event = hearing.hear(payload, now)?;
         self.emit(event);
         Ok(())
     }

@@ -461,7 +461,7 @@ fn trackers_and_other_peers_name_sources() {
     let conn = rig.connect(1, false);
     rig.shake(conn, 1);
     let pex = Pex {
-        added: BTreeMap::from([(addr(2), 0)]),
+        added: vec![(addr(2), 0)],
         ..Pex::default()
     };
     rig.say(conn, pex.message(PEX_ID));

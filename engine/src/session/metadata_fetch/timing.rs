@@ -4,7 +4,6 @@
 //! thing that is due.
 
 use crate::ids::ConnId;
-use crate::session::dial::Neighbours;
 use crate::session::event::{CloseReason, Event};
 use crate::session::torrent::Output;
 use crate::time::Now;
@@ -74,7 +73,7 @@ impl MetadataFetch {
         let taken = self.connections + self.dial.dialling();
         if self.phase != Phase::Running
             || taken < self.config.connections_max
-            || !self.dial.any_due(now, Neighbours(&self.peers))
+            || !self.dial.any_due(now, &self.roll)
         {
             return;
         }
@@ -178,11 +177,10 @@ impl MetadataFetch {
     fn find_peers(&mut self, now: Now) {
         let taken = self.connections + self.dial.dialling();
         let room = self.config.connections_max.saturating_sub(taken);
-        let neighbours = Neighbours(&self.peers);
         let rng = &mut self.rng;
         let chosen = self
             .dial
-            .choose(now, room, false, neighbours, &self.config, rng);
+            .choose(now, room, false, &self.roll, &self.config, rng);
         for addr in chosen {
             self.push(Output::Connect { addr });
         }

@@ -1,7 +1,5 @@
 //! Peer exchange: what is told to whom and when, and what is made of what others tell.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::peers::told;
 use super::*;
 
@@ -55,7 +53,7 @@ fn exchanged(rig: &mut Rig, conn: ConnId) -> Vec<Heard> {
 fn tell(rig: &mut Rig, conn: ConnId, added: &[SocketAddr]) {
     let pex = Pex {
         added: added.iter().map(|addr| (*addr, 0)).collect(),
-        dropped: BTreeSet::new(),
+        dropped: Vec::new(),
     };
     rig.say(conn, pex.message(PEX_ID));
 }
@@ -304,8 +302,8 @@ fn what_both_families_say_is_taken() {
     let one = exchanger(&mut rig, 1);
     let six: SocketAddr = "[2001:db8::1]:5".parse().expect("an address");
     let pex = Pex {
-        added: BTreeMap::from([(six, SEED), (addr(7), 0)]),
-        dropped: BTreeSet::from([addr(8)]),
+        added: vec![(addr(7), 0), (six, SEED)],
+        dropped: vec![addr(8)],
     };
     rig.say(one, pex.message(PEX_ID));
     rig.dialled.sort_unstable();

@@ -1,0 +1,141 @@
+//! Owns [`Addresses`]: a list of addresses in order, six bytes each over IPv4. A session keeps a
+//! thousand of them and more, and is asked for fifty at a time.
+//!
+//! Invariant: in order of address, none twice; an address has one place, over IPv4 before IPv6.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Addresses in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Addresses {
+    v4: Vec<(Ipv4Addr, u16)>,
+    v6: Vec<(Ipv6Addr, u16)>,
+}
+
+impl Addresses {
+    pub(super) fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let v4 = self.v4.iter().map(|at| SocketAddr::from(*at));
+        v4.chain(self.v6.iter().map(|at| SocketAddr::from(*at)))
+    }
+
+    /// The address in this place.
+    pub(super) fn get(&self, place: usize) -> SocketAddr {
+        match self.v4.get(place) {
+            Some(at) => (*at).into(),
+            None => self.v6[place - self.v4.len()].into(),
+        }
+    }
+
+    /// The place of an address, or where it belongs.
+    pub(super) fn place(&self, addr: SocketAddr) -> Result<usize, usize> {
+        let before = self.v4.len();
+        match addr.ip() {
+            IpAddr::V4(ip) => self.v4.binary_search(&(ip, addr.port())),
+            IpAddr::V6(ip) => match self.v6.binary_search(&(ip, addr.port())) {
+                Ok(place) => Ok(before + place),
+                Err(place) => Err(before + place),
+            },
+        }
+    }
+
+    /// Adds an address where it belongs.
+    pub(super) fn insert(&mut self, place: usize, addr: SocketAddr) {
+        match addr.ip() {
+            IpAddr::V4(ip) => self.v4.insert(place, (ip, addr.port())),
+            IpAddr::V6(ip) => self.v6.insert(place - self.v4.len(), (ip, addr.port())),
+        }
+    }
+
+    pub(super) fn remove(&mut self, place: usize) {
+        match place.checked_sub(self.v4.len()) {
+            None => drop(self.v4.remove(place)),
+            Some(place) => drop(self.v6.remove(place)),
+        }
+    }
+
+    /// Adds and takes away what is in these lists, both in order; nothing that is added is there already.
+    pub(super) fn change(
+        &mut self,
+        added: impl Iterator<Item = SocketAddr> + Clone,
+        dropped: &[SocketAddr],
+    ) {
+        let mut dropped = dropped.iter().copied().peekable();
+        if dropped.peek().is_some() {
+            self.retain(|addr| {
+                while dropped.next_if(|dropped| *dropped < addr).is_some() {}
+                dropped.next_if_eq(&addr).is_none()
+            });
+        }
+        let v6 = added.clone().filter(SocketAddr::is_ipv6).count();
+        self.v4.reserve_exact(added.clone().count() - v6);
+        self.v6.reserve_exact(v6);
+        for addr in added {
+            match addr.ip() {
+                IpAddr::V4(ip) => self.v4.push((ip, addr.port())),
+                IpAddr::V6(ip) => self.v6.push((ip, addr.port())),
+            }
+        }
+        self.v4.sort_unstable();
+        self.v6.sort_unstable();
+    }
+
+    /// Keeps some of them.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(SocketAddr) -> bool) {
+        self.v4.retain(|at| keep((*at).into()));
+        self.v6.retain(|at| keep((*at).into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_addr() -> impl Strategy<Value = SocketAddr> {
+        (any::<bool>(), 0_u8..9, 1_u16..9).prop_map(|(v6, n, port)| match v6 {
+            true => SocketAddr::from(([0, 0, 0, 0, 0, 0, 9, n.into()], port)),
+            false => SocketAddr::from(([10, 0, 0, n], port)),
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_holds_what_an_ordered_set_holds(
+            one_by_one in prop::collection::vec(any_addr(), 0..60),
+            added in prop::collection::btree_set(any_addr(), 0..20),
+            dropped in prop::collection::btree_set(any_addr(), 0..20),
+        ) {
+            let (mut list, mut set) = (Addresses::default(), BTreeSet::new());
+            for addr in one_by_one {
+                match list.place(addr) {
+                    Err(place) => list.insert(place, addr),
+                    Ok(place) => list.remove(place),
+                }
+                if !set.remove(&addr) {
+                    set.insert(addr);
+                }
+            }
+            prop_assert!(list.iter().eq(set.iter().copied()));
+            set.retain(|addr| !dropped.contains(addr));
+            let added: Vec<_> = added.into_iter().filter(|a| !set.contains(a)).collect();
+            let added: Vec<_> = added.into_iter().filter(|a| !dropped.contains(a)).collect();
+            let dropped: Vec<_> = dropped.into_iter().collect();
+            list.change(added.iter().copied(), &dropped);
+            set.extend(added);
+            prop_assert!(list.iter().eq(set.iter().copied()));
+            prop_assert_eq!(list.len(), set.len());
+            for (place, addr) in set.iter().enumerate() {
+                prop_assert_eq!(list.get(place), *addr);
+                prop_assert_eq!(list.place(*addr), Ok(place));
+            }
+        }
+    }
+}
