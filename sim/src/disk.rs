@@ -9,7 +9,7 @@ mod journal;
 mod storage;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -40,13 +40,23 @@ enum Block {
     False(Bytes),
 }
 
+/// What is known of one block without its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Missing,
+    True,
+    /// Its bytes are in [`Disk::falsehoods`].
+    False,
+}
+
 /// One piece on disk.
 #[derive(Clone, Debug)]
 enum Piece {
     Empty,
     /// Every block is equal to the content.
     True,
-    Blocks(Vec<Block>),
+    /// A byte per block: a piece in progress fits a line of memory.
+    Blocks(Vec<Kind>),
 }
 
 /// What one host's disk holds of the content. It outlives the client.
@@ -55,6 +65,8 @@ pub struct Disk {
     pub(crate) content: Arc<Content>,
     /// As a peer has it; a client's stay empty.
     pieces: Vec<Piece>,
+    /// Blocks that are not the content, by piece and number.
+    falsehoods: BTreeMap<(PieceIndex, u32), Bytes>,
     /// As a client has it, by file; a peer has none.
     pub(crate) parts: Vec<Part>,
     /// How fast it is, and what is wrong with it.
@@ -62,11 +74,11 @@ pub struct Disk {
     /// When a client or server of direct download has done its last operation.
     pub(crate) busy_until: Option<Instant>,
     /// Kept where the power may fail.
-    journal: Option<Journal>,
+    journal: Option<Box<Journal>>,
     /// Its client is killed, and does not end by itself.
     killed: bool,
     /// The power failed; what that does is seen at the next start.
-    power_lost: Option<ChaCha8Rng>,
+    power_lost: Option<Box<ChaCha8Rng>>,
     /// Pieces of which a bit flipped.
     flipped: BTreeSet<PieceIndex>,
     /// A piece that is known to be the content is hashed all the same.
@@ -81,6 +93,7 @@ impl Disk {
         Disk {
             content,
             pieces,
+            falsehoods: BTreeMap::new(),
             parts: Vec::new(),
             condition: Condition::default(),
             busy_until: None,
@@ -108,7 +121,7 @@ impl Disk {
                 modified_ns: 0,
             })
         });
-        self.journal = Some(Journal::new(geometry.pieces, there));
+        self.journal = Some(Box::new(Journal::new(geometry.pieces, there)));
     }
 
     /// Its client is killed at this moment: what is queued is not done.
@@ -127,7 +140,7 @@ impl Disk {
         if let Some(journal) = &mut self.journal {
             journal.catch_up(&self.content, now);
         }
-        self.power_lost = Some(rng);
+        self.power_lost = Some(Box::new(rng));
     }
 
     /// The host starts again: after a loss of power its disk is found as that left it.
@@ -135,7 +148,7 @@ impl Disk {
         let Some(mut rng) = self.power_lost.take() else {
             return;
         };
-        let lost = self.journal.as_mut().map(Journal::power_lost);
+        let lost = self.journal.as_mut().map(|journal| journal.power_lost());
         let mut torn = true;
         // The youngest first: what was there before it is the older write.
         for write in lost.unwrap_or_default().into_iter().rev() {
@@ -281,21 +294,25 @@ impl Disk {
         match &self.pieces[piece.at()] {
             Piece::Empty => false,
             Piece::True => true,
-            Piece::Blocks(blocks) => blocks.iter().all(|b| matches!(b, Block::True)),
+            Piece::Blocks(blocks) => blocks.iter().all(|kind| *kind == Kind::True),
         }
     }
 
-    fn write(&mut self, range: BlockRange, data: Bytes, now: Instant) {
+    /// `at`: when it is done, if that is not now.
+    fn write(&mut self, range: BlockRange, data: Bytes, at: Option<Instant>) {
         let number = self.content.geometry().block_number(range);
         let number = number.expect("the session writes whole blocks");
-        let before = self.held(range.piece, number);
-        if let Some(journal) = &mut self.journal {
+        if self.journal.is_some() {
+            let before = self.held(range.piece, number);
             let unsynced = Unsynced {
                 piece: range.piece,
                 number,
                 before,
             };
-            journal.wrote(&self.content, unsynced, now);
+            let now = at.unwrap_or_else(Instant::now);
+            if let Some(journal) = &mut self.journal {
+                journal.wrote(&self.content, unsynced, now);
+            }
         }
         let block = self.as_block(range, data);
         self.set_block(range.piece, number, block);
@@ -309,29 +326,47 @@ impl Disk {
         }
     }
 
-    fn held(&self, piece: PieceIndex, number: u32) -> Block {
+    fn kind(&self, piece: PieceIndex, number: u32) -> Kind {
         match &self.pieces[piece.at()] {
-            Piece::Empty => Block::Missing,
-            Piece::True => Block::True,
-            Piece::Blocks(blocks) => blocks[number as usize].clone(),
+            Piece::Empty => Kind::Missing,
+            Piece::True => Kind::True,
+            Piece::Blocks(blocks) => blocks[number as usize],
+        }
+    }
+
+    fn held(&self, piece: PieceIndex, number: u32) -> Block {
+        match self.kind(piece, number) {
+            Kind::Missing => Block::Missing,
+            Kind::True => Block::True,
+            Kind::False => Block::False(self.falsehoods[&(piece, number)].clone()),
         }
     }
 
     fn set_block(&mut self, at: PieceIndex, number: u32, block: Block) {
-        let blocks = self.content.geometry().blocks_in(at) as usize;
+        let whole = self.content.geometry().blocks_in(at) as usize;
         let piece = &mut self.pieces[at.at()];
         match piece {
             Piece::True if matches!(block, Block::True) => return,
-            Piece::True => *piece = Piece::Blocks(vec![Block::True; blocks]),
-            Piece::Empty => *piece = Piece::Blocks(vec![Block::Missing; blocks]),
+            Piece::True => *piece = Piece::Blocks(vec![Kind::True; whole]),
+            Piece::Empty => *piece = Piece::Blocks(vec![Kind::Missing; whole]),
             Piece::Blocks(_) => {}
         }
-        if let Piece::Blocks(blocks) = piece {
-            blocks[number as usize] = block;
+        let kind = match &block {
+            Block::Missing => Kind::Missing,
+            Block::True => Kind::True,
+            Block::False(_) => Kind::False,
+        };
+        let Piece::Blocks(blocks) = piece else { return };
+        let before = std::mem::replace(&mut blocks[number as usize], kind);
+        if let Block::False(data) = block {
+            self.falsehoods.insert((at, number), data);
+        } else if before == Kind::False {
+            self.falsehoods.remove(&(at, number));
         }
     }
 
-    fn verify(&mut self, piece: PieceIndex, digests: bool, now: Instant) -> Verified {
+    /// `at`: when it is done, if that is not now.
+    fn verify(&mut self, piece: PieceIndex, digests: bool, at: Option<Instant>) -> Verified {
         // A piece that is the content is good without hashing it again: the content was hashed
         // when it was generated. Everything else is hashed for real.
         let recognised = !self.hash_always && self.piece_is_true(piece);
@@ -340,6 +375,7 @@ impl Disk {
             self.pieces[piece.at()] = Piece::True;
         }
         if let Some(journal) = &mut self.journal {
+            let now = at.unwrap_or_else(Instant::now);
             journal.hashed(&self.content, piece, good, now);
         }
         let digests = (digests || !good).then(|| self.digests(piece));
@@ -368,14 +404,10 @@ impl Disk {
     /// The bytes of one block as they are here.
     fn block(&self, piece: PieceIndex, number: u32) -> Option<Bytes> {
         let range = self.content.geometry().block(piece, number);
-        match &self.pieces[piece.at()] {
-            Piece::Empty => None,
-            Piece::True => Some(self.content.slice(range)),
-            Piece::Blocks(blocks) => match &blocks[number as usize] {
-                Block::Missing => None,
-                Block::True => Some(self.content.slice(range)),
-                Block::False(data) => Some(data.clone()),
-            },
+        match self.kind(piece, number) {
+            Kind::Missing => None,
+            Kind::True => Some(self.content.slice(range)),
+            Kind::False => Some(self.falsehoods[&(piece, number)].clone()),
         }
     }
 
@@ -415,25 +447,25 @@ mod tests {
 
     #[test]
     fn true_blocks_are_references_and_false_ones_are_hashed_for_real() {
-        let (mut disk, now) = (disk(), Instant::now());
+        let mut disk = disk();
         let piece = PieceIndex(0);
         let geometry = disk.content.geometry();
         let (first, second) = (geometry.block(piece, 0), geometry.block(piece, 1));
-        assert!(!disk.verify(piece, false, now).good, "nothing is there");
-        disk.write(first, disk.content.slice(first), now);
+        assert!(!disk.verify(piece, false, None).good, "nothing is there");
+        disk.write(first, disk.content.slice(first), None);
         let copied = Bytes::from(disk.content.slice(second).to_vec());
-        disk.write(second, copied, now);
-        assert!(disk.verify(piece, false, now).good);
+        disk.write(second, copied, None);
+        assert!(disk.verify(piece, false, None).good);
         assert!(
             matches!(disk.pieces[0], Piece::True),
             "both by address and by comparison"
         );
-        disk.write(second, Bytes::from(vec![0; 16384]), now);
-        let verified = disk.verify(piece, false, now);
+        disk.write(second, Bytes::from(vec![0; 16384]), None);
+        let verified = disk.verify(piece, false, None);
         assert!(!verified.good);
         let digests = verified.digests.expect("a bad piece has digests");
-        disk.write(second, disk.content.slice(second), now);
-        let good = disk.verify(piece, true, now).digests.expect("asked for");
+        disk.write(second, disk.content.slice(second), None);
+        let good = disk.verify(piece, true, None).digests.expect("asked for");
         assert!(
             digests[0] == good[0] && digests[1] != good[1],
             "they name the wrong block"
@@ -442,12 +474,12 @@ mod tests {
 
     #[test]
     fn the_last_piece_may_be_short() {
-        let (mut disk, now) = (disk(), Instant::now());
+        let mut disk = disk();
         let last = PieceIndex(3);
         let range = disk.content.geometry().block(last, 0);
         assert_eq!(range.len, 100_000 - 3 * 32_768);
-        disk.write(range, disk.content.slice(range), now);
-        assert!(disk.verify(last, false, now).good);
+        disk.write(range, disk.content.slice(range), None);
+        assert!(disk.verify(last, false, None).good);
         assert_eq!(disk.read(range).expect("there"), disk.content.slice(range));
     }
 }

@@ -1,15 +1,16 @@
 //! Owns the disk as one life of a client sees it: a queue of operations that are done one after the other.
 //!
 //! Invariant: answers come in the order of the calls. An operation has its effect when it is done, not when it
-//! is asked for; one that takes no time and waits for no other is done at once. A client that ends by
-//! itself waits for what it wrote; one that is killed loses what was still queued.
+//! is asked for; one that takes no time and waits for no other is done at once. Nobody is woken for an answer:
+//! whoever asks looks for answers before it waits. A client that ends by itself waits for what it wrote; one that
+//! is killed loses what was still queued.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,7 +34,7 @@ enum Job {
 #[derive(Debug)]
 pub struct DiskStorage {
     disk: Rc<RefCell<Disk>>,
-    known: Option<Known>,
+    known: Option<Box<Known>>,
     jobs: VecDeque<Job>,
     /// When the first of the jobs is done, once it has begun.
     head_due: Option<Instant>,
@@ -41,7 +42,6 @@ pub struct DiskStorage {
     free_at: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
     answers: VecDeque<StorageEvent>,
-    waker: Option<Waker>,
 }
 
 impl DiskStorage {
@@ -52,55 +52,46 @@ impl DiskStorage {
         let known = disk.borrow_mut().open(now);
         DiskStorage {
             disk,
-            known,
+            known: known.map(Box::new),
             jobs: VecDeque::new(),
             head_due: None,
             free_at: now,
             sleep: None,
             answers: VecDeque::new(),
-            waker: None,
         }
     }
 
     fn ask(&mut self, job: Job) {
         if self.jobs.is_empty() {
-            let now = Instant::now();
-            let time = self.time_of(&job);
+            let mut disk = self.disk.borrow_mut();
+            let time = disk.time_of(&job);
             if time.is_zero() {
-                let event = self.disk.borrow_mut().carry_out(job, now);
-                self.answers.push_back(event);
-                return self.wake();
+                self.answers.push_back(disk.carry_out(job, None));
+                return;
             }
-            self.head_due = Some(self.free_at.max(now) + time);
+            self.head_due = Some(self.free_at.max(Instant::now()) + time);
         }
         self.jobs.push_back(job);
-        self.wake();
     }
+}
 
+impl Disk {
     fn time_of(&self, job: &Job) -> Duration {
-        let disk = self.disk.borrow();
-        let condition = &disk.condition;
+        let condition = &self.condition;
         match job {
             Job::Read { range, .. } => condition.time(Operation::Read, range.len.into()),
             Job::Write { range, .. } => condition.time(Operation::Write, range.len.into()),
             // It is read back.
             Job::Verify { piece, .. } => {
-                let len = disk.content.geometry().piece_len(*piece);
+                let len = self.content.geometry().piece_len(*piece);
                 condition.time(Operation::Read, len.into())
             }
             Job::Finish => condition.time(Operation::Write, 0),
         }
     }
 
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-}
-
-impl Disk {
-    fn carry_out(&mut self, job: Job, now: Instant) -> StorageEvent {
+    /// Does a job. `at`: when it is done, if that is not now.
+    fn carry_out(&mut self, job: Job, at: Option<Instant>) -> StorageEvent {
         match job {
             Job::Read { token, range } => StorageEvent::Read {
                 token,
@@ -113,13 +104,13 @@ impl Disk {
             Job::Write { range, data } => {
                 let result = self.condition.works(Operation::Write);
                 if result.is_ok() {
-                    self.write(range, data, now);
+                    self.write(range, data, at);
                 }
                 StorageEvent::Written { range, result }
             }
             Job::Verify { piece, digests } => {
                 let works = self.condition.works(Operation::Read);
-                StorageEvent::Verified(works.map(|()| self.verify(piece, digests, now)))
+                StorageEvent::Verified(works.map(|()| self.verify(piece, digests, at)))
             }
             Job::Finish => {
                 self.finish();
@@ -151,23 +142,23 @@ impl Storage for DiskStorage {
     }
 
     fn known(&self) -> Option<Known> {
-        self.known.clone()
+        self.known.as_deref().cloned()
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent> {
         if let Some(event) = self.answers.pop_front() {
+            if self.answers.is_empty() {
+                // It begins anew at the front of its memory, which the cache still has.
+                self.answers.clear();
+            }
             return Poll::Ready(event);
         }
         let Some(first) = self.jobs.front() else {
-            let known = self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
-            if !known {
-                self.waker = Some(cx.waker().clone());
-            }
             return Poll::Pending;
         };
         let due = match self.head_due {
             Some(due) => due,
-            None => self.free_at + self.time_of(first),
+            None => self.free_at + self.disk.borrow().time_of(first),
         };
         self.head_due = Some(due);
         let now = Instant::now();
@@ -184,7 +175,7 @@ impl Storage for DiskStorage {
         }
         let job = self.jobs.pop_front().expect("just seen");
         (self.free_at, self.head_due) = (due, None);
-        Poll::Ready(self.disk.borrow_mut().carry_out(job, now.max(due)))
+        Poll::Ready(self.disk.borrow_mut().carry_out(job, Some(now.max(due))))
     }
 }
 
@@ -196,10 +187,9 @@ impl Drop for DiskStorage {
         if disk.killed() {
             return;
         }
-        let now = Instant::now();
         for job in self.jobs.drain(..) {
             if matches!(job, Job::Write { .. }) {
-                disk.carry_out(job, now);
+                disk.carry_out(job, None);
             }
         }
         disk.finish();
