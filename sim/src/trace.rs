@@ -277,15 +277,21 @@ impl Trace {
         }
     }
 
-    /// Takes the next event.
-    pub fn push(&mut self, at: Now, host: u32, name: &str, event: &WorldEvent) {
+    /// Takes the next event. Only lines ask for the name of its host.
+    pub fn push<'a>(
+        &mut self,
+        at: Now,
+        host: u32,
+        name: impl FnOnce() -> &'a str,
+        event: &WorldEvent,
+    ) {
         (at.0, host, event).hash(&mut self.hash);
         self.events += 1;
         if self.events == self.checkpoints.next {
             self.checkpoints.note(self.hash);
         }
         if self.lines.is_some() && self.failed.is_none() {
-            self.write(at, name, event);
+            self.write(at, name(), event);
         }
     }
 
@@ -363,7 +369,7 @@ mod tests {
     fn hash(events: &[(u64, u32, WorldEvent)]) -> TraceHash {
         let mut trace = Trace::new(None);
         for (at, host, event) in events {
-            trace.push(Now(*at), *host, "h", event);
+            trace.push(Now(*at), *host, || "h", event);
         }
         trace.hash().0
     }
@@ -388,7 +394,7 @@ mod tests {
         let mut trace = Trace::new(None);
         for number in 0..events {
             let host = u32::from(odd == Some(number));
-            trace.push(Now(number), host, "h", &WorldEvent::Joined);
+            trace.push(Now(number), host, || "h", &WorldEvent::Joined);
         }
         trace.checkpoints().clone()
     }
@@ -431,7 +437,7 @@ mod tests {
         let out = Shared::default();
         let mut trace = Trace::new(Some(Lines::probe(Box::new(out.clone()), 1)));
         for number in 0..3 {
-            trace.push(Now(number), 0, "h", &WorldEvent::Joined);
+            trace.push(Now(number), 0, || "h", &WorldEvent::Joined);
         }
         trace.finish().unwrap();
         let text = String::from_utf8(out.0.borrow().clone()).unwrap();

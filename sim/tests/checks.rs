@@ -2,8 +2,7 @@
 //! and by no other; one that keeps it is not.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use skep_engine::node::file_server::ServerEvent;
 use skep_engine::session::event::Event;
 use skep_engine::{Now, PieceIndex};
 use skep_sim::actor::client::ClientEvent;
-use skep_sim::check::{self, Log, Scene, Seen};
+use skep_sim::check::{self, Addresses, Log, Scene, Seen};
 use skep_sim::content::Content;
 use skep_sim::disk::Disk;
 use skep_sim::file_disk::origin;
@@ -94,14 +93,12 @@ impl World {
 
     /// Which checks found something in a history.
     fn found(&self, history: &History) -> Vec<&'static str> {
-        let by_ip: BTreeMap<IpAddr, usize> = (0..self.plan.hosts.len())
-            .map(|host| (self.addr(host).ip(), host))
-            .collect();
+        let addresses = Addresses::of(self.plan.hosts.iter().map(|host| host.ip));
         let scene = Scene {
             plan: &self.plan,
             content: &self.content,
             disks: &self.disks,
-            by_ip: &by_ip,
+            addresses: &addresses,
         };
         let mut found = Vec::new();
         for mut check in check::all(&self.plan) {

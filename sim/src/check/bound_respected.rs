@@ -47,25 +47,27 @@ impl Capacity {
 /// Integrates the links.
 pub(super) struct BoundRespected {
     uplinks: Capacity,
-    downlinks: Vec<Capacity>,
-    online: Vec<bool>,
-    /// What each host adds to `uplinks` while it is online.
-    up: Vec<u64>,
     received: u64,
-    received_by: Vec<u64>,
+    hosts: Vec<Links>,
     last_completion: Option<Now>,
+}
+
+/// What is known of one host.
+#[derive(Clone, Copy, Default)]
+struct Links {
+    downlink: Capacity,
+    received: u64,
+    /// What it adds to the sum of the uplinks while it is online.
+    up: u64,
+    online: bool,
 }
 
 impl BoundRespected {
     pub(super) fn new(plan: &Plan) -> BoundRespected {
-        let hosts = plan.hosts.len();
         BoundRespected {
             uplinks: Capacity::default(),
-            downlinks: vec![Capacity::default(); hosts],
-            online: vec![false; hosts],
-            up: vec![0; hosts],
             received: 0,
-            received_by: vec![0; hosts],
+            hosts: vec![Links::default(); plan.hosts.len()],
             last_completion: None,
         }
     }
@@ -75,13 +77,14 @@ impl BoundRespected {
     /// A host came or went, or its link is another one. Links count as what they have at most: of changes
     /// that overlap the fastest.
     fn look_at_link(&mut self, host: usize, at: Now, plan: &Plan) {
-        let (up, down) = match self.online[host] {
+        let links = &mut self.hosts[host];
+        let (up, down) = match links.online {
             true => plan.rates_max(host, Some(at)),
             false => (0, 0),
         };
-        let others = self.uplinks.rate - std::mem::replace(&mut self.up[host], up);
+        let others = self.uplinks.rate - std::mem::replace(&mut links.up, up);
+        links.downlink.change(down, at);
         self.uplinks.change(others + up, at);
-        self.downlinks[host].change(down, at);
     }
 }
 
@@ -101,7 +104,7 @@ impl Check for BoundRespected {
             for host in fault.hosts.iter().filter(|_| changes) {
                 if *news == FaultNews::Ended {
                     self.uplinks.allow(parcel_wire_max());
-                    self.downlinks[*host].allow(parcel_wire_max());
+                    self.hosts[*host].downlink.allow(parcel_wire_max());
                 }
                 self.look_at_link(*host, seen.at, scene.plan);
             }
@@ -109,14 +112,15 @@ impl Check for BoundRespected {
         let Some(host) = seen.host else { return };
         match seen.event {
             WorldEvent::Joined | WorldEvent::Ended(_) => {
-                self.online[host] = *seen.event == WorldEvent::Joined;
+                self.hosts[host].online = *seen.event == WorldEvent::Joined;
                 self.look_at_link(host, seen.at, scene.plan);
             }
             WorldEvent::Peer(Event::BlockReceived { len, .. } | Event::BlockWasted { len, .. })
             | WorldEvent::Client(ClientEvent::Received { bytes: len, .. }) => {
+                let links = &mut self.hosts[host];
                 self.received += u64::from(*len);
-                self.received_by[host] += u64::from(*len);
-                let (all, own) = (self.received, self.received_by[host]);
+                links.received += u64::from(*len);
+                let (all, own) = (self.received, links.received);
                 log.require(
                     self.uplinks.allows(all, seen.at),
                     seen.at,
@@ -124,7 +128,7 @@ impl Check for BoundRespected {
                     || format!("{all} bytes received in all: more than the uplinks could carry"),
                 );
                 log.require(
-                    self.downlinks[host].allows(own, seen.at),
+                    links.downlink.allows(own, seen.at),
                     seen.at,
                     seen.host,
                     || format!("{own} bytes received: more than the downlink could carry"),

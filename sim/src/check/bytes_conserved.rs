@@ -12,40 +12,28 @@ use crate::trace::{Attack, WorldEvent};
 
 /// Keeps the books of every ordered pair of hosts, and of every host's pieces in progress.
 pub(super) struct BytesConserved {
-    /// Sent and not yet received: by receiver, for each sender, in order of senders.
-    under_way: Vec<Vec<(usize, u64)>>,
-    /// Received and not yet verified, by host.
-    in_progress: Vec<u64>,
-    /// Whose disk failed; it has not gone on since.
-    disk_failed: Vec<bool>,
-    complete: Vec<bool>,
-    /// Kept, received and not dropped by a client, by host.
-    fetched: Vec<u64>,
+    hosts: Vec<Books>,
+}
+
+/// The books of one host.
+#[derive(Clone, Default)]
+struct Books {
+    /// Sent to it and not yet received, by sender, in order; of whom nothing is under way, nothing is here.
+    under_way: Vec<(usize, u64)>,
+    /// Received and not yet verified.
+    in_progress: u64,
+    /// Kept, received and not dropped by a client.
+    fetched: u64,
+    /// Its disk failed; it has not gone on since.
+    disk_failed: bool,
+    complete: bool,
 }
 
 impl BytesConserved {
     pub(super) fn new(plan: &Plan) -> BytesConserved {
-        let hosts = plan.hosts.len();
         BytesConserved {
-            under_way: vec![Vec::new(); hosts],
-            in_progress: vec![0; hosts],
-            disk_failed: vec![false; hosts],
-            complete: vec![false; hosts],
-            fetched: vec![0; hosts],
+            hosts: vec![Books::default(); plan.hosts.len()],
         }
-    }
-
-    /// What is under way from one host to another.
-    fn open(&mut self, from: usize, to: usize) -> &mut u64 {
-        let senders = &mut self.under_way[to];
-        let place = match senders.binary_search_by_key(&from, |(from, _)| *from) {
-            Ok(place) => place,
-            Err(place) => {
-                senders.insert(place, (from, 0));
-                place
-            }
-        };
-        &mut senders[place].1
     }
 
     fn received(
@@ -57,14 +45,10 @@ impl BytesConserved {
         log: &mut Log,
     ) {
         let len = u64::from(len);
-        let open = from.map(|from| self.open(from, to));
-        let sent = open.as_ref().map_or(0, |open| **open);
+        let sent = from.map_or(0, |from| self.hosts[to].arrived(from, len));
         log.require(sent >= len, seen.at, seen.host, || {
             format!("received {len} bytes where {sent} were under way")
         });
-        if let Some(open) = open {
-            *open = open.saturating_sub(len);
-        }
     }
 
     fn client(
@@ -76,21 +60,21 @@ impl BytesConserved {
         log: &mut Log,
     ) {
         match event {
-            ClientEvent::Started { kept } => self.fetched[host] = *kept,
+            ClientEvent::Started { kept } => self.hosts[host].fetched = *kept,
             ClientEvent::Received { from, bytes } => {
                 self.received(scene.host_at(from.ip()), host, *bytes, seen, log);
-                self.fetched[host] += u64::from(*bytes);
+                self.hosts[host].fetched += u64::from(*bytes);
             }
             ClientEvent::StartedOver { dropped, .. } => {
-                let held = self.fetched[host];
+                let held = self.hosts[host].fetched;
                 log.require(held >= *dropped, seen.at, seen.host, || {
                     format!("dropped {dropped} bytes where {held} were")
                 });
-                self.fetched[host] = held.saturating_sub(*dropped);
+                self.hosts[host].fetched = held.saturating_sub(*dropped);
             }
             ClientEvent::Completed => {
-                self.complete[host] = true;
-                let (held, total) = (self.fetched[host], scene.content.geometry().total);
+                self.hosts[host].complete = true;
+                let (held, total) = (self.hosts[host].fetched, scene.content.geometry().total);
                 log.require(held == total, seen.at, seen.host, || {
                     format!("complete with {held} bytes of {total}")
                 });
@@ -108,11 +92,47 @@ impl BytesConserved {
         log: &mut Log,
     ) {
         let len = u64::from(scene.content.geometry().piece_len(piece));
-        let held = self.in_progress[host];
+        let held = self.hosts[host].in_progress;
         log.require(held >= len, seen.at, seen.host, || {
             format!("verified piece {piece} of {len} bytes having received {held}")
         });
-        self.in_progress[host] = held.saturating_sub(len);
+        self.hosts[host].in_progress = held.saturating_sub(len);
+    }
+}
+
+impl Books {
+    /// So many bytes left for it.
+    fn sent(&mut self, from: usize, len: u64) {
+        match self.place_of(from) {
+            Ok(place) => self.under_way[place].1 += len,
+            Err(place) if len > 0 => self.under_way.insert(place, (from, len)),
+            Err(_) => {}
+        }
+    }
+
+    /// So many bytes are received. Returns how many were under way.
+    fn arrived(&mut self, from: usize, len: u64) -> u64 {
+        let Ok(place) = self.place_of(from) else {
+            return 0;
+        };
+        let sent = self.under_way[place].1;
+        if sent <= len {
+            self.under_way.remove(place);
+        } else {
+            self.under_way[place].1 -= len;
+        }
+        sent
+    }
+
+    fn place_of(&self, from: usize) -> Result<usize, usize> {
+        self.under_way
+            .binary_search_by_key(&from, |(from, _)| *from)
+    }
+
+    /// What is in progress is given up.
+    fn start_anew(&mut self) {
+        self.disk_failed = false;
+        self.in_progress = 0;
     }
 }
 
@@ -137,12 +157,12 @@ impl Check for BytesConserved {
             })
             | WorldEvent::Attack(Attack::Sent { to: peer, len }) => {
                 if let Some(to) = at(peer) {
-                    *self.open(host, to) += u64::from(*len);
+                    self.hosts[to].sent(host, u64::from(*len));
                 }
             }
             WorldEvent::Peer(Event::BlockReceived { peer, len, .. }) => {
                 self.received(at(peer), host, *len, seen, log);
-                self.in_progress[host] += u64::from(*len);
+                self.hosts[host].in_progress += u64::from(*len);
             }
             WorldEvent::Peer(Event::BlockWasted { peer, len, .. })
             | WorldEvent::Attack(Attack::Received { from: peer, len }) => {
@@ -153,29 +173,26 @@ impl Check for BytesConserved {
                 self.verified(host, *piece, seen, scene, log);
             }
             WorldEvent::Peer(Event::Completed) => {
-                self.complete[host] = true;
-                let rest = self.in_progress[host];
+                self.hosts[host].complete = true;
+                let rest = self.hosts[host].in_progress;
                 log.require(rest == 0, seen.at, seen.host, || {
                     format!("complete with {rest} bytes in progress")
                 });
             }
-            WorldEvent::Peer(Event::Started { .. }) => self.disk_failed[host] = false,
-            WorldEvent::Peer(Event::StorageFailed { .. }) => self.disk_failed[host] = true,
+            WorldEvent::Peer(Event::Started { .. }) => self.hosts[host].disk_failed = false,
+            WorldEvent::Peer(Event::StorageFailed { .. }) => self.hosts[host].disk_failed = true,
             // A client's next life starts its unfinished pieces anew, and so does who goes on after a disk failure.
-            WorldEvent::Peer(Event::Resumed) if self.disk_failed[host] => {
-                self.disk_failed[host] = false;
-                self.in_progress[host] = 0;
+            WorldEvent::Peer(Event::Resumed) if self.hosts[host].disk_failed => {
+                self.hosts[host].start_anew();
             }
-            WorldEvent::Ended(_) => {
-                self.disk_failed[host] = false;
-                self.in_progress[host] = 0;
-            }
+            WorldEvent::Ended(_) => self.hosts[host].start_anew(),
             _ => {}
         }
     }
 
     fn at_end(&mut self, at: Now, scene: &Scene<'_>, log: &mut Log) {
-        for (host, _) in self.complete.iter().enumerate().filter(|(_, c)| **c) {
+        let books = self.hosts.iter().enumerate();
+        for (host, _) in books.filter(|(_, books)| books.complete) {
             let disk = scene.disks[host].borrow();
             // A client does not notice a bit that flips when it has everything.
             let mut pieces = scene.content.geometry().all_pieces();

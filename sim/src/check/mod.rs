@@ -3,6 +3,7 @@
 //! Invariant: a check reads events and the disks, never a session; it counts how often it
 //! evaluated, so that one that never saw anything can be told from one that held.
 
+mod addresses;
 mod availability;
 mod block_states;
 mod bound_respected;
@@ -12,7 +13,6 @@ mod no_wrong_byte;
 mod time_advances;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ use crate::content::Content;
 use crate::disk::Disk;
 use crate::scenario::Plan;
 use crate::trace::WorldEvent;
+
+pub use addresses::Addresses;
 
 /// Something that did not hold.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -47,14 +49,14 @@ pub struct Scene<'a> {
     /// The disks, by host.
     pub disks: &'a [Rc<RefCell<Disk>>],
     /// Positions of hosts by address.
-    pub by_ip: &'a BTreeMap<IpAddr, usize>,
+    pub addresses: &'a Addresses,
 }
 
 impl Scene<'_> {
     /// The host at an address, by position in the plan.
     #[must_use]
     pub fn host_at(&self, ip: IpAddr) -> Option<usize> {
-        self.by_ip.get(&ip).copied()
+        self.addresses.host_at(ip)
     }
 
     /// Whether a host is no attacker's.

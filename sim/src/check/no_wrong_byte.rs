@@ -42,11 +42,11 @@ impl Check for NoWrongByte {
 
     fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log) {
         let Some(host) = seen.host else { return };
-        let disk = scene.disks[host].borrow();
+        let disk = &scene.disks[host];
         let event = match seen.event {
             WorldEvent::Peer(event) => event,
             WorldEvent::Client(ClientEvent::Fetched { file }) => {
-                let truth = disk.file_is_true(*file as usize);
+                let truth = disk.borrow().file_is_true(*file as usize);
                 log.require(truth, seen.at, seen.host, || {
                     format!("file {file} has its name, and is not what the server has")
                 });
@@ -56,6 +56,7 @@ impl Check for NoWrongByte {
         };
         match event {
             Event::Started { have } => {
+                let disk = disk.borrow();
                 let geometry = scene.content.geometry();
                 let mut held = BitSet::empty(geometry.pieces);
                 for piece in geometry.all_pieces().filter(|p| disk.piece_is_true(*p)) {
@@ -73,7 +74,7 @@ impl Check for NoWrongByte {
                 self.verified[host] = held;
             }
             Event::PieceVerified { piece, good } => {
-                let truth = disk.piece_is_true(*piece);
+                let truth = disk.borrow().piece_is_true(*piece);
                 log.require(truth == *good, seen.at, seen.host, || {
                     let called = if *good { "good" } else { "bad" };
                     format!("piece {piece} was called {called}, which it is not")
@@ -83,6 +84,7 @@ impl Check for NoWrongByte {
                 }
             }
             Event::BlockSent { piece, begin, .. } => {
+                let disk = disk.borrow();
                 let true_or_flipped = disk.piece_is_true(*piece) || disk.flipped(*piece);
                 let fine = self.verified[host].contains(*piece) && true_or_flipped;
                 log.require(fine, seen.at, seen.host, || {

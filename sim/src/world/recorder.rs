@@ -14,7 +14,7 @@ use skep_engine::node::tracker_server::TrackerEvent;
 use skep_engine::session::event::{Event, Waste};
 
 use crate::actor::client::ClientEvent;
-use crate::check::{self, Check, Failure, Log, Scene, Seen};
+use crate::check::{self, Addresses, Check, Failure, Log, Scene, Seen};
 use crate::content::Content;
 use crate::disk::Disk;
 use crate::disk::condition::Firings;
@@ -25,22 +25,23 @@ use crate::trace::{Attack, Trace, WorldEvent};
 
 mod faults;
 
-/// What one host has done so far.
+/// What one host has done so far. What blocks touch comes first: a line of memory.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub(super) struct Tally {
+    pub(super) gained: u64,
+    pub(super) uploaded: u64,
+    pub(super) first_block: Option<Now>,
+    pub(super) first_piece: Option<Now>,
     pub(super) online_since: Option<Now>,
     pub(super) online_ns: u64,
     pub(super) joined: Option<Now>,
     pub(super) completed: Option<Now>,
-    pub(super) first_block: Option<Now>,
-    pub(super) first_piece: Option<Now>,
-    pub(super) gained: u64,
     pub(super) duplicates: u64,
     pub(super) unrequested: u64,
     pub(super) hash_failed: u64,
     /// Bytes that a client had of a file and dropped.
     pub(super) dropped: u64,
-    pub(super) uploaded: u64,
     pub(super) banned_by: u32,
     pub(super) announces: u32,
     /// The tracker of the last announce, if it failed.
@@ -73,11 +74,14 @@ pub(super) struct Recorder {
     pub(super) plan: Rc<Plan>,
     content: Arc<Content>,
     pub(super) disks: Vec<Rc<RefCell<Disk>>>,
-    by_ip: BTreeMap<IpAddr, usize>,
+    addresses: Addresses,
     /// Hosts that are web seeds.
     web_seeds: BTreeSet<IpAddr>,
     pub(super) trace: Trace,
+    /// Those that look at once come first.
     checks: Vec<(Box<dyn Check>, Log)>,
+    /// How many these are.
+    at_once: usize,
     pub(super) tallies: Vec<Tally>,
     /// How often each fault of the plan did something.
     pub(super) firings: Vec<u64>,
@@ -123,16 +127,12 @@ impl Recorder {
         trace: Trace,
     ) -> Recorder {
         let plan_hosts = plan.hosts.len();
-        let by_ip = plan
-            .hosts
-            .iter()
-            .enumerate()
-            .map(|(i, h)| (IpAddr::V4(h.ip), i))
-            .collect();
-        let checks = check::all(&plan)
-            .into_iter()
-            .map(|c| (c, Log::default()))
-            .collect();
+        let addresses = Addresses::of(plan.hosts.iter().map(|host| host.ip));
+        let (at_once, later): (Vec<_>, Vec<_>) =
+            check::all(&plan).into_iter().partition(|c| c.at_once());
+        let looks_at_once = at_once.len();
+        let checks = at_once.into_iter().chain(later);
+        let checks = checks.map(|c| (c, Log::default())).collect();
         Recorder {
             tallies: vec![Tally::default(); plan.hosts.len()],
             firings: vec![0; plan.faults.len()],
@@ -146,9 +146,10 @@ impl Recorder {
             plan,
             content,
             disks,
-            by_ip,
+            addresses,
             trace,
             checks,
+            at_once: looks_at_once,
             sometimes: BTreeMap::new(),
             blocks: 0,
             seed_until_second: None,
@@ -203,9 +204,10 @@ impl Recorder {
 
     /// Takes the next event of a host.
     fn take_host(&mut self, at: Now, host: usize, event: &WorldEvent) {
-        let plan = Rc::clone(&self.plan);
         let index = u32::try_from(host).expect("hosts are bounded");
-        self.trace.push(at, index, &plan.hosts[host].name, event);
+        let plan = &self.plan;
+        let name = || plan.hosts[host].name.as_str();
+        self.trace.push(at, index, name, event);
         self.count(at, host, event);
         let seen = Seen {
             at,
@@ -226,12 +228,12 @@ impl Recorder {
     /// Takes the next event of a tracker.
     fn take_tracker(&mut self, at: Now, name: &str, event: TrackerEvent) {
         if let TrackerEvent::Announced { from, .. } = &event
-            && let Some(host) = self.by_ip.get(&from.ip())
+            && let Some(host) = self.addresses.host_at(from.ip())
         {
-            self.tallies[*host].announces += 1;
+            self.tallies[host].announces += 1;
         }
         let event = WorldEvent::Tracker(event);
-        self.trace.push(at, u32::MAX, name, &event);
+        self.trace.push(at, u32::MAX, || name, &event);
         let seen = Seen {
             at,
             host: None,
@@ -246,10 +248,10 @@ impl Recorder {
             plan: &self.plan,
             content: &self.content,
             disks: &self.disks,
-            by_ip: &self.by_ip,
+            addresses: &self.addresses,
         };
-        let checks = self.checks.iter_mut();
-        for (check, log) in checks.filter(|(check, _)| check.at_once() == at_once) {
+        let (first, others) = self.checks.split_at_mut(self.at_once);
+        for (check, log) in if at_once { first } else { others } {
             let before = log.failed;
             check.on_event(seen, &scene, log);
             if log.failed > before && self.first_failure.is_none() {
@@ -332,8 +334,8 @@ impl Recorder {
                 self.wake();
             }
             Event::Banned { peer, .. } => {
-                if let Some(banned) = self.by_ip.get(&peer.ip()) {
-                    self.tallies[*banned].banned_by += 1;
+                if let Some(banned) = self.addresses.host_at(peer.ip()) {
+                    self.tallies[banned].banned_by += 1;
                 }
                 self.happened("peer-banned");
             }
@@ -533,7 +535,7 @@ impl Recorder {
             plan: &self.plan,
             content: &self.content,
             disks: &self.disks,
-            by_ip: &self.by_ip,
+            addresses: &self.addresses,
         };
         let mut failures = Vec::new();
         let mut evaluations = BTreeMap::new();

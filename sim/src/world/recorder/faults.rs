@@ -28,7 +28,7 @@ impl Recorder {
         let fault = u32::try_from(number).expect("faults are bounded");
         let event = WorldEvent::Fault(fault, news);
         self.trace
-            .push(at, u32::MAX, &plan.faults[number].name, &event);
+            .push(at, u32::MAX, || &plan.faults[number].name, &event);
         match news {
             FaultNews::Began => {
                 self.active.insert(number);
