@@ -3,11 +3,11 @@
 //! Invariant: entries come out in the order of their moments, and those of one moment as they went in. What is
 //! near waits in slots of about a millisecond, which cost nothing to fill; only the slot that has its turn is
 //! sorted, once, and it fits the processor's cache. What goes into a slot was planned in this order: from far
-//! off, then from near, then while the slot had its turn.
+//! off, then from near, then while the slot had its turn. Slots share the memory of what they hold: it is as
+//! much as is planned at once, and what was read last is written next.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
-use std::mem;
 
 /// A slot is 2^20 ns.
 const SLOT_BITS: u32 = 20;
@@ -21,6 +21,22 @@ struct Planned<F> {
     at: u64,
     fact: F,
 }
+
+/// Facts of a chunk at most.
+const CHUNK: usize = 32;
+
+/// A part of what waits in a slot.
+#[derive(Debug)]
+struct Chunk<F> {
+    facts: Vec<Planned<F>>,
+    /// What was planned for the slot before; of those in reserve, the next.
+    before: ChunkIndex,
+}
+
+type ChunkIndex = u32;
+
+/// No chunk.
+const NONE: ChunkIndex = ChunkIndex::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry<F> {
@@ -68,7 +84,10 @@ pub(super) struct Agenda<F> {
     /// What was planned for it, or for a moment before it, in its turn.
     late: BinaryHeap<Reverse<Entry<F>>>,
     /// The slots behind it, in a ring.
-    near: Vec<Vec<Planned<F>>>,
+    near: Vec<ChunkIndex>,
+    chunks: Vec<Chunk<F>>,
+    /// Empty chunks, last used first.
+    reserve: ChunkIndex,
     /// A bit for each slot that holds something.
     filled: [u64; WORDS],
     /// What was too far off when it went in.
@@ -83,7 +102,9 @@ impl<F> Default for Agenda<F> {
             today: Vec::new(),
             done: 0,
             late: BinaryHeap::new(),
-            near: std::iter::repeat_with(Vec::new).take(SLOTS).collect(),
+            near: vec![NONE; SLOTS],
+            chunks: Vec::new(),
+            reserve: NONE,
             filled: [0; WORDS],
             far: BinaryHeap::new(),
         }
@@ -100,7 +121,7 @@ impl<F: Copy> Agenda<F> {
         let slot = slot_of(at);
         if slot > self.current && slot - self.current < SLOTS as u64 {
             let place = slot as usize % SLOTS;
-            self.near[place].push(Planned { at, fact });
+            self.add_near(place, Planned { at, fact });
             self.filled[place / 64] |= 1 << (place % 64);
             return;
         }
@@ -164,13 +185,44 @@ impl<F: Copy> Agenda<F> {
         if near == Some(slot) {
             let place = slot as usize % SLOTS;
             self.filled[place / 64] &= !(1 << (place % 64));
-            if self.today.is_empty() {
-                mem::swap(&mut self.today, &mut self.near[place]);
-            } else {
-                self.today.append(&mut self.near[place]);
-            }
+            self.take_near(place);
             // It keeps the order of those of one moment.
             self.today.sort_by_key(|planned| planned.at);
+        }
+    }
+
+    fn add_near(&mut self, place: usize, planned: Planned<F>) {
+        let last = self.near[place];
+        if let Some(chunk) = self.chunks.get_mut(last as usize)
+            && chunk.facts.len() < CHUNK
+        {
+            return chunk.facts.push(planned);
+        }
+        if self.reserve == NONE {
+            self.reserve = ChunkIndex::try_from(self.chunks.len()).expect("they fit in memory");
+            self.chunks.push(Chunk {
+                facts: Vec::with_capacity(CHUNK),
+                before: NONE,
+            });
+        }
+        let chunk = &mut self.chunks[self.reserve as usize];
+        self.near[place] = self.reserve;
+        self.reserve = std::mem::replace(&mut chunk.before, last);
+        chunk.facts.push(planned);
+    }
+
+    /// Moves what waits in a slot to the end of `today`.
+    fn take_near(&mut self, place: usize) {
+        // Turned around: what was planned first is in the last one.
+        let (mut last, mut next) = (std::mem::replace(&mut self.near[place], NONE), NONE);
+        while let Some(chunk) = self.chunks.get_mut(last as usize) {
+            let before = std::mem::replace(&mut chunk.before, next);
+            (next, last) = (last, before);
+        }
+        while let Some(chunk) = self.chunks.get_mut(next as usize) {
+            let behind = std::mem::replace(&mut chunk.before, self.reserve);
+            self.today.append(&mut chunk.facts);
+            (self.reserve, next) = (next, behind);
         }
     }
 
