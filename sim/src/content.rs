@@ -32,6 +32,9 @@ pub struct ContentFile {
     pub len: u64,
 }
 
+/// Bytes of the content that are generated at once.
+const PART_BYTES: usize = 64 * 1024;
+
 impl Content {
     /// Generates the content that this seed gives, and hashes it.
     ///
@@ -41,9 +44,14 @@ impl Content {
     pub fn generate(plan: &TorrentPlan, seed: u64, announce: &str) -> Content {
         let total = plan.total();
         let mut bytes = vec![0; usize::try_from(total).expect("a scenario's content is bounded")];
-        seed::stream(seed, "content").fill_bytes(&mut bytes);
+        let mut stream = seed::stream(seed, "content");
         let mut hasher = PieceHasher::new(plan.piece_bytes);
-        hasher.update(&bytes);
+        // Part by part, while the cache has it. Parts are whole words of the stream: how many there are
+        // changes no byte.
+        for part in bytes.chunks_mut(PART_BYTES) {
+            stream.fill_bytes(part);
+            hasher.update(part);
+        }
         let layout = match &plan.files[..] {
             [(_, len)] => Layout::OneFile(*len),
             files => {
@@ -132,5 +140,29 @@ impl Content {
     #[must_use]
     pub fn piece_hash(&self, piece: PieceIndex) -> [u8; 20] {
         self.metainfo.piece_hashes[piece.at()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha1::Sha1;
+
+    #[test]
+    fn the_content_is_one_stream_in_whatever_parts_it_is_generated() {
+        let total = 3 * PART_BYTES + 4_321;
+        let plan = TorrentPlan {
+            files: vec![("a".into(), total as u64)],
+            piece_bytes: 32_768,
+        };
+        let content = Content::generate(&plan, 7, "http://10.0.0.1:6969/announce");
+        let mut whole = vec![0; total];
+        seed::stream(7, "content").fill_bytes(&mut whole);
+        assert_eq!(content.file_slice(0, 0, total as u64), whole);
+        for piece in content.geometry().all_pieces() {
+            let from = piece.at() * 32_768;
+            let truth = &whole[from..total.min(from + 32_768)];
+            assert_eq!(content.piece_hash(piece)[..], Sha1::digest(truth)[..]);
+        }
     }
 }
