@@ -6,7 +6,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +73,8 @@ impl EnginePeer {
         observer: Observer,
     ) -> Option<EndKind> {
         let (say, commands) = mpsc::unbounded_channel();
-        let mut host = pin!(self.run(life, observer, say.clone(), commands));
+        // In a box of its own: a future lies in each that waits for it, and in some of them twice.
+        let mut host = Box::pin(self.run(life, observer, say.clone(), commands));
         let Some((at, kind)) = end else {
             host.await;
             return None;
@@ -195,7 +195,7 @@ impl EnginePeer {
             commands: begin.commands,
             observer: begin.observer,
         });
-        let end = host.run().await;
+        let end = Box::pin(host.run()).await;
         if let Some(found) = &end.found {
             assert!(
                 found.info == self.content.metainfo.info_bytes,
@@ -248,7 +248,7 @@ impl EnginePeer {
             OnComplete::Leave => Some(Duration::ZERO),
             OnComplete::SeedFor(stay) => Some(stay),
         };
-        PeerHost::new(PeerHostSetup {
+        let host = PeerHost::new(PeerHostSetup {
             net: begin.net,
             storage,
             torrent,
@@ -267,9 +267,8 @@ impl EnginePeer {
             commands: begin.commands,
             observer: begin.observer,
         })
-        .counting(Rc::clone(&self.messages))
-        .run()
-        .await;
+        .counting(Rc::clone(&self.messages));
+        Box::pin(host.run()).await;
     }
 }
 
