@@ -53,7 +53,12 @@ pub fn wire_bytes(bytes: u64) -> u64 {
 /// Time that `bytes` take at `rate` bytes per second, in ns, rounded up.
 #[must_use]
 pub fn transmit_ns(bytes: u64, rate: u64) -> u64 {
-    let ns = (u128::from(bytes) * 1_000_000_000).div_ceil(u128::from(rate.max(1)));
+    let rate = rate.max(1);
+    // Dividing 128 bits is slow, and needed above 18 GB only.
+    if let Some(ns) = bytes.checked_mul(1_000_000_000) {
+        return ns.div_ceil(rate);
+    }
+    let ns = (u128::from(bytes) * 1_000_000_000).div_ceil(u128::from(rate));
     u64::try_from(ns).unwrap_or(u64::MAX)
 }
 
@@ -300,6 +305,8 @@ mod tests {
     fn bytes_take_their_time_and_headers_count() {
         assert_eq!(transmit_ns(1_000_000, 1_000_000), 1_000_000_000);
         assert_eq!(transmit_ns(1, 3), 333_333_334);
+        assert_eq!(transmit_ns(30_000_000_000, 3), 10_000_000_000_000_000_000);
+        assert_eq!(transmit_ns(u64::MAX, 0), u64::MAX);
         assert_eq!(wire_bytes(1448), 1488);
         assert_eq!(wire_bytes(1449), 1449 + 80);
     }
