@@ -14,8 +14,8 @@ use crate::picker::PickView;
 
 use super::blame::SenderId;
 use super::event::Event;
+use super::partial::Partial;
 use super::peer::{Peer, Request};
-use super::pieces::Partial;
 use super::torrent::{Output, Torrent};
 
 /// A peer with this many requests open takes no part in end-game: it is busy enough.
@@ -245,7 +245,7 @@ impl Torrent {
             .filter_map(|(other, _)| other.as_ref())
             .filter(|other| other.conn != peer.conn);
         let found = others
-            .filter_map(|other| hindmost(other))
+            .filter_map(hindmost)
             .max_by_key(|(at, _)| *at)
             .map(|(_, request)| (request.piece, request.block));
         if found.is_some() && !std::mem::replace(&mut self.endgame, true) {

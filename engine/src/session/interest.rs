@@ -61,7 +61,9 @@ impl Torrent {
                 let copies = self.pieces.add_copy(piece);
                 self.picker.on_availability(piece, copies);
                 self.touch_copies(piece);
-                new.push(piece);
+                if self.super_seeding {
+                    new.push(piece);
+                }
             }
         }
         self.peer(slot).useful = self.pieces.useful(&self.bitfields[slot]);

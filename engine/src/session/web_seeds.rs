@@ -240,9 +240,9 @@ impl Torrent {
         let Some((mut piece, mut block)) = self.next_block(slot) else {
             return false;
         };
-        let free = |partial: &super::pieces::Partial, block: u32| {
+        let free = |partial: &super::partial::Partial, block: u32| {
             let state = partial.blocks.get(block as usize);
-            state.is_some_and(|state| *state == super::pieces::Block::Missing)
+            state.is_some_and(|state| *state == super::partial::Block::Missing)
         };
         let geometry = self.pieces.geometry;
         let begin = geometry.block(piece, block).begin;
