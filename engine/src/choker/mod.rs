@@ -58,7 +58,8 @@ pub struct ChokeRound<'a> {
     pub quota: u64,
     /// Time after which a seed moves on, once `quota` is given too.
     pub quota_time: Duration,
-    /// The peers.
+    /// The peers of whom there is something to decide: who wants something, is unchoked, or gave payload in this
+    /// round or the one before. All others stay choked.
     pub peers: &'a [ChokePeer],
 }
 
