@@ -60,7 +60,9 @@ impl Alarm {
         if !known {
             self.waker = Some(cx.waker().clone());
         }
-        let rings = sleep.as_mut().poll(cx).is_ready();
+        // A task that has taken much in this turn must be woken all the same: tokio's budget is for others.
+        let mut sleep = tokio::task::unconstrained(sleep.as_mut());
+        let rings = Pin::new(&mut sleep).poll(cx).is_ready();
         if rings {
             self.off();
         }
@@ -100,5 +102,23 @@ mod tests {
         assert_eq!(alarm.now(), at(4));
         let off = poll_fn(|cx| Poll::Ready(alarm.poll(Now::NEVER, alarm.now(), cx)));
         assert!(!off.await && alarm.sleep.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_rings_though_it_was_set_at_the_end_of_a_busy_turn() {
+        let mut alarm = Alarm::new(Instant::now());
+        let due = Now::START.after(Duration::from_secs(3));
+        let (sender, mut mail) = tokio::sync::mpsc::unbounded_channel();
+        (0..1000).for_each(|n| sender.send(n).expect("there is a receiver"));
+        let turns = poll_fn(move |cx| {
+            // tokio lets a task take so much at a time, and then says that nothing is there.
+            while mail.poll_recv(cx).is_ready() {}
+            match alarm.poll(due, alarm.now(), cx) {
+                true => Poll::Ready(alarm.now()),
+                false => Poll::Pending,
+            }
+        });
+        let rung = tokio::time::timeout(Duration::from_secs(60), tokio::spawn(turns)).await;
+        assert_eq!(rung.expect("in time").expect("no panic"), due);
     }
 }
