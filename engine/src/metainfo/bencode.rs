@@ -128,11 +128,12 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
 }
 
 /// A list or dictionary that was opened and not yet closed.
+#[derive(Clone, Copy)]
 enum Open {
     List,
     Dict {
-        /// Where its keys begin: 32 bits are enough for [`INPUT_BYTES_MAX`].
-        keys: Vec<u32>,
+        /// Its first key in the list of keys.
+        keys: u32,
         value_next: bool,
     },
 }
@@ -243,6 +244,9 @@ fn scan<const N: usize>(
     }
     let mut scanner = Scanner { bytes, at: 0 };
     let mut open: Vec<Open> = Vec::with_capacity(DEPTH_MAX);
+    // Where the keys of open dictionaries begin, those of the innermost last: 32 bits are enough for
+    // [`INPUT_BYTES_MAX`].
+    let mut keys: Vec<u32> = Vec::with_capacity(16);
     let mut found = [const { None }; N];
     // Which of them the walk is in, and from where on.
     let mut inside = None;
@@ -251,10 +255,7 @@ fn scan<const N: usize>(
         let byte = scanner.peek()?;
         let depth = open.len();
         match open.last_mut() {
-            Some(Open::Dict {
-                keys,
-                value_next: false,
-            }) if byte != b'e' => {
+            Some(Open::Dict { value_next, .. }) if !*value_next && byte != b'e' => {
                 if !byte.is_ascii_digit() {
                     return Scanner::fail(scanner.at, ScanProblem::KeyNotString);
                 }
@@ -265,9 +266,7 @@ fn scan<const N: usize>(
                     let which = wanted.iter().position(|wanted| *wanted == key);
                     inside = which.map(|which| (which, scanner.at));
                 }
-                if let Some(Open::Dict { value_next, .. }) = open.last_mut() {
-                    *value_next = true;
-                }
+                *value_next = true;
                 continue;
             }
             Some(Open::Dict {
@@ -290,15 +289,16 @@ fn scan<const N: usize>(
                 open.push(match byte {
                     b'l' => Open::List,
                     _ => Open::Dict {
-                        keys: Vec::new(),
+                        keys: u32::try_from(keys.len()).expect("fewer than bytes"),
                         value_next: false,
                     },
                 });
                 continue;
             }
             b'e' => match open.pop() {
-                Some(Open::Dict { mut keys, .. }) => {
-                    refuse_duplicates(bytes, &mut keys)?;
+                Some(Open::Dict { keys: first, .. }) => {
+                    refuse_duplicates(bytes, &mut keys[first as usize..])?;
+                    keys.truncate(first as usize);
                     scanner.at += 1;
                 }
                 Some(Open::List) => scanner.at += 1,

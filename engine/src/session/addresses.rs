@@ -5,10 +5,34 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::wire::pex::order;
+
+/// An address over IPv4: its octets and its port, as BEP 11 writes them.
+#[derive(Clone, Copy, Debug)]
+struct V4([u8; 6]);
+
+impl V4 {
+    fn new(ip: Ipv4Addr, port: u16) -> V4 {
+        let ([a, b, c, d], [p, q]) = (ip.octets(), port.to_be_bytes());
+        V4([a, b, c, d, p, q])
+    }
+
+    /// What it is ordered by: one number, which is compared at once.
+    fn key(&self) -> u64 {
+        let [a, b, c, d, p, q] = self.0;
+        u64::from_be_bytes([0, 0, a, b, c, d, p, q])
+    }
+
+    fn addr(&self) -> SocketAddr {
+        let [a, b, c, d, p, q] = self.0;
+        SocketAddr::from(([a, b, c, d], u16::from_be_bytes([p, q])))
+    }
+}
+
 /// Addresses in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Addresses {
-    v4: Vec<(Ipv4Addr, u16)>,
+    v4: Vec<V4>,
     v6: Vec<(Ipv6Addr, u16)>,
 }
 
@@ -18,14 +42,14 @@ impl Addresses {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        let v4 = self.v4.iter().map(|at| SocketAddr::from(*at));
+        let v4 = self.v4.iter().map(V4::addr);
         v4.chain(self.v6.iter().map(|at| SocketAddr::from(*at)))
     }
 
     /// The address in this place.
     pub(super) fn get(&self, place: usize) -> SocketAddr {
         match self.v4.get(place) {
-            Some(at) => (*at).into(),
+            Some(at) => at.addr(),
             None => self.v6[place - self.v4.len()].into(),
         }
     }
@@ -34,7 +58,10 @@ impl Addresses {
     pub(super) fn place(&self, addr: SocketAddr) -> Result<usize, usize> {
         let before = self.v4.len();
         match addr.ip() {
-            IpAddr::V4(ip) => self.v4.binary_search(&(ip, addr.port())),
+            IpAddr::V4(ip) => {
+                let key = V4::new(ip, addr.port()).key();
+                self.v4.binary_search_by_key(&key, V4::key)
+            }
             IpAddr::V6(ip) => match self.v6.binary_search(&(ip, addr.port())) {
                 Ok(place) => Ok(before + place),
                 Err(place) => Err(before + place),
@@ -45,7 +72,7 @@ impl Addresses {
     /// Adds an address where it belongs.
     pub(super) fn insert(&mut self, place: usize, addr: SocketAddr) {
         match addr.ip() {
-            IpAddr::V4(ip) => self.v4.insert(place, (ip, addr.port())),
+            IpAddr::V4(ip) => self.v4.insert(place, V4::new(ip, addr.port())),
             IpAddr::V6(ip) => self.v6.insert(place - self.v4.len(), (ip, addr.port())),
         }
     }
@@ -66,7 +93,7 @@ impl Addresses {
         let mut dropped = dropped.iter().copied().peekable();
         if dropped.peek().is_some() {
             self.retain(|addr| {
-                while dropped.next_if(|dropped| *dropped < addr).is_some() {}
+                while dropped.next_if(|gone| order(*gone, addr).is_lt()).is_some() {}
                 dropped.next_if_eq(&addr).is_none()
             });
         }
@@ -75,17 +102,18 @@ impl Addresses {
         self.v6.reserve_exact(v6);
         for addr in added {
             match addr.ip() {
-                IpAddr::V4(ip) => self.v4.push((ip, addr.port())),
+                IpAddr::V4(ip) => self.v4.push(V4::new(ip, addr.port())),
                 IpAddr::V6(ip) => self.v6.push((ip, addr.port())),
             }
         }
-        self.v4.sort_unstable();
-        self.v6.sort_unstable();
+        // Two runs in order one after the other: a sort that finds runs merges them.
+        self.v4.sort_by_key(V4::key);
+        self.v6.sort();
     }
 
     /// Keeps some of them.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(SocketAddr) -> bool) {
-        self.v4.retain(|at| keep((*at).into()));
+        self.v4.retain(|at| keep(at.addr()));
         self.v6.retain(|at| keep((*at).into()));
     }
 }

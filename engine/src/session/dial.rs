@@ -305,14 +305,9 @@ impl DialBook {
     /// Contacts that may be dialled now, with their places.
     fn due(&self, now: Now, roll: &Roll) -> impl Iterator<Item = (usize, &Contact)> {
         let due = self.contacts.iter().enumerate();
-        let mut ids = None;
+        let connected = |id: &PeerId| roll.with_id(*id).is_some();
         due.filter(move |(_, c)| c.state == State::Idle && c.next <= now)
-            .filter(move |(_, c)| {
-                c.id.as_ref().is_none_or(|id| {
-                    let ids = ids.get_or_insert_with(|| roll.ids());
-                    ids.binary_search(id).is_err()
-                })
-            })
+            .filter(move |(_, c)| !c.id.as_deref().is_some_and(connected))
     }
 
     /// Whether it is known that there is nobody to dial.

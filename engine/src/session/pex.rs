@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::EngineConfig;
 use crate::time::Now;
-use crate::wire::pex::{Pex, REACHABLE, SEED};
+use crate::wire::pex::{Pex, REACHABLE, SEED, order};
 
 use super::addresses::Addresses;
 use super::blame::Blame;
@@ -58,8 +58,8 @@ struct Contact {
 
 impl Contacts {
     fn place(&self, addr: SocketAddr, slot: usize) -> Result<usize, usize> {
-        let place = (addr, slot);
-        self.list.binary_search_by_key(&place, |c| (c.addr, c.slot))
+        let search = |c: &Contact| order(c.addr, addr).then(c.slot.cmp(&slot));
+        self.list.binary_search_by(search)
     }
 
     /// Where the peer in this slot can be reached is known now, if it is.
@@ -202,7 +202,7 @@ impl Torrent {
             {
                 continue;
             }
-            while let Some(before) = told.next_if(|told| *told < addr) {
+            while let Some(before) = told.next_if(|told| order(*told, addr).is_lt()) {
                 leaves(&mut change, before);
             }
             if told.next_if_eq(&addr).is_some() {
@@ -292,7 +292,7 @@ impl Hearing<'_> {
         // Both are in order: one walk finds who is connected already.
         let mut contacts = self.contacts.list.iter().peekable();
         let told = told.map(|(addr, flags)| {
-            while contacts.next_if(|c| c.addr < *addr).is_some() {}
+            while contacts.next_if(|c| order(c.addr, *addr).is_lt()).is_some() {}
             let mut id = None;
             while let Some(there) = contacts.next_if(|c| c.addr == *addr) {
                 id = self.roll.id(there.slot);

@@ -57,6 +57,8 @@ pub(super) struct Roll {
     still: Vec<Now>,
     ips: Vec<Option<IpAddr>>,
     ids: Vec<Option<PeerId>>,
+    /// The ids and their slots, in order.
+    by_id: Vec<(PeerId, usize)>,
 }
 
 impl Roll {
@@ -71,7 +73,22 @@ impl Roll {
         self.marks[slot] = peer.map_or(Marks::NONE, Marks::of);
         self.still[slot] = peer.map_or(Now::NEVER, Peer::still_since);
         self.ips[slot] = peer.filter(|p| !p.web).map(|p| p.addr.ip());
-        self.ids[slot] = peer.and_then(|p| p.id);
+        let id = peer.and_then(|p| p.id);
+        if id != self.ids[slot] {
+            self.rename(slot, id);
+        }
+    }
+
+    fn rename(&mut self, slot: usize, id: Option<PeerId>) {
+        let before = std::mem::replace(&mut self.ids[slot], id);
+        if let Some(before) = before {
+            let place = self.by_id.binary_search(&(before, slot));
+            self.by_id.remove(place.expect("each is there once"));
+        }
+        if let Some(id) = id {
+            let place = self.by_id.partition_point(|known| *known < (id, slot));
+            self.by_id.insert(place, (id, slot));
+        }
     }
 
     /// The peer in this slot gave us payload.
@@ -114,16 +131,11 @@ impl Roll {
         self.ids[slot]
     }
 
-    /// The slot of the peer with this id.
+    /// The slot of the peer with this id; of several the first.
     pub(super) fn with_id(&self, id: PeerId) -> Option<usize> {
-        self.ids.iter().position(|known| *known == Some(id))
-    }
-
-    /// The ids of connected peers, in order.
-    pub(super) fn ids(&self) -> Vec<PeerId> {
-        let mut ids: Vec<_> = self.ids.iter().flatten().copied().collect();
-        ids.sort_unstable();
-        ids
+        let place = self.by_id.partition_point(|(known, _)| *known < id);
+        let (known, slot) = self.by_id.get(place)?;
+        (*known == id).then_some(*slot)
     }
 
     /// Connections to one address, whatever the port.
@@ -144,5 +156,6 @@ impl Roll {
             && self.still.iter().zip(&anew.still).all(|(a, b)| a == b)
             && self.ips.iter().zip(&anew.ips).all(|(a, b)| a == b)
             && self.ids.iter().zip(&anew.ids).all(|(a, b)| a == b)
+            && self.by_id == anew.by_id
     }
 }

@@ -8,9 +8,8 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde_bytes::ByteBuf;
 
+use super::dict::Dict;
 use super::message::Message;
 use crate::ids::PieceIndex;
 use crate::metainfo::bencode::{ScanError, top_level_spans};
@@ -21,6 +20,9 @@ pub const HANDSHAKE_ID: u8 = 0;
 pub const DONT_HAVE_ID: u8 = 7;
 /// Characters of a client's name that are kept.
 pub const CLIENT_CHARS_MAX: usize = 64;
+
+/// Bytes of a handshake that says everything, but for the client's name.
+const HANDSHAKE_BYTES: usize = 160;
 
 const DONT_HAVE: &str = "lt_donthave";
 const METADATA: &str = "ut_metadata";
@@ -49,58 +51,32 @@ pub struct ExtendedHandshake {
     pub upload_only: Option<bool>,
 }
 
-#[derive(Serialize)]
-struct Written<'a> {
-    m: Names,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata_size: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    p: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reqq: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upload_only: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    v: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    yourip: Option<ByteBuf>,
-}
-
-#[derive(Serialize)]
-struct Names {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lt_donthave: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ut_metadata: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ut_pex: Option<u8>,
-}
-
 impl ExtendedHandshake {
     /// The message.
     #[must_use]
     pub fn message(&self) -> Message {
-        let octets = |ip: IpAddr| match ip {
-            IpAddr::V4(ip) => ip.octets().to_vec(),
-            IpAddr::V6(ip) => ip.octets().to_vec(),
-        };
-        let written = Written {
-            m: Names {
-                lt_donthave: self.dont_have,
-                ut_metadata: self.metadata,
-                ut_pex: self.pex,
-            },
-            metadata_size: self.metadata_size,
-            p: self.port,
-            reqq: self.reqq,
-            upload_only: self.upload_only.map(u8::from),
-            v: self.client.as_deref(),
-            yourip: self.your_ip.map(|ip| ByteBuf::from(octets(ip))),
-        };
-        let payload = serde_bencode::to_bytes(&written).expect("integers and strings only");
+        let client = self.client.as_deref().unwrap_or_default();
+        let mut dict = Dict::new(HANDSHAKE_BYTES + client.len());
+        dict.dict("m", |names| {
+            names.integer(DONT_HAVE, self.dont_have);
+            names.integer(METADATA, self.metadata);
+            names.integer(PEX, self.pex);
+        });
+        dict.integer("metadata_size", self.metadata_size);
+        dict.integer("p", self.port);
+        dict.integer("reqq", self.reqq);
+        dict.integer("upload_only", self.upload_only);
+        if self.client.is_some() {
+            dict.string("v", client.as_bytes());
+        }
+        match self.your_ip {
+            Some(IpAddr::V4(ip)) => dict.string("yourip", &ip.octets()),
+            Some(IpAddr::V6(ip)) => dict.string("yourip", &ip.octets()),
+            None => {}
+        }
         Message::Extended {
             id: HANDSHAKE_ID,
-            payload: Bytes::from(payload),
+            payload: dict.finish(),
         }
     }
 

@@ -5,8 +5,8 @@
 //! read from it; the block behind it is a slice of what arrived.
 
 use bytes::{Bytes, BytesMut};
-use serde::Serialize;
 
+use super::dict::Dict;
 use super::extension::{integer, values};
 use super::message::Message;
 use crate::metainfo::bencode::{ScanError, first_value_len};
@@ -40,30 +40,20 @@ pub enum MetadataMessage {
     },
 }
 
-#[derive(Serialize)]
-struct Head {
-    msg_type: u8,
-    piece: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_size: Option<u32>,
-}
-
 impl MetadataMessage {
     /// The message for a receiver that takes it under `id`.
     #[must_use]
     pub fn message(&self, id: u8) -> Message {
         let (msg_type, piece, total_size) = match self {
-            MetadataMessage::Request { block } => (0, *block, None),
+            MetadataMessage::Request { block } => (0_u8, *block, None),
             MetadataMessage::Data { block, total, .. } => (1, *block, Some(*total)),
             MetadataMessage::Reject { block } => (2, *block, None),
         };
-        let head = Head {
-            msg_type,
-            piece,
-            total_size,
-        };
-        let head = serde_bencode::to_bytes(&head).expect("integers only");
-        let mut payload = BytesMut::from(&head[..]);
+        let mut head = Dict::new(64);
+        head.integer("msg_type", Some(msg_type));
+        head.integer("piece", Some(piece));
+        head.integer("total_size", total_size);
+        let mut payload = BytesMut::from(&head.finish()[..]);
         if let MetadataMessage::Data { data, .. } = self {
             payload.extend_from_slice(data);
         }

@@ -2,6 +2,7 @@
 
 pub mod chunk;
 pub mod codec;
+mod dict;
 pub mod extension;
 pub mod handshake;
 pub mod message;
