@@ -69,6 +69,26 @@ impl Addresses {
         }
     }
 
+    /// The place of an address that is not before `from`, or where it belongs. Fast where it is near: of a
+    /// list in order that names most of these each is.
+    pub(super) fn place_from(&self, from: usize, addr: SocketAddr) -> Result<usize, usize> {
+        let IpAddr::V4(ip) = addr.ip() else {
+            return self.place(addr);
+        };
+        let key = V4::new(ip, addr.port()).key();
+        let rest = self.v4.get(from..).unwrap_or_default();
+        let mut end = 1;
+        while rest.get(end - 1).is_some_and(|at| at.key() < key) {
+            end *= 2;
+        }
+        let start = from + end / 2;
+        let near = rest.get(end / 2..end.min(rest.len())).unwrap_or_default();
+        match near.binary_search_by_key(&key, V4::key) {
+            Ok(place) => Ok(start + place),
+            Err(place) => Err(start + place),
+        }
+    }
+
     /// Adds an address where it belongs.
     pub(super) fn insert(&mut self, place: usize, addr: SocketAddr) {
         match addr.ip() {
@@ -163,6 +183,13 @@ mod tests {
             for (place, addr) in set.iter().enumerate() {
                 prop_assert_eq!(list.get(place), *addr);
                 prop_assert_eq!(list.place(*addr), Ok(place));
+                for from in 0..=place {
+                    prop_assert_eq!(list.place_from(from, *addr), Ok(place));
+                }
+                let before = SocketAddr::new(addr.ip(), addr.port() - 1);
+                for from in 0..place {
+                    prop_assert_eq!(list.place_from(from, before), list.place(before));
+                }
             }
         }
     }

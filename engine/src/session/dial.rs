@@ -130,7 +130,7 @@ impl DialBook {
         }
     }
 
-    /// Takes addresses that a peer told, up to `pex_contacts_max` of one teller; how many were new. They
+    /// Takes addresses that a peer told, in their order, up to `pex_contacts_max` of one teller; how many were new. They
     /// take no place from what trackers told.
     pub(super) fn learn_from_peer(
         &mut self,
@@ -139,8 +139,12 @@ impl DialBook {
         config: &EngineConfig,
     ) -> u32 {
         let mut new = Vec::new();
+        // Where the one before belongs.
+        let mut from = 0;
         for told in told.filter(|told| told.addr.port() != 0) {
-            match self.addrs.place(told.addr) {
+            let place = self.addrs.place_from(from, told.addr);
+            from = place.unwrap_or_else(|place| place);
+            match place {
                 Err(_) => new.push(told),
                 Ok(place) => {
                     if let Some(id) = told.id {

@@ -51,8 +51,10 @@ fn exchanged(rig: &mut Rig, conn: ConnId) -> Vec<Heard> {
 
 /// A peer tells of these addresses.
 fn tell(rig: &mut Rig, conn: ConnId, added: &[SocketAddr]) {
+    let mut added: Vec<_> = added.iter().map(|addr| (*addr, 0)).collect();
+    added.sort_unstable();
     let pex = Pex {
-        added: added.iter().map(|addr| (*addr, 0)).collect(),
+        added,
         dropped: Vec::new(),
     };
     rig.say(conn, pex.message(PEX_ID));
