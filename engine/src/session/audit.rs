@@ -3,7 +3,7 @@
 //! Invariant checked: availability is the sum of the bitfields, every piece and block is in one state, and a
 //! block's requests are those that the peers hold. What an input changed is audited after it: availability by
 //! the piece's holders, the states by the piece's own books. In every choke round the bitfields of all peers are
-//! added up as well, and the requests that all peers hold, which take longer. A full audit does all of it after
+//! added up as well, if any changed, and the requests that all peers hold, which take longer. A full audit does all of it after
 //! every input. An error is an event: it fails a simulated run, and a test.
 
 use crate::config::Audit;
@@ -84,7 +84,9 @@ impl Torrent {
     /// Tells how many pieces were audited since the last time.
     pub(super) fn emit_audit(&mut self) {
         if self.config.audit != Audit::Off {
-            self.audit_bitfields();
+            if std::mem::take(&mut self.copies_changed) {
+                self.audit_bitfields();
+            }
             self.audit_requests();
             let pieces = std::mem::take(&mut self.audited);
             self.emit(Event::Audited { pieces });

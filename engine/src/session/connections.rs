@@ -175,6 +175,7 @@ impl Torrent {
         peer.extended = extended;
         self.contacts.add(slot, peer);
         self.note(slot);
+        self.contacts_changed(now);
         self.emit(Event::PeerJoined {
             peer: addr,
             inbound,
@@ -221,8 +222,9 @@ impl Torrent {
         self.release_requests(slot);
         let peer = self.peers[slot].take().expect("just found");
         self.dial.left();
-        self.contacts.remove(slot, &peer);
+        self.contacts.gone(slot, &peer);
         self.note(slot);
+        self.contacts_changed(now);
         self.refund_upload(peer.up.reading_bytes);
         let bits = self.bitfields.close(slot);
         for piece in bits.iter() {

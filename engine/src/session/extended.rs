@@ -101,6 +101,7 @@ impl Torrent {
             peer.upload_only = upload_only;
         }
         let (addr, sender, inbound, id) = (peer.addr, peer.sender, peer.inbound, peer.id);
+        self.contacts_changed(now);
         if inbound && let (Some(port), Some(id)) = (said.port, id) {
             self.dial.seen_id(SocketAddr::new(addr.ip(), port), id);
         }

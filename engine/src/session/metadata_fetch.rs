@@ -440,7 +440,7 @@ impl MetadataFetch {
         self.drop_source(slot);
         let peer = self.peers[slot].take().expect("just found");
         self.roll.note(slot, None);
-        self.contacts.remove(slot, &peer);
+        self.contacts.gone(slot, &peer);
         self.dial.left();
         self.connections -= 1;
         if !peer.inbound {

@@ -41,6 +41,11 @@ pub(super) struct PexTalk {
 /// Whom we are connected to: what every peer is told of.
 #[derive(Debug, Default)]
 pub(super) struct Contacts {
+    /// By slot: the peer knows all there is to tell, and may be told of a change from then on; others have
+    /// the moment in their timer, or take no exchange. Where nobody comes and goes nobody is looked at.
+    content: Vec<Option<Now>>,
+    /// The state in which they were told last that there is something new.
+    stirred: u64,
     /// Changes whenever the list does.
     state: u64,
     /// In order of address.
@@ -60,6 +65,18 @@ impl Contacts {
     fn place(&self, addr: SocketAddr, slot: usize) -> Result<usize, usize> {
         let search = |c: &Contact| order(c.addr, addr).then(c.slot.cmp(&slot));
         self.list.binary_search_by(search)
+    }
+
+    fn content(&self, slot: usize) -> bool {
+        self.content.get(slot).is_some_and(Option::is_some)
+    }
+
+    /// The peer in this slot knows all there is, and may be told more from then on.
+    fn rest(&mut self, slot: usize, next: Now) {
+        if self.content.len() <= slot {
+            self.content.resize(slot + 1, None);
+        }
+        self.content[slot] = Some(next);
     }
 
     /// Where the peer in this slot can be reached is known now, if it is.
@@ -88,7 +105,14 @@ impl Contacts {
     }
 
     /// The peer in this slot is not there any more.
-    pub(super) fn remove(&mut self, slot: usize, peer: &Peer) {
+    pub(super) fn gone(&mut self, slot: usize, peer: &Peer) {
+        if let Some(content) = self.content.get_mut(slot) {
+            *content = None;
+        }
+        self.remove(slot, peer);
+    }
+
+    fn remove(&mut self, slot: usize, peer: &Peer) {
         if let Some(addr) = peer.contact()
             && let Ok(at) = self.place(addr, slot)
         {
@@ -135,21 +159,44 @@ impl Torrent {
         let Some(next) = talk.next.filter(|_| talk.id != 0) else {
             return;
         };
+        if self.contacts.content(slot) {
+            return;
+        }
         if next > now {
             return self.arm_peer(slot, next);
         }
         let following = now.after(self.config.pex_interval);
+        let told = self.phase == Phase::Running && self.send_pex(slot, now);
+        let state = Some(self.contacts.state);
+        if self.peer(slot).pex.settled == state {
+            let next = if told { following } else { next };
+            return self.contacts.rest(slot, next);
+        }
         self.peer(slot).pex.next = Some(following);
         self.arm_peer(slot, following);
-        if self.phase == Phase::Running {
-            self.send_pex(slot, now);
+    }
+
+    /// Perhaps somebody came or went: those who knew all there was are told of it soon, all together.
+    pub(super) fn contacts_changed(&mut self, now: Now) {
+        if self.contacts.stirred == self.contacts.state {
+            return;
+        }
+        self.contacts.stirred = self.contacts.state;
+        let soon = now.after(self.config.pex_delay);
+        for slot in 0..self.contacts.content.len() {
+            if let Some(next) = self.contacts.content[slot].take() {
+                let next = next.max(soon);
+                self.peer(slot).pex.next = Some(next);
+                self.arm_peer(slot, next);
+            }
         }
     }
 
-    fn send_pex(&mut self, slot: usize, now: Now) {
+    /// Tells a peer what changed; whether anything did.
+    fn send_pex(&mut self, slot: usize, now: Now) -> bool {
         let state = Some(self.contacts.state);
         if self.peer(slot).pex.settled == state {
-            return;
+            return false;
         }
         let (change, all) = self.pex_change(slot);
         let peer = self.peer(slot);
@@ -158,7 +205,7 @@ impl Torrent {
             talk.settled = state;
         }
         if change.added.is_empty() && change.dropped.is_empty() {
-            return;
+            return false;
         }
         talk.begun = true;
         let added = change.added.iter().map(|(addr, _)| *addr);
@@ -170,6 +217,7 @@ impl Torrent {
             added: count(change.added.len()),
             dropped: count(change.dropped.len()),
         });
+        true
     }
 
     /// What the peer in this slot is to be told, and whether that is all there is: what it was told before

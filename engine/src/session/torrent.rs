@@ -65,6 +65,8 @@ pub struct Torrent {
     pub(super) bitfields: Bitfields,
     /// Pieces of which the current input changed the availability.
     pub(super) copies_touched: Vec<PieceIndex>,
+    /// Some availability changed since the bitfields were last added up.
+    pub(super) copies_changed: bool,
     /// Pieces of which the current input changed the state.
     pub(super) touched: Vec<PieceIndex>,
     pub(super) pieces: Pieces,
@@ -201,6 +203,7 @@ impl Torrent {
             totals: Totals::default(),
             touched: Vec::new(),
             copies_touched: Vec::new(),
+            copies_changed: false,
             audited: 0,
             candidates: Vec::new(),
             overflowing: false,
@@ -491,7 +494,8 @@ impl Torrent {
             return self.close(conn, CloseReason::Silence, now);
         }
         let mut keepalive = peer.last_sent.after(config.keepalive_interval);
-        if keepalive <= now {
+        // A little early, so that all those who connected at about the same time are in step from then on.
+        if keepalive <= now.after(TOGETHER) {
             keepalive = now.after(config.keepalive_interval);
             self.send(slot, Message::KeepAlive, now);
         }
@@ -511,6 +515,7 @@ impl Torrent {
     pub(super) fn touch_copies(&mut self, piece: PieceIndex) {
         if self.config.audit != Audit::Off {
             self.copies_touched.push(piece);
+            self.copies_changed = true;
         }
     }
 }
