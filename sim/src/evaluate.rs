@@ -1,6 +1,8 @@
 //! Owns the evaluation of metrics and expectations over one outcome. The meanings are those of
 //! [`crate::scenario::metrics::METRICS`].
 
+use skep_engine::Now;
+
 use crate::check::Failure;
 use crate::outcome::{Outcome, PeerOutcome};
 use crate::scenario::Plan;
@@ -143,11 +145,10 @@ pub fn expectations(plan: &Plan, outcome: &Outcome) -> Vec<Failure> {
             ExpectationKind::Sometimes(_) => None,
         };
         if let Some(found) = found {
+            let message = format!("expected {}: {found}", expectation.text);
             failures.push(Failure {
-                check: format!("expect {}", expectation.name),
-                peer: None,
                 at_s: outcome.sim_seconds,
-                message: format!("expected {}: {found}", expectation.text),
+                ..Failure::of(format!("expect {}", expectation.name), Now::START, message)
             });
         }
     }

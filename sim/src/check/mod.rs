@@ -23,6 +23,7 @@ use skep_engine::Now;
 use crate::content::Content;
 use crate::disk::Disk;
 use crate::scenario::Plan;
+use crate::stall::Stall;
 use crate::trace::WorldEvent;
 
 pub use addresses::Addresses;
@@ -38,6 +39,23 @@ pub struct Failure {
     pub at_s: f64,
     /// What was seen.
     pub message: String,
+    /// Of a peer that could have finished and did not: what it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stall: Option<Box<Stall>>,
+}
+
+impl Failure {
+    /// Of no peer in particular.
+    #[must_use]
+    pub fn of(check: impl Into<String>, at: Now, message: String) -> Failure {
+        Failure {
+            check: check.into(),
+            peer: None,
+            at_s: at.as_secs_f64(),
+            message,
+            stall: None,
+        }
+    }
 }
 
 /// What checks may look at beside the event.

@@ -4,6 +4,7 @@
 //! the schema all come from these tables; a reader that asks for a key that is not here panics.
 
 use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
+use crate::canary::CANARIES;
 
 pub mod faults;
 
@@ -361,6 +362,11 @@ pub const GROUP: Keys = Keys {
             "metainfo",
             Form::Words(&["file", "magnet"], &[]),
             "What a leecher has at its start: the metainfo file, or a magnet link. Default: file.",
+        ),
+        may(
+            "canary",
+            Form::Name(&CANARIES),
+            "What is spoilt of honest peers on purpose, for a check to catch; only with the tag `canary`.",
         ),
         may("attack", Form::Name(&ATTACKS), "What attackers do."),
         may("with", Form::Params(&ATTACKS), "Parameters of the attack."),

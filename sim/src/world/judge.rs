@@ -16,8 +16,8 @@ use crate::network::Net;
 use crate::outcome::{Outcome, PeerOutcome, Verdict};
 use crate::scenario::plan::{FaultKind, HostPlan, Role};
 
-use super::Ended;
 use super::recorder::{Recorder, Tally};
+use super::{Ended, diary};
 
 /// Whether nobody is left to wait for: every leecher and client has finished, or is gone for good.
 pub(super) fn done(recorder: &Recorder) -> bool {
@@ -189,12 +189,7 @@ fn books(net: &Net, end: Now) -> Vec<Failure> {
     let totals = net.totals();
     let under_way = net.under_way();
     let accounted = totals.delivered + totals.dropped + under_way;
-    let failure = |message| Failure {
-        check: "network-books".into(),
-        peer: None,
-        at_s: end.as_secs_f64(),
-        message,
-    };
+    let failure = |message| Failure::of("network-books", end, message);
     let mut failures = Vec::new();
     if totals.sent != accounted {
         failures.push(failure(format!(
@@ -216,7 +211,8 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
     let hosts = recorder.plan.hosts.iter().zip(&recorder.tallies);
     let waiting: Vec<_> = hosts
         .zip(&recorder.disks)
-        .filter(|((h, t), _)| h.role != Role::Attacker && t.online_since.is_some() && !t.whole)
+        .enumerate()
+        .filter(|(_, ((h, t), _))| h.role.honest() && t.online_since.is_some() && !t.whole)
         .collect();
     let online = |of: &dyn Fn(&HostPlan) -> bool| {
         let mut all = recorder.plan.hosts.iter().zip(&recorder.tallies);
@@ -224,6 +220,8 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
     };
     let (served, web_seed) = (online(&|_| true), online(&|host| host.web_seed));
     let copies = recorder.rarest() > 0;
+    let lost = recorder.lost_pieces();
+    let lost = format!("no copy is left among the honest peers online of {lost}");
     // Whoever has the metainfo gives it to who has only a link; web seeds and attackers do not.
     let informed = |h: &HostPlan, t: &Tally| !h.magnet || t.got_metainfo;
     let mut peers = recorder.plan.hosts.iter().zip(&recorder.tallies);
@@ -231,7 +229,7 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
         let peer = matches!(h.role, Role::Seed | Role::Leecher);
         peer && t.online_since.is_some() && informed(h, t)
     });
-    let failures = waiting.iter().map(|((host, tally), disk)| {
+    let failures = waiting.iter().map(|(position, ((host, tally), disk))| {
         let (can, why) = match (host.role, served) {
             _ if disk.borrow().condition.ails() => (false, "its disk fails"),
             _ if tally.paused => (false, "its user paused it"),
@@ -242,30 +240,28 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
             }
             _ if web_seed => (true, "a web seed is online"),
             _ if copies => (true, "every piece has a copy among the honest peers online"),
-            _ => (
-                false,
-                "a piece has no copy left among the honest peers online",
-            ),
+            _ => (false, lost.as_str()),
         };
         let verdict = if can {
             Verdict::Liveness
         } else {
             Verdict::Unfinishable
         };
-        let message = format!(
+        let mut message = format!(
             "not complete when the settling time was over, with {} bytes received: {why}",
             tally.gained
         );
-        let peer = Some(host.name.clone());
-        (
-            verdict,
-            Failure {
-                check: verdict.word().into(),
-                peer,
-                at_s: at.as_secs_f64(),
-                message,
-            },
-        )
+        let peers = host.role == Role::Leecher && can && informed(host, tally);
+        let stall = peers.then(|| diary::stall(recorder, *position)).flatten();
+        if let Some(stall) = &stall {
+            message = format!("{message}\n{stall}");
+        }
+        let failure = Failure {
+            peer: Some(host.name.clone()),
+            stall: stall.map(Box::new),
+            ..Failure::of(verdict.word(), at, message)
+        };
+        (verdict, failure)
     });
     failures.collect()
 }
@@ -274,15 +270,7 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
 fn vacuous(recorder: &Recorder, net: &Net, end: Now) -> Vec<Failure> {
     let plan = &recorder.plan;
     let mut failures = Vec::new();
-    let mut tell = |check: &str, message: String| {
-        let (peer, at_s) = (None, end.as_secs_f64());
-        failures.push(Failure {
-            check: check.to_owned(),
-            peer,
-            at_s,
-            message,
-        });
-    };
+    let mut tell = |message: String| failures.push(Failure::of("vacuous", end, message));
     let counted = recorder.firings.iter().zip(&recorder.counters);
     let counted = counted.map(|(told, own)| told + own.get());
     for (number, (fault, firings)) in plan.faults.iter().zip(counted).enumerate() {
@@ -293,7 +281,7 @@ fn vacuous(recorder: &Recorder, net: &Net, end: Now) -> Vec<Failure> {
                 (true, _) => "found nobody to hit",
                 (false, _) => "never did anything to anybody",
             };
-            tell("vacuous", format!("the fault {} {what}", fault.name));
+            tell(format!("the fault {} {what}", fault.name));
         }
     }
     let mut groups: Vec<&str> = Vec::new();
@@ -313,7 +301,7 @@ fn vacuous(recorder: &Recorder, net: &Net, end: Now) -> Vec<Failure> {
             .zip(&recorder.tallies)
             .filter(|(h, _)| h.group == group);
         if members.map(|(_, t)| t.acted).sum::<u64>() == 0 {
-            tell("vacuous", format!("the attackers of {group} never acted"));
+            tell(format!("the attackers of {group} never acted"));
         }
     }
     failures

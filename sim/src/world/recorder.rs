@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use skep_engine::Now;
+use skep_engine::metainfo::Geometry;
 use skep_engine::node::file_server::ServerEvent;
 use skep_engine::node::tracker_server::TrackerEvent;
 use skep_engine::session::event::{Event, Waste};
@@ -22,6 +23,8 @@ use crate::fault::FaultNews;
 use crate::scenario::Plan;
 use crate::scenario::plan::{EndKind, FaultKind, Role, UserAction};
 use crate::trace::{Attack, Trace, WorldEvent};
+
+use super::diary::Diary;
 
 mod faults;
 
@@ -108,6 +111,8 @@ pub(super) struct Recorder {
     pub(super) changed: bool,
     /// Who waits for the state to change.
     pub(super) waker: Option<Waker>,
+    /// How peers stand to each other, where that is wanted.
+    pub(super) diary: Option<Diary>,
     /// Events that wait until all of their time are there; `None`: they come in order.
     held: Option<Vec<(Now, Held)>>,
 }
@@ -163,8 +168,14 @@ impl Recorder {
             first_failure: None,
             changed: true,
             waker: None,
+            diary: None,
             held: None,
         }
+    }
+
+    /// The sizes of the content.
+    pub(super) fn geometry(&self) -> Geometry {
+        self.content.geometry()
     }
 
     /// From now on events are held until [`Recorder::catch_up`]: they come host by host.
@@ -292,6 +303,9 @@ impl Recorder {
     }
 
     fn count_peer(&mut self, at: Now, host: usize, event: &Event) {
+        if let Some(diary) = &mut self.diary {
+            diary.note(at, host, event, &self.addresses);
+        }
         let tally = &mut self.tallies[host];
         match event {
             Event::Started { have } => {
@@ -420,6 +434,9 @@ impl Recorder {
     }
 
     fn on_joined(&mut self, at: Now, host: usize) {
+        if let Some(diary) = &mut self.diary {
+            diary.turn_page(host);
+        }
         let tally = &mut self.tallies[host];
         tally.joined.get_or_insert(at);
         tally.online_since = Some(at);
@@ -494,6 +511,22 @@ impl Recorder {
         self.copies.iter().copied().min().unwrap_or(0)
     }
 
+    /// The pieces of which no honest peer online has a copy, in words.
+    pub(super) fn lost_pieces(&self) -> String {
+        const SHOWN: usize = 8;
+        let pieces = self.content.geometry().all_pieces();
+        let lost: Vec<String> = pieces
+            .filter(|piece| self.copies[piece.at()] == 0)
+            .map(|piece| piece.to_string())
+            .collect();
+        let more = match lost.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let shown = lost.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+        format!("pieces {}{more}", shown.join(", "))
+    }
+
     /// Takes the rarest piece's copies into account for the lowest moment.
     pub(super) fn note_copies(&mut self) {
         let rarest = self.rarest();
@@ -549,11 +582,10 @@ impl Recorder {
                 } else {
                     String::new()
                 };
+                let message = format!("{message}{tail}; promised: {}", check.sentence());
                 failures.push(Failure {
-                    check: check.name().to_owned(),
                     peer: host.map(|h| self.plan.hosts[h].name.clone()),
-                    at_s: at.as_secs_f64(),
-                    message: format!("{message}{tail}; promised: {}", check.sentence()),
+                    ..Failure::of(check.name(), *at, message)
                 });
             }
         }
