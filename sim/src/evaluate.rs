@@ -92,6 +92,43 @@ fn metric_since(
                 _ => statistic(ratios, name.stat),
             }
         }
+        "entropy" => {
+            let parts = honest().flat_map(|p| p.measured.wanted.iter().copied());
+            statistic(parts.collect(), name.stat)
+        }
+        "unchoked" => {
+            let times: Vec<f64> = takers().filter_map(|p| p.measured.unchoked_s).collect();
+            let mean = times.iter().sum::<f64>() / times.len() as f64;
+            let apart = times.iter().map(|time| (time - mean).abs());
+            statistic(apart.collect(), Some("max"))
+        }
+        "pick_order" => {
+            let orders = takers().filter_map(|p| p.measured.pick_order.map(f64::abs));
+            statistic(orders.collect(), Some("mean"))
+        }
+        "last_percent" => {
+            let times = takers().filter_map(|p| p.measured.last_percent_s);
+            statistic(times.collect(), name.stat)
+        }
+        "stalls" => {
+            let counts: Vec<u32> = takers().filter_map(|p| p.measured.stalls).collect();
+            (!counts.is_empty()).then(|| counts.into_iter().map(f64::from).sum())
+        }
+        "ban" => {
+            let attackers = peers().filter(|p| !p.honest());
+            let times = attackers.filter_map(|p| p.first_ban_s.map(|at| at - from(p)));
+            statistic(times.collect(), name.stat)
+        }
+        "attack.cost" => {
+            let paid: u64 = peers()
+                .filter(|p| !p.honest())
+                .map(|p| p.uploaded + p.control)
+                .sum();
+            let everybody = outcome.peers.iter().filter(|p| p.honest());
+            let wasted: u64 = everybody.map(|p| p.wasted).sum();
+            (wasted > 0).then(|| paid as f64 / wasted as f64)
+        }
+        "buffered" => Some(honest().map(|p| p.buffered).max()? as f64),
         "seed.uploaded" => Some(outcome.seed_uploaded() as f64),
         "seed.until_second" => outcome.seed_until_second.map(|bytes| bytes as f64),
         "server.uploaded" => Some(outcome.server_uploaded() as f64),
@@ -142,7 +179,10 @@ pub fn expectations(plan: &Plan, outcome: &Outcome) -> Vec<Failure> {
                     None => "nothing to measure: it never happened".to_owned(),
                 })
             }
-            ExpectationKind::Sometimes(_) => None,
+            // Of several runs, or no failure but vacuous.
+            ExpectationKind::Sometimes(_)
+            | ExpectationKind::Checks(_)
+            | ExpectationKind::Compare { .. } => None,
         };
         if let Some(found) = found {
             let message = format!("expected {}: {found}", expectation.text);

@@ -7,6 +7,7 @@ mod addresses;
 mod availability;
 mod block_states;
 mod bound_respected;
+mod buffers_bounded;
 mod bytes_conserved;
 mod false_bans;
 mod no_wrong_byte;
@@ -27,6 +28,7 @@ use crate::stall::Stall;
 use crate::trace::WorldEvent;
 
 pub use addresses::Addresses;
+pub(crate) use buffers_bounded::bound as buffers_bound;
 
 /// Something that did not hold.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -144,6 +146,18 @@ impl Log {
     }
 }
 
+/// The names of all invariants, as scenario files may give them.
+pub const NAMES: &[&str] = &[
+    "no-wrong-byte",
+    "bytes-conserved",
+    "bound-respected",
+    "availability",
+    "block-states",
+    "buffers-bounded",
+    "false-bans",
+    "time-advances",
+];
+
 /// All invariants, fresh.
 #[must_use]
 pub fn all(plan: &Plan) -> Vec<Box<dyn Check>> {
@@ -153,6 +167,7 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Check>> {
         Box::new(bound_respected::BoundRespected::new(plan)),
         Box::new(availability::Availability),
         Box::new(block_states::BlockStates),
+        Box::new(buffers_bounded::BuffersBounded::new(plan)),
         Box::new(false_bans::FalseBans),
         Box::new(time_advances::TimeAdvances::default()),
     ]

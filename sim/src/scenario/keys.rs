@@ -390,6 +390,35 @@ pub const GROUP: Keys = Keys {
     later: &[],
 };
 
+/// `[[expect.compare]]`
+pub const COMPARE: Keys = Keys {
+    table: "[[expect.compare]]",
+    keys: &[
+        must(
+            "metric",
+            Form::Text,
+            "What is compared; `skep check --metrics` lists them.",
+        ),
+        must(
+            "better",
+            Form::Text,
+            "The value of [vary], by its label, that is better.",
+        ),
+        must(
+            "than",
+            Form::Text,
+            "The value of the same key that it is compared with.",
+        ),
+        must(
+            "by",
+            Form::Text,
+            "By how much of the other's, at least: \">= 5%\". All of the 95% interval of the differences, paired by \
+             seed, must lie beyond it.",
+        ),
+    ],
+    later: &[],
+};
+
 /// `group.arrive`
 pub const ARRIVE: Keys = Keys {
     table: "`arrive`",

@@ -3,20 +3,23 @@
 //! Invariant: an outcome's verdict is the worst of its findings: a broken invariant, an expectation
 //! that does not hold, a peer that could have finished and did not, something that never happened.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use skep_engine::Now;
 
 use crate::bounds::{self, Bound};
-use crate::check::Failure;
+use crate::check::{self, Failure};
 use crate::content::Content;
 use crate::evaluate;
 use crate::network::Net;
 use crate::outcome::{Outcome, PeerOutcome, Verdict};
+use crate::scenario::Plan;
+use crate::scenario::expect::ExpectationKind;
 use crate::scenario::plan::{FaultKind, HostPlan, Role};
 
-use super::recorder::{Recorder, Tally};
+use super::recorder::{Measured, Recorder, Tally};
 use super::{Ended, diary};
 
 /// Whether nobody is left to wait for: every leecher and client has finished, or is gone for good.
@@ -87,6 +90,9 @@ fn peer(recorder: &Recorder, host: usize, end: Now, net: &Net) -> PeerOutcome {
         control: net.sent_to_peers(plan.ip).saturating_sub(tally.uploaded),
         up: plan.link.up,
         acted: tally.acted,
+        first_ban_s: secs(tally.first_ban),
+        buffered: tally.buffered,
+        measured: Measured::default(),
     }
 }
 
@@ -129,6 +135,8 @@ pub(super) fn outcome(
             sometimes.insert(word, times);
         }
     }
+    let measures = recorder.measures.take();
+    let measured = measures.map_or_else(Vec::new, |measures| measures.finish(end));
     let mut outcome = Outcome {
         scenario: recorder.plan.scenario.clone(),
         seed: recorder.plan.seed,
@@ -151,6 +159,7 @@ pub(super) fn outcome(
             .map(|h| peer(recorder, h, end, net))
             .collect(),
         checks,
+        buffered_bound: buffered_bound(&recorder.plan),
         copies_min: recorder.copies_min.unwrap_or(0),
         copies_end: recorder.rarest(),
         seed_until_second: recorder.seed_until_second,
@@ -158,6 +167,9 @@ pub(super) fn outcome(
         sometimes,
         random: random(recorder, resets),
     };
+    for (peer, measured) in outcome.peers.iter_mut().zip(measured) {
+        peer.measured = measured;
+    }
     let mut findings = Vec::new();
     findings.extend(invariants.into_iter().map(|f| (Verdict::Invariant, f)));
     findings.extend(books(net, end).into_iter().map(|f| (Verdict::Invariant, f)));
@@ -169,7 +181,7 @@ pub(super) fn outcome(
             findings.extend(liveness(recorder, at));
         }
         findings.extend(
-            vacuous(recorder, net, end)
+            vacuous(recorder, net, &outcome.checks, end)
                 .into_iter()
                 .map(|f| (Verdict::Vacuous, f)),
         );
@@ -181,6 +193,14 @@ pub(super) fn outcome(
         .unwrap_or(Verdict::Pass);
     outcome.failures = findings.into_iter().map(|(_, failure)| failure).collect();
     outcome
+}
+
+/// The most that a peer of the plan may hold in memory for a connection.
+fn buffered_bound(plan: &Plan) -> u64 {
+    let hosts = plan.hosts.iter().enumerate();
+    let peers = hosts.filter(|(_, host)| host.role.peer());
+    let bounds = peers.map(|(host, _)| check::buffers_bound(plan, host).bytes());
+    bounds.max().unwrap_or(0)
 }
 
 /// The network's own books: what was handed in is delivered, dropped or under way, and nothing took longer
@@ -267,7 +287,12 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
 }
 
 /// What the plan schedules and never happened.
-fn vacuous(recorder: &Recorder, net: &Net, end: Now) -> Vec<Failure> {
+fn vacuous(
+    recorder: &Recorder,
+    net: &Net,
+    checks: &BTreeMap<&'static str, u64>,
+    end: Now,
+) -> Vec<Failure> {
     let plan = &recorder.plan;
     let mut failures = Vec::new();
     let mut tell = |message: String| failures.push(Failure::of("vacuous", end, message));
@@ -282,6 +307,13 @@ fn vacuous(recorder: &Recorder, net: &Net, end: Now) -> Vec<Failure> {
                 (false, _) => "never did anything to anybody",
             };
             tell(format!("the fault {} {what}", fault.name));
+        }
+    }
+    for expectation in &plan.expect {
+        if let ExpectationKind::Checks(name) = &expectation.kind
+            && checks.get(name.as_str()).is_none_or(|times| *times == 0)
+        {
+            tell(format!("the invariant {name} was never put to the test"));
         }
     }
     let mut groups: Vec<&str> = Vec::new();
@@ -308,8 +340,8 @@ fn vacuous(recorder: &Recorder, net: &Net, end: Now) -> Vec<Failure> {
 }
 
 /// Random disturbances that the plan asks for, and how often each happened in this run.
-fn random(recorder: &Recorder, resets: u64) -> std::collections::BTreeMap<String, u64> {
-    let mut happened = std::collections::BTreeMap::new();
+fn random(recorder: &Recorder, resets: u64) -> BTreeMap<String, u64> {
+    let mut happened = BTreeMap::new();
     for (host, tally) in recorder.plan.hosts.iter().zip(&recorder.tallies) {
         if host.link.reset_every.is_some() {
             happened.insert("connection resets".to_owned(), resets);

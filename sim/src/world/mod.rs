@@ -37,6 +37,7 @@ use crate::seed;
 use crate::trace::{Lines, Trace, WorldEvent};
 
 use diary::Diary;
+pub use recorder::Measured;
 use recorder::Recorder;
 use stage::Stage;
 pub use trackers::Contacts;

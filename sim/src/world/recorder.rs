@@ -27,6 +27,10 @@ use crate::trace::{Attack, Trace, WorldEvent};
 use super::diary::Diary;
 
 mod faults;
+mod measures;
+
+pub use measures::Measured;
+pub(super) use measures::Measures;
 
 /// What one host has done so far. What blocks touch comes first: a line of memory.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +50,10 @@ pub(super) struct Tally {
     /// Bytes that a client had of a file and dropped.
     pub(super) dropped: u64,
     pub(super) banned_by: u32,
+    /// When somebody banned it first.
+    pub(super) first_ban: Option<Now>,
+    /// The most that it held in memory for a connection, bytes.
+    pub(super) buffered: u64,
     pub(super) announces: u32,
     /// The tracker of the last announce, if it failed.
     pub(super) failed_tracker: Option<u32>,
@@ -113,6 +121,8 @@ pub(super) struct Recorder {
     pub(super) waker: Option<Waker>,
     /// How peers stand to each other, where that is wanted.
     pub(super) diary: Option<Diary>,
+    /// What is measured because the scenario asks for it.
+    pub(super) measures: Option<Measures>,
     /// Events that wait until all of their time are there; `None`: they come in order.
     held: Option<Vec<(Now, Held)>>,
 }
@@ -148,6 +158,7 @@ impl Recorder {
                 let hosts = plan.hosts.iter().filter(|host| host.web_seed);
                 hosts.map(|host| IpAddr::V4(host.ip)).collect()
             },
+            measures: Measures::asked_for(&plan),
             plan,
             content,
             disks,
@@ -306,6 +317,10 @@ impl Recorder {
         if let Some(diary) = &mut self.diary {
             diary.note(at, host, event, &self.addresses);
         }
+        if let Some(measures) = &mut self.measures {
+            let geometry = self.content.geometry();
+            measures.note(at, host, event, geometry, &self.addresses);
+        }
         let tally = &mut self.tallies[host];
         match event {
             Event::Started { have } => {
@@ -349,10 +364,13 @@ impl Recorder {
             }
             Event::Banned { peer, .. } => {
                 if let Some(banned) = self.addresses.host_at(peer.ip()) {
-                    self.tallies[banned].banned_by += 1;
+                    let banned = &mut self.tallies[banned];
+                    banned.banned_by += 1;
+                    banned.first_ban.get_or_insert(at);
                 }
                 self.happened("peer-banned");
             }
+            Event::Buffered(held) => tally.buffered = tally.buffered.max(held.bytes()),
             Event::PieceShown { .. } => self.happened("piece-shown"),
             Event::SuperSeedingEnded => self.happened("super-seeding-ended"),
             Event::WebSeedLeft { .. } => self.happened("web-seed-failed"),
@@ -462,6 +480,9 @@ impl Recorder {
     }
 
     fn on_ended(&mut self, at: Now, host: usize, kind: Option<EndKind>) {
+        if let Some(measures) = &mut self.measures {
+            measures.left(host, at);
+        }
         let tally = &mut self.tallies[host];
         match kind {
             Some(EndKind::Crash | EndKind::PowerLoss) => {
