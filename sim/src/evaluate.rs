@@ -174,8 +174,12 @@ pub fn expectations(plan: &Plan, outcome: &Outcome) -> Vec<Failure> {
                 let bound = outcome.bound.seconds;
                 let holds = value.is_some_and(|v| limit.holds(v, bound, outcome.content_bytes));
                 let wanted = limit.value(bound, outcome.content_bytes);
+                let unit = name.metric.unit;
+                let shown = |value| unit.show(value);
                 (!holds).then(|| match value {
-                    Some(value) => format!("measured {value:.4}, the limit is {wanted:.4}"),
+                    Some(value) => {
+                        format!("measured {}, the limit is {}", shown(value), shown(wanted))
+                    }
                     None => "nothing to measure: it never happened".to_owned(),
                 })
             }

@@ -33,6 +33,20 @@ impl Unit {
     }
 }
 
+impl Unit {
+    /// A value, exact enough to be told from a limit that it just misses.
+    #[must_use]
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Unit::Seconds => format!("{value:.3} s"),
+            Unit::Bytes => format!("{value:.0} B"),
+            Unit::Fraction => format!("{:.3}%", value * 100.0),
+            Unit::Number => format!("{value:.4}"),
+            Unit::Count => format!("{value}"),
+        }
+    }
+}
+
 /// One metric. Its full name is `name`, then `.STATISTIC` where it has statistics, then `.GROUP`
 /// where one group is meant.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -26,6 +26,7 @@ use crate::trace::{Attack, Trace, WorldEvent};
 
 use super::diary::Diary;
 
+mod copies;
 mod faults;
 mod measures;
 
@@ -511,47 +512,6 @@ impl Recorder {
     /// Whether a host's uplink is there to carry content.
     fn uploads(&self, host: usize) -> bool {
         !matches!(self.plan.hosts[host].role, Role::Attacker | Role::Client)
-    }
-
-    fn change_copies(&mut self, host: usize, up: bool) {
-        let disk = self.disks[host].borrow();
-        for piece in self.content.geometry().all_pieces() {
-            if disk.piece_is_true(piece) {
-                let copies = &mut self.copies[piece.at()];
-                *copies = if up {
-                    *copies + 1
-                } else {
-                    copies.saturating_sub(1)
-                };
-            }
-        }
-    }
-
-    /// Copies of the rarest piece among the honest peers online.
-    pub(super) fn rarest(&self) -> u32 {
-        self.copies.iter().copied().min().unwrap_or(0)
-    }
-
-    /// The pieces of which no honest peer online has a copy, in words.
-    pub(super) fn lost_pieces(&self) -> String {
-        const SHOWN: usize = 8;
-        let pieces = self.content.geometry().all_pieces();
-        let lost: Vec<String> = pieces
-            .filter(|piece| self.copies[piece.at()] == 0)
-            .map(|piece| piece.to_string())
-            .collect();
-        let more = match lost.len().saturating_sub(SHOWN) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let shown = lost.iter().take(SHOWN).cloned().collect::<Vec<_>>();
-        format!("pieces {}{more}", shown.join(", "))
-    }
-
-    /// Takes the rarest piece's copies into account for the lowest moment.
-    pub(super) fn note_copies(&mut self) {
-        let rarest = self.rarest();
-        self.copies_min = Some(self.copies_min.map_or(rarest, |low| low.min(rarest)));
     }
 
     /// A leecher is complete; if it is the first one, what the seeds have sent so far is what a second
