@@ -139,6 +139,8 @@ fn json_is_one_object_per_run_with_the_fields_that_are_promised() {
             "seed_uploaded",
             "seed_until_second",
             "checks",
+            "buffered_max",
+            "buffered_bound",
         ] {
             assert!(!run[field].is_null(), "{field}");
         }
@@ -206,6 +208,36 @@ fn a_comparison_is_paired_by_seed_and_written() {
             let mean = difference["mean"].as_f64().expect("a number");
             assert!((mean - (pairs[0] + pairs[1]) / 2.0).abs() < 1e-9, "{row}");
         }
+    }
+}
+
+#[test]
+fn what_is_expected_of_a_comparison_decides_its_exit_code() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let pickers = std::fs::read_to_string("scenarios/compare/pickers.toml").expect("a scenario");
+    let small = pickers
+        .replace("size = \"16 MiB\"", "size = \"2 MiB\"")
+        .replace("seeds = \"0..8\"", "seeds = \"0..3\"");
+    let other_way = small
+        .replace("better = \"rarest-first\"", "better = \"sequential\"")
+        .replace("than = \"sequential\"", "than = \"rarest-first\"");
+    for (file, holds) in [(small, true), (other_way, false)] {
+        std::fs::write(place("pickers.toml"), &file).expect("written");
+        let compared = skep(&["compare", &place("pickers.toml"), "--out", &place("out")]);
+        let said = text(&compared.stdout);
+        let (code, word) = if holds {
+            (0, "holds")
+        } else {
+            (1, "DOES NOT HOLD")
+        };
+        assert_eq!(compared.status.code(), Some(code), "{said}");
+        assert!(said.contains(&format!("3 of 3 seeds: {word}")), "{said}");
+        let json = std::fs::read_to_string(Path::new(&place("out")).join("compare.json"));
+        let comparison: Value = serde_json::from_str(&json.expect("written")).expect("an object");
+        let expected = &comparison["expected"][0];
+        assert_eq!(expected["holds"], holds);
+        assert_eq!(expected["interval"].as_array().map(Vec::len), Some(2));
     }
 }
 

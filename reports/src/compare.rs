@@ -8,8 +8,11 @@ use std::fmt::Write;
 use serde::Serialize;
 use skep_sim::evaluate;
 use skep_sim::outcome::{Outcome, Verdict};
+use skep_sim::scenario::expect::Expectation;
 use skep_sim::scenario::metrics::{MetricName, Unit};
 
+use crate::expected::{self, Expected};
+use crate::statistics::{interval, mean};
 use crate::sweep::{self, Sweep};
 use crate::table::{bytes, cell, lines, percent, seconds, table};
 
@@ -48,6 +51,8 @@ pub struct Comparison {
     pub metrics: Vec<Row>,
     /// The same over a number, when one axis has nothing but numbers.
     pub sweep: Option<Sweep>,
+    /// What the file expects of the comparison, and whether it holds.
+    pub expected: Vec<Expected>,
 }
 
 /// One variant.
@@ -92,6 +97,9 @@ pub struct Difference {
     pub min: f64,
     /// The largest.
     pub max: f64,
+    /// The mean of all seeds there could be is between these with a probability of 95 %; of one pair nothing is
+    /// known.
+    pub interval: Option<[f64; 2]>,
 }
 
 /// Compares variants that ran on the same seeds.
@@ -99,12 +107,18 @@ pub struct Difference {
 /// # Panics
 /// When a variant lacks a seed.
 #[must_use]
-pub fn compare(scenario: &str, seeds: &[u64], variants: &[VariantRuns]) -> Comparison {
+pub fn compare(
+    scenario: &str,
+    seeds: &[u64],
+    variants: &[VariantRuns],
+    expect: &[Expectation],
+) -> Comparison {
     for variant in variants {
         let ran: Vec<u64> = variant.outcomes.iter().map(|o| o.seed).collect();
         assert_eq!(ran, seeds, "every variant runs on the same seeds");
     }
     let sweep = sweep::sweep(scenario, variants);
+    let expected = expected::expected(expect, variants);
     let metrics = METRICS.iter().map(|name| row(name, variants)).collect();
     let variants = variants.iter().map(|v| Variant {
         label: v.label.clone(),
@@ -122,6 +136,7 @@ pub fn compare(scenario: &str, seeds: &[u64], variants: &[VariantRuns]) -> Compa
         variants: variants.collect(),
         metrics,
         sweep,
+        expected,
     }
 }
 
@@ -151,10 +166,6 @@ fn row(name: &str, variants: &[VariantRuns]) -> Row {
     }
 }
 
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
 fn difference(values: &[Option<f64>], base: &[Option<f64>]) -> Option<Difference> {
     let pairs: Vec<f64> = values
         .iter()
@@ -166,15 +177,24 @@ fn difference(values: &[Option<f64>], base: &[Option<f64>]) -> Option<Difference
         mean: mean(&pairs)?,
         min: pairs.iter().copied().fold(f64::INFINITY, f64::min),
         max: pairs.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        interval: interval(&pairs),
     })
 }
 
-/// The comparison as text: a sweep's own table, or the metrics with their paired differences.
+/// The comparison as text: a sweep's own table, or the metrics with their paired differences; then what was
+/// expected of it.
 #[must_use]
 pub fn text(comparison: &Comparison) -> String {
-    if let Some(sweep) = &comparison.sweep {
-        return sweep::text(sweep);
-    }
+    let mut out = match &comparison.sweep {
+        Some(sweep) => sweep::text(sweep),
+        None => differences(comparison),
+    };
+    out.push_str(&expected::text(&comparison.expected));
+    out
+}
+
+/// The metrics of all variants.
+fn differences(comparison: &Comparison) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
@@ -191,7 +211,10 @@ pub fn text(comparison: &Comparison) -> String {
         let _ = writeln!(out, "  [{}] {}{bad}", at + 1, variant.label);
     }
     out.push('\n');
-    let mut table = table(&["metric", "", "mean", "difference", "range", "seeds"], 2);
+    let mut table = table(
+        &["metric", "", "mean", "difference", "95% of it", "seeds"],
+        2,
+    );
     for row in &comparison.metrics {
         let metric = MetricName::parse(&row.metric).expect("a metric of ours");
         let show = |value: f64| shown(value, metric.metric.unit);
@@ -201,7 +224,9 @@ pub fn text(comparison: &Comparison) -> String {
                 None => (String::new(), String::new(), String::new()),
                 Some(d) => (
                     signed(d.mean),
-                    format!("{} .. {}", signed(d.min), signed(d.max)),
+                    d.interval.map_or("-".to_owned(), |[low, high]| {
+                        format!("{} .. {}", signed(low), signed(high))
+                    }),
                     d.pairs.to_string(),
                 ),
             };

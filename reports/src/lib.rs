@@ -5,7 +5,9 @@
 pub mod bench;
 pub mod chart;
 pub mod compare;
+pub mod expected;
 pub mod json;
+pub mod statistics;
 pub mod summary;
 pub mod sweep;
 mod table;

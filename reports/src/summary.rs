@@ -211,6 +211,14 @@ fn totals(out: &mut String, outcome: &Outcome) {
             outcome.copies_min, outcome.copies_end
         );
     }
+    if outcome.peers.iter().any(|p| p.role.peer()) {
+        let _ = writeln!(
+            out,
+            "  buffers {} at most for one connection; the limit is {}",
+            bytes(outcome.buffered_max()),
+            bytes(outcome.buffered_bound)
+        );
+    }
     let evaluated: u64 = outcome.checks.values().sum();
     let broken = if outcome.verdict == Verdict::Invariant {
         "NOT all held"

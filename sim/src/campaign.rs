@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use rustix::time::{ClockId, clock_gettime};
+use skep_engine::Now;
 
 use crate::check::Failure;
 use crate::network::turmoil::{Unfit, fits_turmoil};
@@ -170,12 +171,7 @@ pub fn judge(scenario: &Scenario, outcomes: Vec<Outcome>) -> Report {
 }
 
 fn never_happened(scenario: &Scenario, outcomes: &[Outcome]) -> Vec<(Verdict, Failure)> {
-    let failure = |check: &str, message| Failure {
-        check: check.to_owned(),
-        peer: None,
-        at_s: 0.0,
-        message,
-    };
+    let failure = |check: &str, message| Failure::of(check, Now::START, message);
     let mut failures = Vec::new();
     let plan = scenario.expand(scenario.seeds()[0]);
     for expectation in &plan.expect {

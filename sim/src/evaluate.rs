@@ -1,6 +1,8 @@
 //! Owns the evaluation of metrics and expectations over one outcome. The meanings are those of
 //! [`crate::scenario::metrics::METRICS`].
 
+use skep_engine::Now;
+
 use crate::check::Failure;
 use crate::outcome::{Outcome, PeerOutcome};
 use crate::scenario::Plan;
@@ -90,6 +92,43 @@ fn metric_since(
                 _ => statistic(ratios, name.stat),
             }
         }
+        "entropy" => {
+            let parts = honest().flat_map(|p| p.measured.wanted.iter().copied());
+            statistic(parts.collect(), name.stat)
+        }
+        "unchoked" => {
+            let times: Vec<f64> = takers().filter_map(|p| p.measured.unchoked_s).collect();
+            let mean = times.iter().sum::<f64>() / times.len() as f64;
+            let apart = times.iter().map(|time| (time - mean).abs());
+            statistic(apart.collect(), Some("max"))
+        }
+        "pick_order" => {
+            let orders = takers().filter_map(|p| p.measured.pick_order.map(f64::abs));
+            statistic(orders.collect(), Some("mean"))
+        }
+        "last_percent" => {
+            let times = takers().filter_map(|p| p.measured.last_percent_s);
+            statistic(times.collect(), name.stat)
+        }
+        "stalls" => {
+            let counts: Vec<u32> = takers().filter_map(|p| p.measured.stalls).collect();
+            (!counts.is_empty()).then(|| counts.into_iter().map(f64::from).sum())
+        }
+        "ban" => {
+            let attackers = peers().filter(|p| !p.honest());
+            let times = attackers.filter_map(|p| p.first_ban_s.map(|at| at - from(p)));
+            statistic(times.collect(), name.stat)
+        }
+        "attack.cost" => {
+            let paid: u64 = peers()
+                .filter(|p| !p.honest())
+                .map(|p| p.uploaded + p.control)
+                .sum();
+            let everybody = outcome.peers.iter().filter(|p| p.honest());
+            let wasted: u64 = everybody.map(|p| p.wasted).sum();
+            (wasted > 0).then(|| paid as f64 / wasted as f64)
+        }
+        "buffered" => Some(honest().map(|p| p.buffered).max()? as f64),
         "seed.uploaded" => Some(outcome.seed_uploaded() as f64),
         "seed.until_second" => outcome.seed_until_second.map(|bytes| bytes as f64),
         "server.uploaded" => Some(outcome.server_uploaded() as f64),
@@ -135,19 +174,25 @@ pub fn expectations(plan: &Plan, outcome: &Outcome) -> Vec<Failure> {
                 let bound = outcome.bound.seconds;
                 let holds = value.is_some_and(|v| limit.holds(v, bound, outcome.content_bytes));
                 let wanted = limit.value(bound, outcome.content_bytes);
+                let unit = name.metric.unit;
+                let shown = |value| unit.show(value);
                 (!holds).then(|| match value {
-                    Some(value) => format!("measured {value:.4}, the limit is {wanted:.4}"),
+                    Some(value) => {
+                        format!("measured {}, the limit is {}", shown(value), shown(wanted))
+                    }
                     None => "nothing to measure: it never happened".to_owned(),
                 })
             }
-            ExpectationKind::Sometimes(_) => None,
+            // Of several runs, or no failure but vacuous.
+            ExpectationKind::Sometimes(_)
+            | ExpectationKind::Checks(_)
+            | ExpectationKind::Compare { .. } => None,
         };
         if let Some(found) = found {
+            let message = format!("expected {}: {found}", expectation.text);
             failures.push(Failure {
-                check: format!("expect {}", expectation.name),
-                peer: None,
                 at_s: outcome.sim_seconds,
-                message: format!("expected {}: {found}", expectation.text),
+                ..Failure::of(format!("expect {}", expectation.name), Now::START, message)
             });
         }
     }

@@ -6,6 +6,7 @@
 pub mod actor;
 pub mod bounds;
 pub mod campaign;
+pub mod canary;
 pub mod check;
 pub mod content;
 pub mod disk;
@@ -17,6 +18,7 @@ pub mod network;
 pub mod outcome;
 pub mod scenario;
 pub mod seed;
+pub mod stall;
 pub mod trace;
 pub mod world;
 pub mod yardstick;

@@ -11,6 +11,7 @@ use crate::bounds::{BothWays, Bound};
 use crate::check::Failure;
 use crate::scenario::plan::Role;
 use crate::trace::Checkpoints;
+use crate::world::Measured;
 
 /// How a run ended, in the order in which several runs' worst is told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -91,6 +92,12 @@ pub struct PeerOutcome {
     pub up: u64,
     /// How often its attack acted.
     pub acted: u64,
+    /// When an honest peer banned it first, seconds.
+    pub first_ban_s: Option<f64>,
+    /// The most that it held in memory for one connection, bytes.
+    pub buffered: u64,
+    /// What was measured because the scenario asks for it.
+    pub measured: Measured,
 }
 
 impl PeerOutcome {
@@ -146,6 +153,8 @@ pub struct Outcome {
     pub copies_min: u32,
     /// The same at the end.
     pub copies_end: u32,
+    /// The most that a peer may hold in memory for one connection, bytes; see [`PeerOutcome::buffered`].
+    pub buffered_bound: u64,
     /// Payload that those who joined as seeds had sent when the first leecher had everything.
     pub seed_until_second: Option<u64>,
     /// Payload sent over what the uplinks could carry, between 10 % and 90 % of completions.
@@ -165,6 +174,12 @@ impl Outcome {
             .filter(|p| p.role == Role::Seed)
             .map(|p| p.uploaded)
             .sum()
+    }
+
+    /// The most that an honest peer held in memory for one connection, bytes.
+    #[must_use]
+    pub fn buffered_max(&self) -> u64 {
+        self.peers.iter().map(|p| p.buffered).max().unwrap_or(0)
     }
 
     /// Payload bytes sent by servers.

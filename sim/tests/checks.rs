@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use skep_engine::node::file_server::ServerEvent;
+use skep_engine::session::buffers::Buffered;
 use skep_engine::session::event::Event;
 use skep_engine::{Now, PieceIndex};
 use skep_sim::actor::client::ClientEvent;
@@ -223,6 +224,84 @@ fn a_completion_before_the_physical_limit_is_found() {
         *ms /= 4;
     }
     assert_eq!(world.found(&history), ["bound-respected"]);
+}
+
+#[test]
+fn a_burst_after_an_idle_time_is_found() {
+    let world = World::new();
+    // Everything is sent long before, so that the uplink and the sums of all are beyond doubt.
+    let mut history = world.honest();
+    for (ms, host, event) in &mut history {
+        if *host == HOME && *event != WorldEvent::Joined {
+            *ms = 100_000;
+        }
+    }
+    history.sort_by_key(|(ms, ..)| *ms);
+    assert_eq!(world.found(&history), ["bound-respected"]);
+    // Two connections may each have had a block on its way.
+    let blocks = history
+        .iter()
+        .rposition(|(.., e)| *e == world.received(0, 16_384));
+    for (ms, ..) in &mut history[blocks.expect("there") + 1..] {
+        *ms += 1000;
+    }
+    assert_eq!(world.found(&history), [""; 0]);
+}
+
+#[test]
+fn a_sender_that_is_faster_than_its_uplink_is_found() {
+    // The downlink could carry four times as much.
+    let world = World::of(&SWARM.replacen("up = \"16 KiB/s\"", "up = \"7 KiB/s\"", 1));
+    let found = world.found(&world.honest());
+    assert_eq!(found, ["bound-respected"]);
+}
+
+#[test]
+fn a_buffer_above_its_bound_is_found() {
+    let world = World::new();
+    let bound = Buffered::bound(&world.plan.hosts[HOME].engine, world.content.geometry());
+    let history = |held| {
+        let mut history = world.honest();
+        history.push((9000, HOME, WorldEvent::Peer(Event::Buffered(held))));
+        history
+    };
+    assert_eq!(world.found(&history(bound)), [""; 0]);
+    for grow in [
+        |held: &mut Buffered| held.unsent += 1,
+        |held: &mut Buffered| held.requests += 1,
+        |held: &mut Buffered| held.reading += 1,
+        |held: &mut Buffered| held.undecoded += 1,
+        |held: &mut Buffered| held.unwritten += 1,
+    ] {
+        let mut held = bound;
+        grow(&mut held);
+        assert_eq!(world.found(&history(held)), ["buffers-bounded"], "{held:?}");
+    }
+}
+
+#[test]
+fn every_check_has_its_name_in_the_list_for_scenario_files() {
+    let names: Vec<_> = check::all(&World::new().plan)
+        .iter()
+        .map(|check| check.name())
+        .collect();
+    assert_eq!(names, check::NAMES);
+}
+
+#[test]
+fn a_check_that_is_named_and_never_saw_anything_makes_a_run_vacuous() {
+    let verdict = |named: &str| {
+        // Long enough for a choke round, in which sessions look at all of their books.
+        let slow = SWARM.replacen("16 KiB/s", "3 KiB/s", 1);
+        let text = format!("{slow}[expect]\nchecks = [{named}]\n");
+        let scenario = Scenario::parse("named.toml", &text).expect("valid");
+        let outcome = world::run(&scenario.expand(0), None).expect("no trace");
+        (outcome.verdict, outcome.failures.len())
+    };
+    let all_but_bans = check::NAMES.iter().filter(|name| **name != "false-bans");
+    let all_but_bans: Vec<_> = all_but_bans.map(|name| format!("\"{name}\"")).collect();
+    assert_eq!(verdict(&all_but_bans.join(", ")), (Verdict::Pass, 0));
+    assert_eq!(verdict("\"false-bans\""), (Verdict::Vacuous, 1));
 }
 
 #[test]

@@ -440,8 +440,43 @@ fn what_does_not_belong_together_is_refused() {
         ),
         (
             "\"completion.max\" = \"<= 1.6 x bound\"",
-            "\"stalls\" = \"<= 2\"",
-            "the metric `stalls` is not supported yet",
+            "\"stalls.home.odd\" = \"<= 2\"",
+            "nothing may follow the group of `stalls`",
+        ),
+        (
+            "\"completion.max\" = \"<= 1.6 x bound\"",
+            "\"ban.max.home\" = \"<= 2 s\"",
+            "`ban` is not measured of leechers",
+        ),
+        (
+            "\"completion.max\" = \"<= 1.6 x bound\"",
+            "checks = [\"falsebans\"]",
+            "unknown invariant: `falsebans`",
+        ),
+        (
+            "[expect]\n",
+            "[expect]\ncompare = [{ metric = \"wasted\", better = \"random\", than = \"rarest-first\", by = \"> 0%\" }]\n",
+            "`random` and `rarest-first` are not two values of one key of [vary]",
+        ),
+        (
+            "[expect]\n",
+            "[expect]\ncompare = [{ metric = \"wasted\", better = \"a\", than = \"b\", by = \"<= 5%\" }]\n",
+            "what is better is so by at least something",
+        ),
+        (
+            "[expect]\n",
+            "[expect]\ncompare = [{ metric = \"wasted\", better = \"a\", than = \"b\", by = \"> 100%\" }]\n",
+            "`compare` can never hold",
+        ),
+        (
+            "picker = \"random\"",
+            "canary = \"stalled\"",
+            "`stalled` is there to be caught by a check",
+        ),
+        (
+            "attack = \"corrupt-blocks\"",
+            "attack = \"corrupt-blocks\"\ncanary = \"stalled\"",
+            "only honest peers have a canary",
         ),
         (
             "\"completion.max\" = \"<= 1.6 x bound\"",

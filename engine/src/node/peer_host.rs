@@ -422,7 +422,10 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                 let question = Question::Announce(request);
                 self.announcer.ask(&mut self.net, tracker, question);
             }
-            Output::Emit(event) => {
+            Output::Emit(mut event) => {
+                if let Event::Buffered(buffered) = &mut event {
+                    buffered.undecoded = self.wires.undecoded_max;
+                }
                 if matches!(event, Event::Completed | Event::Finished) {
                     self.plan_departure();
                 }

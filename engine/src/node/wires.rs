@@ -31,6 +31,8 @@ pub(super) struct Wires {
     unsent: Vec<(ConnId, Gathered)>,
     dials: BTreeMap<SocketAddr, ConnId>,
     dial_addrs: BTreeMap<ConnId, SocketAddr>,
+    /// The most bytes of a connection that were no message yet.
+    pub(super) undecoded_max: u64,
     /// Messages that came; a handshake is none.
     pub(super) messages: Rc<Cell<u64>>,
 }
@@ -102,6 +104,7 @@ impl Wires {
             unsent: Vec::new(),
             dials: BTreeMap::new(),
             dial_addrs: BTreeMap::new(),
+            undecoded_max: 0,
             messages: Rc::default(),
         }
     }
@@ -137,7 +140,10 @@ impl Wires {
                 Some(Input::ConnectFailed { addr })
             }
             NetEvent::Data { conn, data } => {
-                self.conn(conn)?.decoder.push(data);
+                let decoder = &mut self.conn(conn)?.decoder;
+                decoder.push(data);
+                let undecoded = decoder.buffered() as u64;
+                self.undecoded_max = self.undecoded_max.max(undecoded);
                 self.next_input(conn)
             }
             NetEvent::Room { conn, queued } => {

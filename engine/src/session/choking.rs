@@ -105,6 +105,7 @@ impl Torrent {
         }
         self.part_from_content(now);
         self.emit_audit();
+        self.emit_buffered();
     }
 
     fn snapshot(&self, slot: usize, now: Now) -> ChokePeer {

@@ -11,6 +11,8 @@ use crate::ids::PieceIndex;
 use crate::tracker::announce::AnnounceEvent;
 use crate::wire::WireError;
 
+use super::buffers::Buffered;
+
 /// Why a connection was closed by us, or ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
@@ -372,6 +374,8 @@ pub enum Event {
         /// Pieces looked at.
         pieces: u32,
     },
+    /// So much was held in memory at most since the start.
+    Buffered(Buffered),
     /// The session's own books are wrong: a bug in Skep.
     AuditFailed {
         /// The piece.

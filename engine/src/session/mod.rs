@@ -10,6 +10,7 @@ mod announcing;
 pub mod audit;
 mod bitfields;
 mod blame;
+pub mod buffers;
 pub mod canonical;
 mod choking;
 mod choosing;

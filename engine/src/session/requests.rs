@@ -358,6 +358,7 @@ impl Torrent {
             len,
         });
         self.unwritten += u64::from(len);
+        self.buffers.unwritten(self.unwritten);
         self.writing.push_back(range);
         self.push(Output::WriteBlock { range, data });
         if all {

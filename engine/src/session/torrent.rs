@@ -23,6 +23,7 @@ use crate::wire::Message;
 use super::announcing::Pace;
 use super::bitfields::Bitfields;
 use super::blame::{Blame, Sender};
+use super::buffers::Buffers;
 use super::choking::Choking;
 use super::dial::DialBook;
 use super::event::{CloseReason, Event};
@@ -81,6 +82,8 @@ pub struct Torrent {
     pub(super) connections: u32,
     pub(super) picker: Box<dyn PiecePicker>,
     pub(super) unwritten: u64,
+    /// What was held at most.
+    pub(super) buffers: Buffers,
     pub(super) upload: RateLimiter,
     pub(super) download: RateLimiter,
     pub(super) totals: Totals,
@@ -191,6 +194,7 @@ impl Torrent {
             choking: Choking::new(setup.choker, &config, &mut rngs.choker),
             writing: VecDeque::new(),
             unwritten: 0,
+            buffers: Buffers::default(),
             upload: RateLimiter::default(),
             download: RateLimiter::default(),
             served_last: 0,
@@ -269,6 +273,7 @@ impl Torrent {
         if std::mem::take(&mut self.fetch_released) {
             self.stop_idle_fetches(now);
         }
+        self.tell_growth();
         let touched = !(self.touched.is_empty() && self.copies_touched.is_empty());
         if touched || self.config.audit == Audit::Full {
             self.audit_touched();
@@ -410,6 +415,7 @@ impl Torrent {
         peer.last_sent = now;
         peer.backlog = peer.backlog.saturating_add(message.wire_len());
         let (conn, backlog) = (peer.conn, peer.backlog);
+        self.buffers.unsent(backlog);
         self.push(Output::Send { conn, message });
         if backlog > backlog_max {
             // Found and closed at the end of this input.

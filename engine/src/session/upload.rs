@@ -38,6 +38,8 @@ impl Torrent {
         let allowed = has_slot || up.allowed.contains(&range.piece);
         if servable && allowed && up.queue.len() < queue_max {
             up.queue.push_back(range);
+            let waiting = up.queue.len();
+            self.buffers.requests(waiting);
             self.serve(slot, now);
             return Ok(());
         }
@@ -148,6 +150,8 @@ impl Torrent {
         let range = up.queue.pop_front().expect("just seen");
         up.reading_bytes += u64::from(range.len);
         up.reading.push_back(range);
+        let reading = up.reading_bytes;
+        self.buffers.reading(reading);
         self.upload.pay(range.len, limit, now);
         self.push(Output::ReadBlock { conn, range });
         self.suggest_to_others(slot, range.piece, now);

@@ -26,6 +26,7 @@ use skep_engine::{EngineConfig, Now, PeerId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::canary::{Canary, SpoiltDisk};
 use crate::content::Content;
 use crate::disk::{Disk, DiskStorage};
 use crate::fault::users::User;
@@ -73,6 +74,10 @@ impl EnginePeer {
         observer: Observer,
     ) -> Option<EndKind> {
         let (say, commands) = mpsc::unbounded_channel();
+        let observer = match self.plan.canary {
+            Some(canary) => canary.observer(observer),
+            None => observer,
+        };
         // In a box of its own: a future lies in each that waits for it, and in some of them twice.
         let mut host = Box::pin(self.run(life, observer, say.clone(), commands));
         let Some((at, kind)) = end else {
@@ -220,7 +225,10 @@ impl EnginePeer {
         let web_seeds = WebSeedsSetup::of(&self.content.metainfo, &self.web_seeds);
         let (peers, banned) = found.map_or_else(Default::default, |f| (f.peers, f.banned));
         let torrent = Torrent::new(TorrentSetup {
-            config: Arc::clone(&plan.engine),
+            config: match plan.canary {
+                Some(canary) => canary.config(&plan.engine),
+                None => Arc::clone(&plan.engine),
+            },
             info_hash: self.content.metainfo.info_hash,
             geometry,
             have,
@@ -233,8 +241,10 @@ impl EnginePeer {
             port: PEER_PORT,
             tiers: self.contacts.tiers.clone(),
             web_seeds: web_seeds.urls.clone(),
-            picker: picker::by_name(&plan.picker.name, &plan.picker.params)
-                .expect("validation refuses unknown strategies"),
+            picker: plan.canary.and_then(Canary::picker).unwrap_or_else(|| {
+                picker::by_name(&plan.picker.name, &plan.picker.params)
+                    .expect("validation refuses unknown strategies")
+            }),
             choker: choker::by_name(&plan.choker.name, &plan.choker.params)
                 .expect("validation refuses unknown strategies"),
             rngs: Rngs {
@@ -250,7 +260,7 @@ impl EnginePeer {
         };
         let host = PeerHost::new(PeerHostSetup {
             net: begin.net,
-            storage,
+            storage: SpoiltDisk::new(storage, plan.canary),
             torrent,
             peers,
             geometry,

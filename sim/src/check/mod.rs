@@ -7,6 +7,7 @@ mod addresses;
 mod availability;
 mod block_states;
 mod bound_respected;
+mod buffers_bounded;
 mod bytes_conserved;
 mod false_bans;
 mod no_wrong_byte;
@@ -23,9 +24,11 @@ use skep_engine::Now;
 use crate::content::Content;
 use crate::disk::Disk;
 use crate::scenario::Plan;
+use crate::stall::Stall;
 use crate::trace::WorldEvent;
 
 pub use addresses::Addresses;
+pub(crate) use buffers_bounded::bound as buffers_bound;
 
 /// Something that did not hold.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -38,6 +41,23 @@ pub struct Failure {
     pub at_s: f64,
     /// What was seen.
     pub message: String,
+    /// Of a peer that could have finished and did not: what it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stall: Option<Box<Stall>>,
+}
+
+impl Failure {
+    /// Of no peer in particular.
+    #[must_use]
+    pub fn of(check: impl Into<String>, at: Now, message: String) -> Failure {
+        Failure {
+            check: check.into(),
+            peer: None,
+            at_s: at.as_secs_f64(),
+            message,
+            stall: None,
+        }
+    }
 }
 
 /// What checks may look at beside the event.
@@ -126,6 +146,18 @@ impl Log {
     }
 }
 
+/// The names of all invariants, as scenario files may give them.
+pub const NAMES: &[&str] = &[
+    "no-wrong-byte",
+    "bytes-conserved",
+    "bound-respected",
+    "availability",
+    "block-states",
+    "buffers-bounded",
+    "false-bans",
+    "time-advances",
+];
+
 /// All invariants, fresh.
 #[must_use]
 pub fn all(plan: &Plan) -> Vec<Box<dyn Check>> {
@@ -135,6 +167,7 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Check>> {
         Box::new(bound_respected::BoundRespected::new(plan)),
         Box::new(availability::Availability),
         Box::new(block_states::BlockStates),
+        Box::new(buffers_bounded::BuffersBounded::new(plan)),
         Box::new(false_bans::FalseBans),
         Box::new(time_advances::TimeAdvances::default()),
     ]

@@ -27,6 +27,7 @@ use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
 use super::trackers;
 use super::units::MILLION;
 use crate::actor;
+use crate::canary::Canary;
 use crate::disk::condition::Speed;
 use crate::seed;
 
@@ -151,6 +152,10 @@ fn host(
         engine,
         picker: strategy(group.picker.as_ref().map(|s| s.get_ref()), &PICKERS),
         choker: strategy(group.choker.as_ref().map(|s| s.get_ref()), &CHOKERS),
+        canary: group
+            .canary
+            .as_ref()
+            .and_then(|name| Canary::by_name(name.get_ref())),
         attack: group
             .attack
             .as_ref()

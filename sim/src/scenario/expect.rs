@@ -47,6 +47,21 @@ pub enum ExpectationKind {
         /// The limit.
         limit: Limit,
     },
+    /// One value of `[vary]` gives a better metric than another, over all seeds, with everything else as the
+    /// first values of `[vary]` have it. Only `skep compare` makes the runs that tell.
+    Compare {
+        /// Which.
+        metric: MetricName,
+        /// The label of the value that is better.
+        better: String,
+        /// The label of the other.
+        than: String,
+        /// By how much at least, as a part of the other's: all of the 95 % interval of the paired differences
+        /// keeps it.
+        by: Limit,
+    },
+    /// These invariants were put to the test in every run.
+    Checks(String),
     /// Happens at least once over all seeds of the scenario: a word of
     /// [`SOMETIMES`](super::metrics::SOMETIMES).
     Sometimes(String),
@@ -276,6 +291,21 @@ pub fn complete(text: &str) -> Result<(Quantity, Selector), UnitError> {
         ));
     }
     Ok((quantity, selector))
+}
+
+/// Reads by how much something is better: `>= 5%` or `> 0%`.
+///
+/// # Errors
+/// When it is no limit in percent, or no lower one.
+pub fn difference(text: &str) -> Result<Limit, UnitError> {
+    let limit = Limit::parse(text, Unit::Fraction)?;
+    match limit.comparison {
+        Comparison::Above | Comparison::AtLeast => Ok(limit),
+        _ => Err(UnitError {
+            message: "what is better is so by at least something".to_owned(),
+            help: r#"write ">= 5%" or "> 0%""#.to_owned(),
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::sections;
 use super::strategies::{ATTACKS, CHOKERS, Family, Named, PICKERS, ParamForm};
 use super::units::{self, MILLION};
 use super::{arrivals, faults, keys};
+use crate::canary::CANARIES;
 
 const ROLES: &[(&str, Role)] = &[
     ("seed", Role::Seed),
@@ -83,6 +84,10 @@ fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
         }),
         web_seed: fields.switch("web_seed", log),
         magnet: fields.word("metainfo", METAINFO, &[], log),
+        canary: fields.text("canary", log).and_then(|name| {
+            named(&name, &CANARIES, log)?;
+            Some(name)
+        }),
         attack,
         with,
         from: fields.quantity("from", "a duration", units::duration, log),

@@ -4,6 +4,7 @@
 //! the schema all come from these tables; a reader that asks for a key that is not here panics.
 
 use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
+use crate::canary::CANARIES;
 
 pub mod faults;
 
@@ -362,6 +363,11 @@ pub const GROUP: Keys = Keys {
             Form::Words(&["file", "magnet"], &[]),
             "What a leecher has at its start: the metainfo file, or a magnet link. Default: file.",
         ),
+        may(
+            "canary",
+            Form::Name(&CANARIES),
+            "What is spoilt of honest peers on purpose, for a check to catch; only with the tag `canary`.",
+        ),
         may("attack", Form::Name(&ATTACKS), "What attackers do."),
         may("with", Form::Params(&ATTACKS), "Parameters of the attack."),
         may("from", Form::Duration, "The attack begins. Default: 0 s."),
@@ -379,6 +385,35 @@ pub const GROUP: Keys = Keys {
             "engine",
             Form::Engine,
             "Numbers and switches of this group's engines.",
+        ),
+    ],
+    later: &[],
+};
+
+/// `[[expect.compare]]`
+pub const COMPARE: Keys = Keys {
+    table: "[[expect.compare]]",
+    keys: &[
+        must(
+            "metric",
+            Form::Text,
+            "What is compared; `skep check --metrics` lists them.",
+        ),
+        must(
+            "better",
+            Form::Text,
+            "The value of [vary], by its label, that is better.",
+        ),
+        must(
+            "than",
+            Form::Text,
+            "The value of the same key that it is compared with.",
+        ),
+        must(
+            "by",
+            Form::Text,
+            "By how much of the other's, at least: \">= 5%\". All of the 95% interval of the differences, paired by \
+             seed, must lie beyond it.",
         ),
     ],
     later: &[],

@@ -33,6 +33,20 @@ impl Unit {
     }
 }
 
+impl Unit {
+    /// A value, exact enough to be told from a limit that it just misses.
+    #[must_use]
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Unit::Seconds => format!("{value:.3} s"),
+            Unit::Bytes => format!("{value:.0} B"),
+            Unit::Fraction => format!("{:.3}%", value * 100.0),
+            Unit::Number => format!("{value:.4}"),
+            Unit::Count => format!("{value}"),
+        }
+    }
+}
+
 /// One metric. Its full name is `name`, then `.STATISTIC` where it has statistics, then `.GROUP`
 /// where one group is meant.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -172,6 +186,73 @@ pub const METRICS: &[Metric] = &[
         doc: "honest peers that an honest peer has banned; an invariant keeps it at 0",
     },
     Metric {
+        name: "ban",
+        stats: TIMES,
+        per_group: true,
+        unit: Unit::Seconds,
+        max: None,
+        doc: "time from joining to the first ban by an honest peer, over the attackers that were banned",
+    },
+    Metric {
+        name: "attack.cost",
+        stats: &[],
+        per_group: true,
+        unit: Unit::Number,
+        max: None,
+        doc: "bytes that attackers sent for each byte that honest peers received in vain",
+    },
+    Metric {
+        name: "entropy",
+        stats: &["min", "p50", "mean"],
+        per_group: true,
+        unit: Unit::Fraction,
+        max: Some(1.0),
+        doc: "for each pair of honest leechers that knew each other for 10 s: the part of the time in which the second wanted \
+              something of the first, while both lacked pieces",
+    },
+    Metric {
+        name: "unchoked",
+        stats: &["spread"],
+        per_group: true,
+        unit: Unit::Seconds,
+        max: None,
+        doc: "time for which honest peers unchoked each honest leecher, added up: how far the furthest is from the mean",
+    },
+    Metric {
+        name: "pick_order",
+        stats: &["correlation"],
+        per_group: true,
+        unit: Unit::Number,
+        max: Some(1.0),
+        doc: "how closely the order in which a leecher begins pieces follows their order in the content, or its reverse: \
+              mean over the honest leechers of the correlation without its sign",
+    },
+    Metric {
+        name: "last_percent",
+        stats: TIMES,
+        per_group: true,
+        unit: Unit::Seconds,
+        max: None,
+        doc: "time from 99% of the content to all of it, over the honest leechers that began with nothing and finished",
+    },
+    Metric {
+        name: "stalls",
+        stats: &[],
+        per_group: true,
+        unit: Unit::Count,
+        max: None,
+        doc: "times that an honest leecher, online and not complete, received no block of use for a minute",
+    },
+    Metric {
+        name: "buffered",
+        stats: &["max"],
+        per_group: true,
+        unit: Unit::Bytes,
+        max: None,
+        doc: "most bytes that an honest peer held in memory for one connection: unsent, waiting requests, blocks being \
+              read, no message yet",
+    },
+    Metric {
         name: "announces",
         stats: &[],
         per_group: true,
@@ -189,9 +270,6 @@ pub const METRICS: &[Metric] = &[
               attackers",
     },
 ];
-
-/// Metrics of the design that this version does not measure.
-pub const METRICS_LATER: &[&str] = &["entropy", "unchoked", "pick_order", "stalls"];
 
 /// One word of `sometimes`: something that must happen at least once over all seeds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -351,6 +429,23 @@ impl MetricName {
         };
         let stat = stat.ok_or(NameError::Statistic(metric))?;
         MetricName::with_group(metric, Some(stat), parts.next(), parts.next())
+    }
+
+    /// Whether a larger value is the better one.
+    #[must_use]
+    pub fn more_is_better(&self) -> bool {
+        let name = self.metric.name;
+        matches!(
+            name,
+            "utilisation" | "copies" | "banned" | "entropy" | "attack.cost"
+        ) || (name == "share" && self.stat == Some("jain"))
+    }
+
+    /// The name as files give it.
+    #[must_use]
+    pub fn full(&self) -> String {
+        let parts = [Some(self.metric.name), self.stat, self.group.as_deref()];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(".")
     }
 
     fn with_group(

@@ -187,6 +187,8 @@ pub struct Group {
     pub web_seed: Option<Spanned<bool>>,
     /// Whether its leechers have only a magnet link.
     pub magnet: Option<Spanned<bool>>,
+    /// What is spoilt of honest peers, for a check to catch.
+    pub canary: Option<Spanned<String>>,
     /// What attackers do.
     pub attack: Option<Spanned<String>>,
     /// Parameters of the attack.

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 
 use super::model::Model;
 use super::problem::{Found, Log, ScenarioErrors, Sources};
-use super::{arrivals, sections, set, validate, vary};
+use super::{arrivals, sections, set, validate, validate_expect, vary};
 
 /// A checked scenario.
 #[derive(Clone, Debug)]
@@ -73,6 +73,9 @@ impl Scenario {
         arrivals::load(&mut model.groups, file, &mut log);
         validate::check(&model, &mut log);
         vary::variants_allowed(&model, &mut log);
+        if overrides.is_empty() {
+            validate_expect::comparisons(&model, &mut log);
+        }
         axes.check_others(&root, &changes, &mut log);
         if !log.is_empty() {
             return Err(log.into_errors(&sources));

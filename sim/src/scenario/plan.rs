@@ -12,6 +12,7 @@ use std::time::Duration;
 use skep_engine::{EngineConfig, Now};
 
 use super::expect::Expectation;
+use crate::canary::Canary;
 use crate::disk::condition::Speed;
 
 mod faults;
@@ -237,6 +238,8 @@ pub struct HostPlan {
     pub picker: StrategyPlan,
     /// Its choking strategy.
     pub choker: StrategyPlan,
+    /// What is spoilt of it, for a check to catch.
+    pub canary: Option<Canary>,
     /// For attackers: which and how.
     pub attack: Option<AttackPlan>,
 }

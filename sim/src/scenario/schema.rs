@@ -7,9 +7,10 @@
 use serde_json::{Map, Value, json};
 use skep_engine::config::{FIELDS, Field, FieldKind};
 
-use super::keys::{Form, Keys, ROOT};
+use super::keys::{COMPARE, Form, Keys, ROOT};
 use super::metrics::{METRICS, SOMETIMES};
 use super::strategies::{Family, Param, ParamForm};
+use crate::check::NAMES;
 
 const NUMBER: &str = r"[0-9]+(\.[0-9]+)?";
 const TIME: &str = r"([0-9]+(\.[0-9]+)? ?[a-z]+ ?)+";
@@ -203,6 +204,12 @@ fn expect() -> Value {
             "Must happen at least once over all seeds.",
         ),
     );
+    let checks = json!({ "type": "array", "items": { "enum": NAMES } });
+    let doc = "Invariants that must have been put to the test in every run, else it is vacuous.";
+    properties.insert("checks".to_owned(), described(checks, doc));
+    let compare = json!({ "type": "array", "items": table(&COMPARE), "minItems": 1 });
+    let doc = "What `skep compare` must show of two values of [vary].";
+    properties.insert("compare".to_owned(), described(compare, doc));
     let mut patterns = Map::new();
     for metric in METRICS {
         let limit = || {

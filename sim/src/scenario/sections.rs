@@ -14,12 +14,13 @@ use super::expect::{self, Expectation, ExpectationKind, Limit};
 use super::faults;
 use super::groups;
 use super::keys;
-use super::metrics::{METRICS_LATER, MetricName, NameError, SOMETIMES, full_names};
+use super::metrics::{MetricName, NameError, SOMETIMES, full_names};
 use super::model::{EngineSetting, Latency, Link, Model, Run, Torrent, Vary};
 use super::plan::NetworkKind;
 use super::problem::{Found, Log, suggest};
 use super::read::{self, Fields, Value};
 use super::{regions, trackers, units};
+use crate::check;
 
 /// Seeds that one file may name.
 const SEEDS_MAX: u64 = 1_000_000;
@@ -305,13 +306,10 @@ fn expectations(value: &Value<'_>, log: &mut Log) -> Vec<Expectation> {
     for (key, value) in read::in_order(table) {
         match key.get_ref().as_str() {
             "sometimes" => all.extend(sometimes(value, log)),
+            "checks" => all.extend(checks(value, log)),
             "compare" => {
-                let found = Found::at(key.span(), "`compare` is not supported yet in [expect]");
-                log.push(
-                    found
-                        .label("not supported yet")
-                        .help("`skep compare` prints the differences"),
-                );
+                let members = read::list(value, "[[expect.compare]]", log).iter();
+                all.extend(members.filter_map(|member| compare(member, log)));
             }
             "complete" => {
                 if let Some(read) = read::quantity(value, "a string", expect::complete, log) {
@@ -366,6 +364,54 @@ fn sometimes(value: &Value<'_>, log: &mut Log) -> Vec<Expectation> {
     all
 }
 
+fn checks(value: &Value<'_>, log: &mut Log) -> Vec<Expectation> {
+    let mut all = Vec::new();
+    for member in read::list(value, "a list of invariants", log) {
+        let Some(word) = read::text(member, log) else {
+            continue;
+        };
+        if check::NAMES.contains(&word.get_ref().as_str()) {
+            all.push(Expectation {
+                name: "checks".to_owned(),
+                kind: ExpectationKind::Checks(word.get_ref().clone()),
+                text: word.get_ref().clone(),
+                span: word.span(),
+            });
+        } else {
+            let names = check::NAMES.iter().copied();
+            log.push(read::unknown_word("invariant", &word, names, &[]));
+        }
+    }
+    all
+}
+
+fn compare(value: &Value<'_>, log: &mut Log) -> Option<Expectation> {
+    let fields = Fields::open(&keys::COMPARE, value, log)?;
+    let metric = fields.text("metric", log).and_then(|name| {
+        let parsed = MetricName::parse(name.get_ref());
+        parsed
+            .map_err(|error| log.push(no_metric(&name, &error)))
+            .ok()
+    });
+    let better = fields.text("better", log);
+    let than = fields.text("than", log);
+    let wanted = "a difference such as \">= 5%\"";
+    let by = fields.quantity("by", wanted, expect::difference, log);
+    let text = fields.get("by").and_then(|by| by.get_ref().as_str());
+    let text = text.unwrap_or_default().to_owned();
+    Some(Expectation {
+        name: "compare".to_owned(),
+        kind: ExpectationKind::Compare {
+            metric: metric?,
+            better: better?.into_inner(),
+            than: than?.into_inner(),
+            by: by?.into_inner(),
+        },
+        text,
+        span: value.span(),
+    })
+}
+
 fn metric(key: &Spanned<String>, value: &Value<'_>, log: &mut Log) -> Option<ExpectationKind> {
     let written = key.get_ref();
     if value.get_ref().is_table() {
@@ -387,19 +433,10 @@ fn metric(key: &Spanned<String>, value: &Value<'_>, log: &mut Log) -> Option<Exp
 
 fn no_metric(key: &Spanned<String>, error: &NameError) -> Found {
     let written = key.get_ref();
-    let first = written.split('.').next().unwrap_or(written);
-    if METRICS_LATER.contains(&first) {
-        return Found::at(
-            key.span(),
-            format!("the metric `{written}` is not supported yet"),
-        )
-        .label("not supported yet")
-        .help("`skep check --metrics` lists what is measured");
-    }
     let help = match error {
         NameError::Unknown(_) => {
             let mut names = full_names();
-            names.extend(["complete".to_owned(), "sometimes".to_owned()]);
+            names.extend(["complete", "sometimes", "checks", "compare"].map(str::to_owned));
             suggest(written, names.iter().map(String::as_str))
         }
         _ => "`skep check --metrics` lists the metrics with unit and meaning".to_owned(),

@@ -51,13 +51,21 @@ pub(super) fn check(model: &Model, log: &mut Log) {
 
 /// A canary spoils the run it is part of: the file says that this is meant.
 fn canary(group: &Group, model: &Model, log: &mut Log) {
-    if let Some(attack) = &group.attack
-        && actor::is_canary(attack.get_ref())
-        && !model.tags.iter().any(|tag| tag == actor::CANARY)
-    {
-        let message = format!("`{}` is there to be caught by a check", attack.get_ref());
-        let found = Found::at(attack.span(), message).label("a canary");
+    let attack = group.attack.as_ref();
+    let attack = attack.filter(|attack| actor::is_canary(attack.get_ref()));
+    let meant = model.tags.iter().any(|tag| tag == actor::CANARY);
+    for name in attack.into_iter().chain(&group.canary).filter(|_| !meant) {
+        let message = format!("`{}` is there to be caught by a check", name.get_ref());
+        let found = Found::at(name.span(), message).label("a canary");
         log.push(found.help("a scenario with a canary says so: `tags = [\"canary\"]`"));
+    }
+    if let Some(name) = group
+        .canary
+        .as_ref()
+        .filter(|_| !group.role.get_ref().peer())
+    {
+        let message = "only honest peers have a canary: seeds and leechers";
+        log.push(Found::at(name.span(), message));
     }
 }
 

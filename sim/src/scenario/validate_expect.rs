@@ -6,7 +6,7 @@
 use super::expect::{Expectation, ExpectationKind, Limit, Quantity, Reference};
 use super::faults::FaultBody;
 use super::metrics::MetricName;
-use super::model::{Group, Model};
+use super::model::{Group, Model, Vary};
 use super::plan::Role;
 use super::problem::{Found, Log, suggest};
 use super::selector::{Base, Selector};
@@ -22,6 +22,8 @@ pub(super) fn expectations(model: &Model, log: &mut Log) {
             ExpectationKind::Metric { metric, limit } => {
                 metric_limit(model, expectation, metric, limit)
             }
+            ExpectationKind::Compare { metric, by, .. } => compared(model, expectation, metric, by),
+            ExpectationKind::Checks(_) => Ok(()),
             ExpectationKind::Sometimes(word) => sometimes(model, expectation, word),
         };
         if let Err(found) = checked {
@@ -85,6 +87,70 @@ fn metric_limit(
     metric: &MetricName,
     limit: &Limit,
 ) -> Result<(), Found> {
+    measurable(model, expectation, metric)?;
+    let (low, high) = range(model, metric, limit);
+    if limit.comparison.possible(limit.number, low, high) {
+        return Ok(());
+    }
+    let why = match (limit.reference, metric.metric.name) {
+        (Some(Reference::Bound), _) if low > 0.0 => {
+            "no swarm finishes before its physical limit: the number must allow 1 x bound"
+                .to_owned()
+        }
+        (_, "banned") => format!("there are {high} attackers to ban"),
+        (_, "false_bans") => "an invariant keeps it at 0 anyway".to_owned(),
+        _ if high.is_finite() => format!("its values lie between {low} and {high}"),
+        _ => format!("its values are {low} or more"),
+    };
+    Err(impossible(expectation, why))
+}
+
+/// What no comparison can show is refused: nothing is better by more than all of it where less is better.
+fn compared(
+    model: &Model,
+    expectation: &Expectation,
+    metric: &MetricName,
+    by: &Limit,
+) -> Result<(), Found> {
+    measurable(model, expectation, metric)?;
+    let most = if metric.more_is_better() {
+        f64::INFINITY
+    } else {
+        1.0
+    };
+    match by.comparison.possible(by.number, 0.0, most) {
+        true => Ok(()),
+        false => Err(impossible(
+            expectation,
+            "nothing is better by more than 100%",
+        )),
+    }
+}
+
+/// Whether `better` and `than` of every comparison are two values of one key of `[vary]`. Only of a file as it is:
+/// what a command line changes may hold such a key at one value.
+pub(super) fn comparisons(model: &Model, log: &mut Log) {
+    for expectation in &model.expect {
+        let ExpectationKind::Compare { better, than, .. } = &expectation.kind else {
+            continue;
+        };
+        let both = |axis: &&Vary| {
+            let has = |label: &String| axis.values.iter().any(|value| value.label == *label);
+            has(better) && has(than) && better != than
+        };
+        if !model.vary.iter().any(|axis| both(&axis)) {
+            let message =
+                format!("`{better}` and `{than}` are not two values of one key of [vary]");
+            let labels = model.vary.iter().flat_map(|axis| &axis.values);
+            let labels: Vec<&str> = labels.map(|value| value.label.as_str()).collect();
+            let found = Found::at(expectation.span.clone(), message).label("compared here");
+            log.push(found.help(format!("its values: {}", labels.join(", "))));
+        }
+    }
+}
+
+/// Whether the scenario can have a value of a metric.
+fn measurable(model: &Model, expectation: &Expectation, metric: &MetricName) -> Result<(), Found> {
     let name = metric.metric.name;
     if let Some(group) = &metric.group {
         let names = model.groups.iter().map(|g| g.name.get_ref().as_str());
@@ -104,33 +170,23 @@ fn metric_limit(
                 .label("of this expectation"));
         }
     }
+    let attacked = of_role(model, Role::Attacker).next().is_some();
+    if matches!(name, "ban" | "attack.cost") && !attacked {
+        return Err(impossible(expectation, "there are no attackers"));
+    }
     if name == "server.uploaded" && of_role(model, Role::Server).next().is_none() {
         return Err(impossible(expectation, "there is no server"));
     }
-    let (low, high) = range(model, metric, limit);
-    if limit.comparison.possible(limit.number, low, high) {
-        return Ok(());
-    }
-    let why = match (limit.reference, name) {
-        (Some(Reference::Bound), _) if low > 0.0 => {
-            "no swarm finishes before its physical limit: the number must allow 1 x bound"
-                .to_owned()
-        }
-        (_, "banned") => format!("there are {high} attackers to ban"),
-        (_, "false_bans") => "an invariant keeps it at 0 anyway".to_owned(),
-        _ if high.is_finite() => format!("its values lie between {low} and {high}"),
-        _ => format!("its values are {low} or more"),
-    };
-    Err(impossible(expectation, why))
+    Ok(())
 }
 
 /// Whether a group of this role can have a value of a metric.
 fn measured_of(metric: &str, role: Role) -> bool {
     match role {
-        Role::Attacker => metric == "banned",
+        Role::Attacker => matches!(metric, "banned" | "ban" | "attack.cost"),
         Role::Server => matches!(metric, "utilisation" | "control"),
         Role::Client => matches!(metric, "completion" | "first_block" | "wasted"),
-        Role::Seed | Role::Leecher => metric != "banned",
+        Role::Seed | Role::Leecher => !matches!(metric, "banned" | "ban" | "attack.cost"),
     }
 }
 

@@ -3,21 +3,24 @@
 //! Invariant: an outcome's verdict is the worst of its findings: a broken invariant, an expectation
 //! that does not hold, a peer that could have finished and did not, something that never happened.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use skep_engine::Now;
 
 use crate::bounds::{self, Bound};
-use crate::check::Failure;
+use crate::check::{self, Failure};
 use crate::content::Content;
 use crate::evaluate;
 use crate::network::Net;
 use crate::outcome::{Outcome, PeerOutcome, Verdict};
+use crate::scenario::Plan;
+use crate::scenario::expect::ExpectationKind;
 use crate::scenario::plan::{FaultKind, HostPlan, Role};
 
-use super::Ended;
-use super::recorder::{Recorder, Tally};
+use super::recorder::{Measured, Recorder, Tally};
+use super::{Ended, diary};
 
 /// Whether nobody is left to wait for: every leecher and client has finished, or is gone for good.
 pub(super) fn done(recorder: &Recorder) -> bool {
@@ -87,6 +90,9 @@ fn peer(recorder: &Recorder, host: usize, end: Now, net: &Net) -> PeerOutcome {
         control: net.sent_to_peers(plan.ip).saturating_sub(tally.uploaded),
         up: plan.link.up,
         acted: tally.acted,
+        first_ban_s: secs(tally.first_ban),
+        buffered: tally.buffered,
+        measured: Measured::default(),
     }
 }
 
@@ -129,6 +135,8 @@ pub(super) fn outcome(
             sometimes.insert(word, times);
         }
     }
+    let measures = recorder.measures.take();
+    let measured = measures.map_or_else(Vec::new, |measures| measures.finish(end));
     let mut outcome = Outcome {
         scenario: recorder.plan.scenario.clone(),
         seed: recorder.plan.seed,
@@ -151,6 +159,7 @@ pub(super) fn outcome(
             .map(|h| peer(recorder, h, end, net))
             .collect(),
         checks,
+        buffered_bound: buffered_bound(&recorder.plan),
         copies_min: recorder.copies_min.unwrap_or(0),
         copies_end: recorder.rarest(),
         seed_until_second: recorder.seed_until_second,
@@ -158,6 +167,9 @@ pub(super) fn outcome(
         sometimes,
         random: random(recorder, resets),
     };
+    for (peer, measured) in outcome.peers.iter_mut().zip(measured) {
+        peer.measured = measured;
+    }
     let mut findings = Vec::new();
     findings.extend(invariants.into_iter().map(|f| (Verdict::Invariant, f)));
     findings.extend(books(net, end).into_iter().map(|f| (Verdict::Invariant, f)));
@@ -169,7 +181,7 @@ pub(super) fn outcome(
             findings.extend(liveness(recorder, at));
         }
         findings.extend(
-            vacuous(recorder, net, end)
+            vacuous(recorder, net, &outcome.checks, end)
                 .into_iter()
                 .map(|f| (Verdict::Vacuous, f)),
         );
@@ -183,18 +195,21 @@ pub(super) fn outcome(
     outcome
 }
 
+/// The most that a peer of the plan may hold in memory for a connection.
+fn buffered_bound(plan: &Plan) -> u64 {
+    let hosts = plan.hosts.iter().enumerate();
+    let peers = hosts.filter(|(_, host)| host.role.peer());
+    let bounds = peers.map(|(host, _)| check::buffers_bound(plan, host).bytes());
+    bounds.max().unwrap_or(0)
+}
+
 /// The network's own books: what was handed in is delivered, dropped or under way, and nothing took longer
 /// than its path.
 fn books(net: &Net, end: Now) -> Vec<Failure> {
     let totals = net.totals();
     let under_way = net.under_way();
     let accounted = totals.delivered + totals.dropped + under_way;
-    let failure = |message| Failure {
-        check: "network-books".into(),
-        peer: None,
-        at_s: end.as_secs_f64(),
-        message,
-    };
+    let failure = |message| Failure::of("network-books", end, message);
     let mut failures = Vec::new();
     if totals.sent != accounted {
         failures.push(failure(format!(
@@ -216,7 +231,8 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
     let hosts = recorder.plan.hosts.iter().zip(&recorder.tallies);
     let waiting: Vec<_> = hosts
         .zip(&recorder.disks)
-        .filter(|((h, t), _)| h.role != Role::Attacker && t.online_since.is_some() && !t.whole)
+        .enumerate()
+        .filter(|(_, ((h, t), _))| h.role.honest() && t.online_since.is_some() && !t.whole)
         .collect();
     let online = |of: &dyn Fn(&HostPlan) -> bool| {
         let mut all = recorder.plan.hosts.iter().zip(&recorder.tallies);
@@ -224,6 +240,8 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
     };
     let (served, web_seed) = (online(&|_| true), online(&|host| host.web_seed));
     let copies = recorder.rarest() > 0;
+    let lost = recorder.lost_pieces();
+    let lost = format!("no copy is left among the honest peers online of {lost}");
     // Whoever has the metainfo gives it to who has only a link; web seeds and attackers do not.
     let informed = |h: &HostPlan, t: &Tally| !h.magnet || t.got_metainfo;
     let mut peers = recorder.plan.hosts.iter().zip(&recorder.tallies);
@@ -231,7 +249,7 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
         let peer = matches!(h.role, Role::Seed | Role::Leecher);
         peer && t.online_since.is_some() && informed(h, t)
     });
-    let failures = waiting.iter().map(|((host, tally), disk)| {
+    let failures = waiting.iter().map(|(position, ((host, tally), disk))| {
         let (can, why) = match (host.role, served) {
             _ if disk.borrow().condition.ails() => (false, "its disk fails"),
             _ if tally.paused => (false, "its user paused it"),
@@ -242,47 +260,42 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
             }
             _ if web_seed => (true, "a web seed is online"),
             _ if copies => (true, "every piece has a copy among the honest peers online"),
-            _ => (
-                false,
-                "a piece has no copy left among the honest peers online",
-            ),
+            _ => (false, lost.as_str()),
         };
         let verdict = if can {
             Verdict::Liveness
         } else {
             Verdict::Unfinishable
         };
-        let message = format!(
+        let mut message = format!(
             "not complete when the settling time was over, with {} bytes received: {why}",
             tally.gained
         );
-        let peer = Some(host.name.clone());
-        (
-            verdict,
-            Failure {
-                check: verdict.word().into(),
-                peer,
-                at_s: at.as_secs_f64(),
-                message,
-            },
-        )
+        let peers = host.role == Role::Leecher && can && informed(host, tally);
+        let stall = peers.then(|| diary::stall(recorder, *position)).flatten();
+        if let Some(stall) = &stall {
+            message = format!("{message}\n{stall}");
+        }
+        let failure = Failure {
+            peer: Some(host.name.clone()),
+            stall: stall.map(Box::new),
+            ..Failure::of(verdict.word(), at, message)
+        };
+        (verdict, failure)
     });
     failures.collect()
 }
 
 /// What the plan schedules and never happened.
-fn vacuous(recorder: &Recorder, net: &Net, end: Now) -> Vec<Failure> {
+fn vacuous(
+    recorder: &Recorder,
+    net: &Net,
+    checks: &BTreeMap<&'static str, u64>,
+    end: Now,
+) -> Vec<Failure> {
     let plan = &recorder.plan;
     let mut failures = Vec::new();
-    let mut tell = |check: &str, message: String| {
-        let (peer, at_s) = (None, end.as_secs_f64());
-        failures.push(Failure {
-            check: check.to_owned(),
-            peer,
-            at_s,
-            message,
-        });
-    };
+    let mut tell = |message: String| failures.push(Failure::of("vacuous", end, message));
     let counted = recorder.firings.iter().zip(&recorder.counters);
     let counted = counted.map(|(told, own)| told + own.get());
     for (number, (fault, firings)) in plan.faults.iter().zip(counted).enumerate() {
@@ -293,7 +306,14 @@ fn vacuous(recorder: &Recorder, net: &Net, end: Now) -> Vec<Failure> {
                 (true, _) => "found nobody to hit",
                 (false, _) => "never did anything to anybody",
             };
-            tell("vacuous", format!("the fault {} {what}", fault.name));
+            tell(format!("the fault {} {what}", fault.name));
+        }
+    }
+    for expectation in &plan.expect {
+        if let ExpectationKind::Checks(name) = &expectation.kind
+            && checks.get(name.as_str()).is_none_or(|times| *times == 0)
+        {
+            tell(format!("the invariant {name} was never put to the test"));
         }
     }
     let mut groups: Vec<&str> = Vec::new();
@@ -313,15 +333,15 @@ fn vacuous(recorder: &Recorder, net: &Net, end: Now) -> Vec<Failure> {
             .zip(&recorder.tallies)
             .filter(|(h, _)| h.group == group);
         if members.map(|(_, t)| t.acted).sum::<u64>() == 0 {
-            tell("vacuous", format!("the attackers of {group} never acted"));
+            tell(format!("the attackers of {group} never acted"));
         }
     }
     failures
 }
 
 /// Random disturbances that the plan asks for, and how often each happened in this run.
-fn random(recorder: &Recorder, resets: u64) -> std::collections::BTreeMap<String, u64> {
-    let mut happened = std::collections::BTreeMap::new();
+fn random(recorder: &Recorder, resets: u64) -> BTreeMap<String, u64> {
+    let mut happened = BTreeMap::new();
     for (host, tally) in recorder.plan.hosts.iter().zip(&recorder.tallies) {
         if host.link.reset_every.is_some() {
             happened.insert("connection resets".to_owned(), resets);

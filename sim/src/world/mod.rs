@@ -3,6 +3,7 @@
 //! Invariant: one thread, paused runtimes, one seed. Nothing here reads a clock, a file or the
 //! environment; a panic of any host's task ends the run.
 
+mod diary;
 mod direct;
 mod judge;
 mod recorder;
@@ -23,17 +24,20 @@ use crate::actor::engine_peer::{EnginePeer, PEER_PORT};
 use crate::actor::raw::{RawPeer, RawSetup};
 use crate::actor::{self};
 use crate::bounds;
+use crate::check::Failure;
 use crate::content::Content;
 use crate::disk::Disk;
 use crate::fault::users::User;
 use crate::fault::{Reach, timeline};
 use crate::network::Net;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Verdict};
 use crate::scenario::Plan;
 use crate::scenario::plan::{HostPlan, Role};
 use crate::seed;
 use crate::trace::{Lines, Trace, WorldEvent};
 
+use diary::Diary;
+pub use recorder::Measured;
 use recorder::Recorder;
 use stage::Stage;
 pub use trackers::Contacts;
@@ -46,7 +50,25 @@ pub use trackers::Contacts;
 /// # Panics
 /// When a host's task panics: a bug in Skep.
 pub fn run(plan: &Plan, lines: Option<Lines>) -> io::Result<Outcome> {
-    stage::run(plan, Trace::new(lines))
+    let outcome = stage::run(plan, Trace::new(lines), false)?;
+    if outcome.verdict < Verdict::Liveness || !outcome.failures.iter().any(stalled) {
+        return Ok(outcome);
+    }
+    // Who waits for whom is looked at when it matters: in the same run, made again.
+    let again = stage::run(plan, Trace::new(None), true)?;
+    Ok(Outcome {
+        failures: match again.trace_hash == outcome.trace_hash {
+            true => again.failures,
+            // Somebody draws from outside the seed, and the second run tells of another one.
+            false => outcome.failures,
+        },
+        ..outcome
+    })
+}
+
+/// Whether a peer could have finished and did not.
+fn stalled(failure: &Failure) -> bool {
+    failure.check == Verdict::Liveness.word()
 }
 
 /// A run that is going on.
@@ -87,7 +109,8 @@ impl Ended {
 }
 
 impl World {
-    fn new(plan: &Plan, trace: Trace, stage: Stage) -> World {
+    /// The world of a plan; with a `diary` it can tell why somebody did not finish.
+    fn new(plan: &Plan, trace: Trace, stage: Stage, diary: bool) -> World {
         let plan = Rc::new(plan.clone());
         let contacts = Rc::new(Contacts::of(&plan.trackers));
         let content = Content::generate(&plan.torrent, plan.seed, &contacts.urls[0]);
@@ -121,7 +144,8 @@ impl World {
             disks.push(Rc::new(RefCell::new(disk)));
         }
         let users = plan.hosts.iter().map(|_| Rc::default()).collect();
-        let recorder = Recorder::new(Rc::clone(&plan), Arc::clone(&content), disks, trace);
+        let mut recorder = Recorder::new(Rc::clone(&plan), Arc::clone(&content), disks, trace);
+        recorder.diary = diary.then(|| Diary::new(plan.hosts.len()));
         let recorder = Rc::new(RefCell::new(recorder));
         let deadline = plan.time_limit;
         let last_disturbance = plan.last_disturbance();
@@ -342,7 +366,6 @@ async fn sleep_until(epoch: Instant, at: Now) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::Verdict;
     use crate::scenario::Scenario;
 
     /// One seed gives 1 MiB to two leechers; the limit is 8 s.

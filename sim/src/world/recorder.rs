@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use skep_engine::Now;
+use skep_engine::metainfo::Geometry;
 use skep_engine::node::file_server::ServerEvent;
 use skep_engine::node::tracker_server::TrackerEvent;
 use skep_engine::session::event::{Event, Waste};
@@ -23,7 +24,14 @@ use crate::scenario::Plan;
 use crate::scenario::plan::{EndKind, FaultKind, Role, UserAction};
 use crate::trace::{Attack, Trace, WorldEvent};
 
+use super::diary::Diary;
+
+mod copies;
 mod faults;
+mod measures;
+
+pub use measures::Measured;
+pub(super) use measures::Measures;
 
 /// What one host has done so far. What blocks touch comes first: a line of memory.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +51,10 @@ pub(super) struct Tally {
     /// Bytes that a client had of a file and dropped.
     pub(super) dropped: u64,
     pub(super) banned_by: u32,
+    /// When somebody banned it first.
+    pub(super) first_ban: Option<Now>,
+    /// The most that it held in memory for a connection, bytes.
+    pub(super) buffered: u64,
     pub(super) announces: u32,
     /// The tracker of the last announce, if it failed.
     pub(super) failed_tracker: Option<u32>,
@@ -108,6 +120,10 @@ pub(super) struct Recorder {
     pub(super) changed: bool,
     /// Who waits for the state to change.
     pub(super) waker: Option<Waker>,
+    /// How peers stand to each other, where that is wanted.
+    pub(super) diary: Option<Diary>,
+    /// What is measured because the scenario asks for it.
+    pub(super) measures: Option<Measures>,
     /// Events that wait until all of their time are there; `None`: they come in order.
     held: Option<Vec<(Now, Held)>>,
 }
@@ -143,6 +159,7 @@ impl Recorder {
                 let hosts = plan.hosts.iter().filter(|host| host.web_seed);
                 hosts.map(|host| IpAddr::V4(host.ip)).collect()
             },
+            measures: Measures::asked_for(&plan),
             plan,
             content,
             disks,
@@ -163,8 +180,14 @@ impl Recorder {
             first_failure: None,
             changed: true,
             waker: None,
+            diary: None,
             held: None,
         }
+    }
+
+    /// The sizes of the content.
+    pub(super) fn geometry(&self) -> Geometry {
+        self.content.geometry()
     }
 
     /// From now on events are held until [`Recorder::catch_up`]: they come host by host.
@@ -292,6 +315,13 @@ impl Recorder {
     }
 
     fn count_peer(&mut self, at: Now, host: usize, event: &Event) {
+        if let Some(diary) = &mut self.diary {
+            diary.note(at, host, event, &self.addresses);
+        }
+        if let Some(measures) = &mut self.measures {
+            let geometry = self.content.geometry();
+            measures.note(at, host, event, geometry, &self.addresses);
+        }
         let tally = &mut self.tallies[host];
         match event {
             Event::Started { have } => {
@@ -335,10 +365,13 @@ impl Recorder {
             }
             Event::Banned { peer, .. } => {
                 if let Some(banned) = self.addresses.host_at(peer.ip()) {
-                    self.tallies[banned].banned_by += 1;
+                    let banned = &mut self.tallies[banned];
+                    banned.banned_by += 1;
+                    banned.first_ban.get_or_insert(at);
                 }
                 self.happened("peer-banned");
             }
+            Event::Buffered(held) => tally.buffered = tally.buffered.max(held.bytes()),
             Event::PieceShown { .. } => self.happened("piece-shown"),
             Event::SuperSeedingEnded => self.happened("super-seeding-ended"),
             Event::WebSeedLeft { .. } => self.happened("web-seed-failed"),
@@ -420,6 +453,9 @@ impl Recorder {
     }
 
     fn on_joined(&mut self, at: Now, host: usize) {
+        if let Some(diary) = &mut self.diary {
+            diary.turn_page(host);
+        }
         let tally = &mut self.tallies[host];
         tally.joined.get_or_insert(at);
         tally.online_since = Some(at);
@@ -445,6 +481,9 @@ impl Recorder {
     }
 
     fn on_ended(&mut self, at: Now, host: usize, kind: Option<EndKind>) {
+        if let Some(measures) = &mut self.measures {
+            measures.left(host, at);
+        }
         let tally = &mut self.tallies[host];
         match kind {
             Some(EndKind::Crash | EndKind::PowerLoss) => {
@@ -473,31 +512,6 @@ impl Recorder {
     /// Whether a host's uplink is there to carry content.
     fn uploads(&self, host: usize) -> bool {
         !matches!(self.plan.hosts[host].role, Role::Attacker | Role::Client)
-    }
-
-    fn change_copies(&mut self, host: usize, up: bool) {
-        let disk = self.disks[host].borrow();
-        for piece in self.content.geometry().all_pieces() {
-            if disk.piece_is_true(piece) {
-                let copies = &mut self.copies[piece.at()];
-                *copies = if up {
-                    *copies + 1
-                } else {
-                    copies.saturating_sub(1)
-                };
-            }
-        }
-    }
-
-    /// Copies of the rarest piece among the honest peers online.
-    pub(super) fn rarest(&self) -> u32 {
-        self.copies.iter().copied().min().unwrap_or(0)
-    }
-
-    /// Takes the rarest piece's copies into account for the lowest moment.
-    pub(super) fn note_copies(&mut self) {
-        let rarest = self.rarest();
-        self.copies_min = Some(self.copies_min.map_or(rarest, |low| low.min(rarest)));
     }
 
     /// A leecher is complete; if it is the first one, what the seeds have sent so far is what a second
@@ -549,11 +563,10 @@ impl Recorder {
                 } else {
                     String::new()
                 };
+                let message = format!("{message}{tail}; promised: {}", check.sentence());
                 failures.push(Failure {
-                    check: check.name().to_owned(),
                     peer: host.map(|h| self.plan.hosts[h].name.clone()),
-                    at_s: at.as_secs_f64(),
-                    message: format!("{message}{tail}; promised: {}", check.sentence()),
+                    ..Failure::of(check.name(), *at, message)
                 });
             }
         }

@@ -38,8 +38,8 @@ pub(super) enum Stage {
     Turmoil(Turmoil),
 }
 
-/// Runs a plan to its end.
-pub(super) fn run(plan: &Plan, trace: Trace) -> io::Result<Outcome> {
+/// Runs a plan to its end, with or without a diary.
+pub(super) fn run(plan: &Plan, trace: Trace, diary: bool) -> io::Result<Outcome> {
     match plan.network {
         NetworkKind::Fabric => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -53,14 +53,15 @@ pub(super) fn run(plan: &Plan, trace: Trace) -> io::Result<Outcome> {
                     tasks: Rc::default(),
                     epoch,
                 };
-                let mut world = World::new(plan, trace, stage);
+                let mut world = World::new(plan, trace, stage, diary);
                 let ended = live(&mut world, epoch).await;
                 world.judge(ended)
             })
         }
         NetworkKind::Turmoil => {
             let turmoil = Turmoil::new(plan.seed);
-            let mut world = World::new(plan, trace, Stage::Turmoil(turmoil.clone()));
+            let stage = Stage::Turmoil(turmoil.clone());
+            let mut world = World::new(plan, trace, stage, diary);
             // Hosts take their turns within a tick: who comes later tells earlier moments.
             world.recorder.borrow_mut().hold();
             let ended = turmoil.run(|at| world.look(at));
