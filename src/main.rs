@@ -4,6 +4,7 @@
 //! and ends with 70. Results go to stdout, everything that is only for the eye to stderr.
 
 mod args;
+mod attacks;
 mod bench;
 mod check;
 mod compare;
@@ -46,6 +47,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Attacks(args) => attacks::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Check(args) => check::run(args),
         Command::Torrent(args::TorrentCommand::Create(args)) => torrent::create::run(args),

@@ -1,7 +1,9 @@
-//! From outcomes to things people read: a run's summary and its JSON object, comparisons, charts.
+//! From outcomes to things people read: a run's summary and its JSON object, comparisons, attacks,
+//! charts.
 //!
 //! Invariant: a report shows what an outcome says and decides nothing.
 
+pub mod attacks;
 pub mod bench;
 pub mod chart;
 pub mod compare;

@@ -18,7 +18,7 @@ use skep_sim::scenario::units::{self, UnitError};
 pub use bench::BenchArgs;
 pub use direct::{FetchArgs, ServeArgs};
 pub use peers::{GetArgs, HowToPreallocate, ScrapeArgs, SeedArgs, TrackArgs, info_hash};
-pub use scenarios::{CheckArgs, CompareArgs, NETWORK_KEY, RunArgs};
+pub use scenarios::{AttacksArgs, CheckArgs, CompareArgs, NETWORK_KEY, RunArgs};
 pub use torrents::{CreateArgs, ShowArgs, TorrentCommand, VerifyArgs};
 
 const EXAMPLES: &str = "\
@@ -56,6 +56,8 @@ pub enum Command {
     Run(RunArgs),
     /// Run the variants of a scenario on the same seeds and compare them.
     Compare(CompareArgs),
+    /// Measure what attacks cost the honest, and what each defence is worth.
+    Attacks(AttacksArgs),
     /// Measure the simulator: fixed workloads, each in a process of its own.
     Bench(BenchArgs),
     /// Check scenario files without running them.

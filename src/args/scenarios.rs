@@ -103,6 +103,37 @@ pub struct CompareArgs {
     pub chart: Option<PathBuf>,
 }
 
+/// Measure what attacks cost the honest, and what each defence is worth.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Each scenario with attackers runs without them, with them, and with them and one
+defence switched off at a time, all on the same seeds. Files without attackers
+are passed over.
+
+Examples:
+  skep attacks scenarios/attacks
+  skep attacks scenarios/attacks/liar.toml --seeds 0..5 --without snubbing")]
+pub struct AttacksArgs {
+    /// Scenario files, or folders of them.
+    #[arg(value_name = "FILE|DIR", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Run these seeds: A..B, without B.
+    #[arg(long, value_name = "A..B", value_parser = seed_range, default_value = "0..20")]
+    pub seeds: Range<u64>,
+    /// Switch off these defences only; all of them one by one if not given.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub without: Option<Vec<String>>,
+    /// Set a key of the scenarios; may be given more than once.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = split_override)]
+    pub set: Vec<(String, String)>,
+    /// Print one JSON object per row and nothing else.
+    #[arg(long)]
+    pub json: bool,
+    /// Runs at once; 0: as many as there are cores.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+}
+
 /// Seeds from A to B, without B.
 fn seed_range(text: &str) -> Result<Range<u64>, String> {
     let range = text.split_once("..").and_then(|(low, high)| {

@@ -59,7 +59,7 @@ impl Scenario {
         }
         let trackers = trackers::plans(model);
         let faults = faults::plans(model, &trackers, &mut hosts, seed);
-        Plan {
+        let plan = Plan {
             scenario: model.name.clone(),
             seed,
             network: model.run.network,
@@ -84,6 +84,10 @@ impl Scenario {
             hosts,
             faults,
             expect: model.expect.clone(),
+        };
+        match self.is_clean() {
+            true => plan.without_attackers(),
+            false => plan,
         }
     }
 }

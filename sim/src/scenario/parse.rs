@@ -18,6 +18,8 @@ pub struct Scenario {
     text: Arc<str>,
     overrides: Vec<(String, String)>,
     model: Model,
+    /// Without its attackers.
+    clean: bool,
 }
 
 /// One combination of the values of `[vary]`.
@@ -86,6 +88,7 @@ impl Scenario {
             text: text.into(),
             overrides,
             model,
+            clean: false,
         })
     }
 
@@ -96,6 +99,22 @@ impl Scenario {
     pub fn with(&self, more: &[(String, String)]) -> Result<Scenario, ScenarioErrors> {
         let overrides: Vec<_> = self.overrides.iter().chain(more).cloned().collect();
         Scenario::parse_with(&self.file, &self.text, &overrides)
+    }
+
+    /// This scenario without its attackers, and without what it expects: every other host is as before, with
+    /// the same draws.
+    #[must_use]
+    pub fn clean(&self) -> Scenario {
+        Scenario {
+            clean: true,
+            ..self.clone()
+        }
+    }
+
+    /// Whether its attackers are left out.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.clean
     }
 
     /// Every combination of the values of `[vary]`, in the order of the file, the last key changing

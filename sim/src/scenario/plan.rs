@@ -15,6 +15,7 @@ use super::expect::Expectation;
 use crate::canary::Canary;
 use crate::disk::condition::Speed;
 
+mod clean;
 mod faults;
 
 pub use faults::{
