@@ -45,6 +45,9 @@ pub struct Sender {
     pub strikes: u32,
     /// It sent wrong blocks.
     pub banned: bool,
+    /// Blocks from it that nobody asked for and that nothing explains.
+    #[serde(skip)]
+    pub(super) strays: u32,
 }
 
 impl Sender {
@@ -60,6 +63,7 @@ impl Sender {
             wasted: 0,
             strikes: 0,
             banned: false,
+            strays: 0,
         }
     }
 }
