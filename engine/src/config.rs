@@ -222,7 +222,7 @@ config! {
     /// Time a seed keeps a peer unchoked before it moves on (libtorrent: 1 min).
     seed_quota_time: Duration = secs(60);
     /// A peer that asks for nothing at the moment and has taken less than this per second since a seed
-    /// unchoked it gives its slot to who waits; 0: never (ours: slots are for who uses them).
+    /// unchoked it gives its slot to who waits (ours: slots are for who uses them).
     slot_rate_min: RateLimit = RateLimit(4 * KIB);
     /// A seed shows what it has piece by piece, until another seed is seen (BEP 16).
     super_seeding: bool = false;
@@ -270,6 +270,10 @@ config! {
     /// Time without interest on either side after which a connection makes room for another peer,
     /// when there is no other room (libtorrent: 10 min; here the time between announces).
     idle_timeout: Duration = secs(60);
+    /// Time after which a connection that never carried a block makes room for another peer, when there is no
+    /// other room, even if we want something of it: it may claim what it does not have (libtorrent turns some
+    /// peers over every 5 min).
+    barren_timeout: Duration = secs(300);
     /// A seed closes its connections to other seeds (field).
     close_seed_to_seed: bool = true;
     /// Blocks in flight to a peer that has not yet shown its rate (field: 5).
@@ -311,7 +315,7 @@ config! {
     parole: bool = true;
     /// Blocks that nobody asked for which one peer may send, over all its connections; with one more it is
     /// closed. With the fast extension the first one closes (BEP 6).
-    strays_max: u32 = 32;
+    strays_max: u32 = 16;
     /// Failed pieces a peer may have had a hand in before it is disconnected (Transmission: 5).
     strikes_max: u32 = 5;
     /// Peers remembered with what they gave and took, bans included; of more, those that never gave

@@ -12,6 +12,7 @@ use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, An
 use crate::tracker::schedule::Schedule;
 
 use super::event::{CloseReason, Event};
+use super::peer::Peer;
 use super::roll::Marks;
 use super::torrent::{Output, Phase, Torrent};
 
@@ -156,8 +157,23 @@ impl Torrent {
     /// The connection that has been of no use for longest, and long enough.
     pub(super) fn longest_idle(&self, now: Now) -> Option<ConnId> {
         let idle = self.roll.still_for(self.config.idle_timeout, now);
-        let (_, slot) = idle.min()?;
+        let slot = match idle.min() {
+            Some((_, slot)) => slot,
+            None => self.longest_barren(now)?,
+        };
         self.peers[slot].as_ref().map(|p| p.conn)
+    }
+
+    /// The connection that has stood for longest, and long enough, of those to who never gave us a block or
+    /// got one of us.
+    fn longest_barren(&self, now: Now) -> Option<usize> {
+        let long_ago = |p: &Peer| p.since.after(self.config.barren_timeout) <= now;
+        let barren = self.peers.iter().enumerate();
+        let barren = barren.filter_map(|(slot, peer)| Some((peer.as_ref()?, slot)));
+        let barren = barren.filter(|(p, _)| p.active() && !p.web && long_ago(p));
+        let barren = barren.filter(|(p, _)| self.blame.carried(p.sender) == 0);
+        let (_, slot) = barren.min_by_key(|(p, slot)| (p.since, *slot))?;
+        Some(slot)
     }
 
     /// Fewer connections than we would like, and nobody left to dial would change that.

@@ -187,6 +187,12 @@ impl Blame {
         self.senders.get_mut(sender.0 as usize)
     }
 
+    /// Payload of use that a sender gave us, and that it got of us, over all its connections.
+    pub(super) fn carried(&self, sender: SenderId) -> u64 {
+        let sender = self.senders.get(sender.0 as usize);
+        sender.map_or(0, |s| s.received + s.sent)
+    }
+
     pub(super) fn senders(&self) -> &[Sender] {
         &self.senders
     }

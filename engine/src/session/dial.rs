@@ -421,6 +421,15 @@ impl DialBook {
 
     fn back_off(&mut self, addr: SocketAddr, now: Now, config: &EngineConfig) {
         self.quiet = None;
+        let ip = addr.ip();
+        let first = self.get(addr).is_some_and(|c| {
+            // An id that was told and not seen says nothing.
+            c.failures == 0 && (c.id.is_none() || c.id_told) && c.state != State::Never
+        });
+        if first {
+            self.port_failed(ip, now, config);
+        }
+        let at_host = self.tried_at(ip, now).saturating_sub(1);
         let Some(contact) = self.get_mut(addr) else {
             return;
         };
@@ -428,15 +437,11 @@ impl DialBook {
             return;
         }
         contact.state = State::Idle;
-        let doubled = config
-            .dial_backoff_min
-            .saturating_mul(1 << contact.failures.min(16));
+        // Of one host all ports count.
+        let times = u32::from(contact.failures).max(at_host).min(16);
+        let doubled = config.dial_backoff_min.saturating_mul(1 << times);
         contact.next = now.after(doubled.min(config.dial_backoff_max));
         contact.failures = contact.failures.saturating_add(1);
-        // An id that was told and not seen says nothing.
-        if contact.failures == 1 && (contact.id.is_none() || contact.id_told) {
-            self.port_failed(addr.ip(), now, config);
-        }
     }
 
     fn leave_dialling(&mut self, addr: SocketAddr) {

@@ -127,7 +127,7 @@ fn metric_limit(
 /// Whether a group of this role can have a value of a metric.
 fn measured_of(metric: &str, role: Role) -> bool {
     match role {
-        Role::Attacker => metric == "banned",
+        Role::Attacker => matches!(metric, "banned" | "downloaded"),
         Role::Server => matches!(metric, "utilisation" | "control"),
         Role::Client => matches!(metric, "completion" | "first_block" | "wasted"),
         Role::Seed | Role::Leecher => metric != "banned",
