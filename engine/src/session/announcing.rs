@@ -66,9 +66,9 @@ impl Torrent {
     /// Uses web seeds, dials while there is room, and asks the tracker when it is time.
     pub(super) fn find_peers(&mut self, now: Now) {
         self.wake_web_seeds(now);
-        if let Some(idle) = self.turnover(now) {
+        if let Some((idle, why)) = self.turnover(now) {
             // Its end comes back here, with room.
-            return self.close(idle, CloseReason::Idle, now);
+            return self.close(idle, why, now);
         }
         if self.phase == Phase::Running {
             let taken = self.connections + self.dial.dialling();
@@ -109,7 +109,7 @@ impl Torrent {
 
     /// The connection to give up for somebody who may be dialled: all places are taken, by peers
     /// who have nothing for each other. One at a time, so that those dialled can show what they have.
-    fn turnover(&mut self, now: Now) -> Option<ConnId> {
+    fn turnover(&mut self, now: Now) -> Option<(ConnId, CloseReason)> {
         let taken = self.connections + self.dial.dialling();
         let full = taken >= self.config.connections_max;
         if self.phase != Phase::Running
@@ -154,14 +154,14 @@ impl Torrent {
         self.explored += u32::from(self.explored < EXPLORED_MAX);
     }
 
-    /// The connection that has been of no use for longest, and long enough.
-    pub(super) fn longest_idle(&self, now: Now) -> Option<ConnId> {
+    /// The connection that has been of no use for longest, and long enough; and why.
+    pub(super) fn longest_idle(&self, now: Now) -> Option<(ConnId, CloseReason)> {
         let idle = self.roll.still_for(self.config.idle_timeout, now);
-        let slot = match idle.min() {
-            Some((_, slot)) => slot,
-            None => self.longest_barren(now)?,
+        let (slot, why) = match idle.min() {
+            Some((_, slot)) => (slot, CloseReason::Idle),
+            None => (self.longest_barren(now)?, CloseReason::Barren),
         };
-        self.peers[slot].as_ref().map(|p| p.conn)
+        self.peers[slot].as_ref().map(|p| (p.conn, why))
     }
 
     /// The connection that has stood for longest, and long enough, of those to who never gave us a block or

@@ -48,6 +48,9 @@ pub struct Sender {
     /// Blocks from it that nobody asked for and that nothing explains.
     #[serde(skip)]
     pub(super) strays: u32,
+    /// It had a place, carried nothing, and lost it to somebody else.
+    #[serde(skip)]
+    pub(super) barren: bool,
 }
 
 impl Sender {
@@ -64,6 +67,7 @@ impl Sender {
             strikes: 0,
             banned: false,
             strays: 0,
+            barren: false,
         }
     }
 }
@@ -185,6 +189,13 @@ impl Blame {
 
     pub(super) fn get_mut(&mut self, sender: SenderId) -> Option<&mut Sender> {
         self.senders.get_mut(sender.0 as usize)
+    }
+
+    /// Whether who is at an address had its place, and carried nothing so far.
+    pub(super) fn barren_addr(&self, addr: SocketAddr) -> bool {
+        let known = self.by_key.get(&(addr.ip(), None)).copied();
+        let sender = known.and_then(|s| self.senders.get(s.0 as usize));
+        sender.is_some_and(|s| s.barren && s.received + s.sent == 0)
     }
 
     /// Payload of use that a sender gave us, and that it got of us, over all its connections.

@@ -476,6 +476,13 @@ impl DialBook {
         }
     }
 
+    /// Whoever is at this address was of no use for long: others are dialled before it.
+    pub(super) fn spurn(&mut self, addr: SocketAddr) {
+        if let Some(contact) = self.get_mut(addr) {
+            contact.failures = contact.failures.saturating_add(2);
+        }
+    }
+
     /// The peer at this address has everything.
     pub(super) fn seen_seed(&mut self, addr: SocketAddr) {
         if let Some(contact) = self.get_mut(addr) {

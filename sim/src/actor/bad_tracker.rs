@@ -28,7 +28,7 @@ const HUGE_BYTES: usize = 16 * 1024 * 1024;
 const PEERS_MAX: usize = 50;
 /// Seconds between announces where it makes sense.
 const INTERVAL: i64 = 60;
-/// Intervals that make no sense, in turn: none, more than a lifetime, the past, one second.
+/// Intervals that make no sense, of which a host is always told the same one: none, more than a lifetime, the past, one second.
 const WRONG_INTERVALS: [i64; 4] = [0, i64::MAX, -1, 1];
 
 /// Counts that make no sense.
@@ -168,7 +168,7 @@ impl BadTracker {
             }
             TrackerFault::Garbage => self.http_garbage(),
             TrackerFault::WrongInterval => {
-                let interval = WRONG_INTERVALS[self.answers % WRONG_INTERVALS.len()];
+                let interval = WRONG_INTERVALS[wrong_for(from)];
                 let port = query_port(line);
                 let peers = self.introduce(from, port);
                 http("200 OK", "", &bencoded(interval, &peers))
@@ -226,8 +226,7 @@ impl BadTracker {
             // Any connection is as good as any other.
             (_, false) => [&0_u32.to_be_bytes()[..], &txid, &[7; 8]].concat(),
             (TrackerFault::WrongInterval, true) => {
-                self.answers += 1;
-                let wrong = [0, u32::MAX, 1 << 31, 1][self.answers % WRONG_INTERVALS.len()];
+                let wrong = [0, u32::MAX, 1 << 31, 1][wrong_for(from)];
                 let peers = self.introduce(from, datagram_port(data));
                 announced(txid, wrong, (0, 0), &peers)
             }
@@ -296,6 +295,12 @@ fn http(status: &str, fields: &str, body: &[u8]) -> Bytes {
         body.len()
     );
     [head.as_bytes(), body].concat().into()
+}
+
+/// Which of the wrong intervals a host is told.
+fn wrong_for(from: SocketAddr) -> usize {
+    let IpAddr::V4(ip) = from.ip() else { return 0 };
+    usize::from(ip.octets()[3]) % WRONG_INTERVALS.len()
 }
 
 /// The port that an announce over HTTP names.

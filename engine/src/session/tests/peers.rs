@@ -401,7 +401,7 @@ fn a_connection_of_no_use_gives_way_to_who_comes_and_one_of_use_does_not() {
     let source = rig.source(3);
     assert_eq!(rig.closed, [first]);
     let second = rig.source(4);
-    assert_eq!(rig.parted(2), [CloseReason::Idle]);
+    assert_eq!(rig.parted(2), [CloseReason::Barren]);
     rig.wait(secs(70));
     let late = rig.connect(5, true);
     assert_eq!(rig.closed.last(), Some(&late));
@@ -485,4 +485,11 @@ fn who_never_carried_a_block_makes_room_after_a_time_when_there_is_no_other() {
         "the giver stays, and who just came"
     );
     rig.shake(newcomer, 4);
+    rig.say(giver, Message::KeepAlive);
+    rig.wait(secs(101));
+    let again = rig.connect(2, true);
+    assert_eq!(rig.closed[3..], [again], "it takes nobody's place");
+    let last = rig.connect(6, true);
+    assert_eq!(rig.closed[4..], [newcomer], "others do");
+    rig.shake(last, 6);
 }
