@@ -401,7 +401,7 @@ fn a_connection_of_no_use_gives_way_to_who_comes_and_one_of_use_does_not() {
     let source = rig.source(3);
     assert_eq!(rig.closed, [first]);
     let second = rig.source(4);
-    assert_eq!(rig.parted(2), [CloseReason::Barren]);
+    assert_eq!(rig.parted(2), [CloseReason::Idle]);
     rig.wait(secs(70));
     let late = rig.connect(5, true);
     assert_eq!(rig.closed.last(), Some(&late));
@@ -477,7 +477,7 @@ fn who_never_carried_a_block_makes_room_after_a_time_when_there_is_no_other() {
     rig.wait(secs(2));
     let newcomer = rig.connect(4, true);
     assert_eq!(rig.closed, [early, liar]);
-    assert_eq!(rig.parted(2), [CloseReason::Idle]);
+    assert_eq!(rig.parted(2), [CloseReason::Barren]);
     let another = rig.connect(5, true);
     assert_eq!(
         rig.closed,
