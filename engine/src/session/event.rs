@@ -39,8 +39,6 @@ pub enum CloseReason {
     Full,
     /// No interest on either side for long, while others want the place.
     Idle,
-    /// It never carried a block, although we wanted something of it, while others want the place.
-    Barren,
     /// All places are taken, and it ranks lowest among the idle (BEP 40).
     Outranked,
     /// A private torrent, and another tracker than the one that named it answers now (BEP 27).
@@ -57,6 +55,8 @@ pub enum CloseReason {
     Leaving,
     /// The user pauses.
     Paused,
+    /// It never carried a block, although we wanted something of it, while others want the place.
+    Barren,
 }
 
 impl CloseReason {
