@@ -221,6 +221,9 @@ config! {
     seed_quota_pieces: u32 = 20;
     /// Time a seed keeps a peer unchoked before it moves on (libtorrent: 1 min).
     seed_quota_time: Duration = secs(60);
+    /// A peer that asks for nothing at the moment and has taken less than this per second since a seed
+    /// unchoked it gives its slot to who waits (ours: slots are for who uses them).
+    slot_rate_min: RateLimit = RateLimit(4 * KIB);
     /// A seed shows what it has piece by piece, until another seed is seen (BEP 16).
     super_seeding: bool = false;
     /// Pieces shown to one peer that nobody else was seen to have, at most (libtorrent: 2; BEP 16: 1); twice
@@ -248,6 +251,10 @@ config! {
     dial_interval: Duration = secs(1);
     /// Addresses remembered for dialling (bounded so that a tracker cannot fill memory).
     addresses_max: u32 = 2000;
+    /// Ports of one address that are dialled, as long as nobody there shakes hands; further ones only after
+    /// `dial_backoff_max`. Whoever names a stranger's address on ever new ports has it dialled so often and no
+    /// more; loopback is exempt.
+    dial_ports_max: u32 = 8;
     /// Time for a dial to be answered (libtorrent: 15 s).
     connect_timeout: Duration = secs(15);
     /// Time for a handshake to arrive after the connection stands (libtorrent, rqbit: 10 s).
@@ -263,6 +270,10 @@ config! {
     /// Time without interest on either side after which a connection makes room for another peer,
     /// when there is no other room (libtorrent: 10 min; here the time between announces).
     idle_timeout: Duration = secs(60);
+    /// Time after which a connection that never carried a block makes room for another peer, when there is no
+    /// other room, even if we want something of it: it may claim what it does not have (libtorrent turns some
+    /// peers over every 5 min).
+    barren_timeout: Duration = secs(300);
     /// A seed closes its connections to other seeds (field).
     close_seed_to_seed: bool = true;
     /// Blocks in flight to a peer that has not yet shown its rate (field: 5).
@@ -297,6 +308,14 @@ config! {
     endgame_requesters: u32 = 2;
     /// Whether started pieces are finished before new ones are begun.
     partial_first: PartialFirst = PartialFirst::UnlessRarer;
+    /// Whoever sent a block of a bad piece is found out by the digests of the next good copy, and banned
+    /// (libtorrent's smart ban). Without it only who sent a whole bad piece is.
+    smart_ban: bool = true;
+    /// A piece that failed its hash is asked of one sender alone (libtorrent's parole).
+    parole: bool = true;
+    /// Blocks that nobody asked for which one peer may send, over all its connections; with one more it is
+    /// closed. With the fast extension the first one closes (BEP 6).
+    strays_max: u32 = 16;
     /// Failed pieces a peer may have had a hand in before it is disconnected (Transmission: 5).
     strikes_max: u32 = 5;
     /// Peers remembered with what they gave and took, bans included; of more, those that never gave
@@ -390,6 +409,9 @@ config! {
     announce_interval: Duration = secs(1800);
     /// Shortest time between announces when the tracker names none (field: 1 min).
     announce_interval_min: Duration = secs(60);
+    /// Shortest time between announces that a tracker may name: what is shorter counts as this (libtorrent: 5 min;
+    /// here room for trackers of simulations).
+    announce_interval_floor: Duration = secs(10);
     /// First pause after a failed announce; grows to two hours (Transmission: 20 s).
     announce_retry_min: Duration = secs(20);
     /// Time for a tracker to answer (libtorrent: 15 s and more).

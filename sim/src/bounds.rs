@@ -26,7 +26,13 @@ pub struct BothWays {
 }
 
 /// Attacks that may send true blocks: their uplinks count as sources.
-const SOURCES_AMONG_ATTACKERS: &[&str] = &["corrupt-blocks"];
+const SOURCES_AMONG_ATTACKERS: &[&str] = &[
+    "corrupt-blocks",
+    "corrupt-one-block",
+    "rarest-corruptor",
+    "choke-flapper",
+    "trickle",
+];
 /// Attacks that may serve true bytes to clients.
 const SERVERS_AMONG_ATTACKERS: &[&str] = &["range-errors", "wrong-bytes"];
 

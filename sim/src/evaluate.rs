@@ -145,6 +145,17 @@ fn metric_since(
             let count: f64 = honest().map(|p| f64::from(p.announces)).sum();
             (hours > 0.0).then(|| count / hours)
         }
+        "dials_failed" => {
+            let peers = honest().filter(|p| p.role.peer());
+            statistic(
+                peers.map(|p| f64::from(p.dials_failed)).collect(),
+                name.stat,
+            )
+        }
+        "downloaded" => {
+            let named = peers().filter(|p| p.honest() || attackers_named);
+            Some(named.map(|p| p.downloaded).sum::<u64>() as f64)
+        }
         "control" => {
             let payload: u64 = honest().map(|p| p.uploaded).sum();
             let control: u64 = honest().map(|p| p.control).sum();

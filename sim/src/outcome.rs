@@ -82,8 +82,10 @@ pub struct PeerOutcome {
     pub hash_failed: u64,
     /// Bans of it by honest peers; one that starts again may ban it again.
     pub banned_by: u32,
-    /// Announces that the tracker answered.
+    /// Announces that met a tracker, be it one that misbehaves.
     pub announces: u32,
+    /// Dials that led to no connection.
+    pub dials_failed: u32,
     /// Seconds online.
     pub online_s: f64,
     /// Bytes sent to peers that are no payload.

@@ -33,6 +33,8 @@ pub struct ChokePeer {
     pub given: u64,
     /// When it was last unchoked, or choked, or connected.
     pub since: Now,
+    /// It has a slot and hardly uses it: it asks for nothing now, and took little since it was unchoked.
+    pub idle: bool,
     /// Its place in the queue for a slot, earliest first: a newcomer's is when it connected; who
     /// was choked goes three optimistic intervals behind (BEP 3: newcomers have three times the
     /// chance).

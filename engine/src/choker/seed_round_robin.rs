@@ -9,7 +9,7 @@ use super::{ChokeDecision, ChokePeer, ChokeRound, Choker, Verdict, ranked};
 
 /// Turns by quota. A turn is over when the quota was given *and* its time has passed, or, for a
 /// peer too slow to take its quota, when three times that time has passed: slow peers must not
-/// hold the slots.
+/// hold the slots. Who hardly asks for anything has had its turn at once.
 #[derive(Clone, Copy, Debug)]
 pub struct SeedRoundRobin;
 
@@ -26,6 +26,7 @@ impl Choker for SeedRoundRobin {
             let held = round.now.since(peer.since);
             (peer.given >= round.quota && held >= round.quota_time)
                 || held >= round.quota_time * SLOW_TURNS
+                || peer.idle
         };
         // First those whose turn goes on, then who waits longest, then those whose turn is over.
         let order = ranked(
@@ -68,6 +69,7 @@ mod tests {
             since: at(since),
             waiting_since: at(since),
             changeable: true,
+            idle: false,
         }
     }
 

@@ -117,6 +117,7 @@ mod tests {
             since: Now(0),
             waiting_since: Now(0),
             changeable: true,
+            idle: false,
         }
     }
 

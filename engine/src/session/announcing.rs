@@ -12,6 +12,7 @@ use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, An
 use crate::tracker::schedule::Schedule;
 
 use super::event::{CloseReason, Event};
+use super::peer::Peer;
 use super::roll::Marks;
 use super::torrent::{Output, Phase, Torrent};
 
@@ -65,9 +66,9 @@ impl Torrent {
     /// Uses web seeds, dials while there is room, and asks the tracker when it is time.
     pub(super) fn find_peers(&mut self, now: Now) {
         self.wake_web_seeds(now);
-        if let Some(idle) = self.turnover(now) {
+        if let Some((idle, why)) = self.turnover(now) {
             // Its end comes back here, with room.
-            return self.close(idle, CloseReason::Idle, now);
+            return self.close(idle, why, now);
         }
         if self.phase == Phase::Running {
             let taken = self.connections + self.dial.dialling();
@@ -108,7 +109,7 @@ impl Torrent {
 
     /// The connection to give up for somebody who may be dialled: all places are taken, by peers
     /// who have nothing for each other. One at a time, so that those dialled can show what they have.
-    fn turnover(&mut self, now: Now) -> Option<ConnId> {
+    fn turnover(&mut self, now: Now) -> Option<(ConnId, CloseReason)> {
         let taken = self.connections + self.dial.dialling();
         let full = taken >= self.config.connections_max;
         if self.phase != Phase::Running
@@ -153,11 +154,26 @@ impl Torrent {
         self.explored += u32::from(self.explored < EXPLORED_MAX);
     }
 
-    /// The connection that has been of no use for longest, and long enough.
-    pub(super) fn longest_idle(&self, now: Now) -> Option<ConnId> {
+    /// The connection that has been of no use for longest, and long enough; and why.
+    pub(super) fn longest_idle(&self, now: Now) -> Option<(ConnId, CloseReason)> {
         let idle = self.roll.still_for(self.config.idle_timeout, now);
-        let (_, slot) = idle.min()?;
-        self.peers[slot].as_ref().map(|p| p.conn)
+        let (slot, why) = match idle.min() {
+            Some((_, slot)) => (slot, CloseReason::Idle),
+            None => (self.longest_barren(now)?, CloseReason::Barren),
+        };
+        self.peers[slot].as_ref().map(|p| (p.conn, why))
+    }
+
+    /// The connection that has stood for longest, and long enough, of those to who never gave us a block or
+    /// got one of us.
+    fn longest_barren(&self, now: Now) -> Option<usize> {
+        let long_ago = |p: &Peer| p.since.after(self.config.barren_timeout) <= now;
+        let barren = self.peers.iter().enumerate();
+        let barren = barren.filter_map(|(slot, peer)| Some((peer.as_ref()?, slot)));
+        let barren = barren.filter(|(p, _)| p.active() && !p.web && long_ago(p));
+        let barren = barren.filter(|(p, _)| self.blame.carried(p.sender) == 0);
+        let (_, slot) = barren.min_by_key(|(p, slot)| (p.since, *slot))?;
+        Some(slot)
     }
 
     /// Fewer connections than we would like, and nobody left to dial would change that.

@@ -45,6 +45,12 @@ pub struct Sender {
     pub strikes: u32,
     /// It sent wrong blocks.
     pub banned: bool,
+    /// Blocks from it that nobody asked for and that nothing explains.
+    #[serde(skip)]
+    pub(super) strays: u32,
+    /// It had a place, carried nothing, and lost it to somebody else.
+    #[serde(skip)]
+    pub(super) barren: bool,
 }
 
 impl Sender {
@@ -60,6 +66,8 @@ impl Sender {
             wasted: 0,
             strikes: 0,
             banned: false,
+            strays: 0,
+            barren: false,
         }
     }
 }
@@ -181,6 +189,19 @@ impl Blame {
 
     pub(super) fn get_mut(&mut self, sender: SenderId) -> Option<&mut Sender> {
         self.senders.get_mut(sender.0 as usize)
+    }
+
+    /// Whether who is at an address had its place, and carried nothing so far.
+    pub(super) fn barren_addr(&self, addr: SocketAddr) -> bool {
+        let known = self.by_key.get(&(addr.ip(), None)).copied();
+        let sender = known.and_then(|s| self.senders.get(s.0 as usize));
+        sender.is_some_and(|s| s.barren && s.received + s.sent == 0)
+    }
+
+    /// Payload of use that a sender gave us, and that it got of us, over all its connections.
+    pub(super) fn carried(&self, sender: SenderId) -> u64 {
+        let sender = self.senders.get(sender.0 as usize);
+        sender.map_or(0, |s| s.received + s.sent)
     }
 
     pub(super) fn senders(&self) -> &[Sender] {

@@ -12,6 +12,7 @@ use crate::time::Now;
 use crate::wire::Message;
 
 use super::event::Event;
+use super::peer::Peer;
 use super::roll::Marks;
 use super::torrent::{Phase, Torrent};
 
@@ -123,7 +124,18 @@ impl Torrent {
             since: peer.choke_changed,
             waiting_since: peer.waiting_since,
             changeable: !peer.ever_unchoked || held,
+            idle: self.hardly_uses_slot(peer, now),
         }
+    }
+
+    /// Whether a peer holds a slot, asks for nothing now, and has taken too little since it got it.
+    fn hardly_uses_slot(&self, peer: &Peer, now: Now) -> bool {
+        let held = now.since(peer.choke_changed);
+        let up = &peer.up;
+        let asks = !up.queue.is_empty() || !up.reading.is_empty() || up.queued_bytes > 0;
+        let least = u128::from(self.config.slot_rate_min.0) * held.as_millis() / 1000;
+        let settled = held >= self.config.choke_interval;
+        peer.unchoked && settled && !asks && u128::from(up.given) < least
     }
 
     fn choke(&mut self, slot: usize, now: Now) {

@@ -62,7 +62,8 @@ impl Torrent {
     pub(super) fn begin(&mut self, slot: usize, piece: PieceIndex) -> Option<(PieceIndex, u32)> {
         let copies = self.pieces.availability[piece.at()];
         let sender = self.peer(slot).sender;
-        let parole = self.blame.wants_digests(piece).then_some(sender);
+        let failed = self.config.parole && self.blame.wants_digests(piece);
+        let parole = failed.then_some(sender);
         let whole = self.pieces.start(piece, parole);
         self.touch(piece);
         self.emit(Event::PieceStarted { piece, copies });

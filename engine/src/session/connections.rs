@@ -90,8 +90,12 @@ impl Torrent {
 
     /// The connection that makes room for a newcomer at this address, and why.
     fn gives_way(&self, newcomer: SocketAddr, now: Now) -> Option<(ConnId, CloseReason)> {
-        let idle = self.longest_idle(now).map(|conn| (conn, CloseReason::Idle));
-        idle.or_else(|| Some((self.outranked(newcomer)?, CloseReason::Outranked)))
+        // Who had its place and gave nothing takes none from others.
+        if self.blame.barren_addr(newcomer) {
+            return None;
+        }
+        self.longest_idle(now)
+            .or_else(|| Some((self.outranked(newcomer)?, CloseReason::Outranked)))
     }
 
     /// The connection that ranks below a newcomer at this address, if it carries nothing now
@@ -210,7 +214,14 @@ impl Torrent {
         if let Some(seed) = self.web_seed_of(conn) {
             return self.close_web_seed(seed, why, now);
         }
-        if self.slot(conn).is_some() {
+        if let Some(slot) = self.slot(conn) {
+            if why == CloseReason::Barren {
+                let (addr, sender) = (self.peer(slot).addr, self.peer(slot).sender);
+                self.dial.spurn(addr);
+                if let Some(sender) = self.blame.get_mut(sender) {
+                    sender.barren = true;
+                }
+            }
             self.push(Output::Close { conn });
             self.drop_peer(conn, why, now);
         }

@@ -6,6 +6,7 @@
 //! book is not searched for somebody to dial.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -92,6 +93,17 @@ pub(super) struct DialBook {
     dials: Vec<(Now, SocketAddr)>,
     /// The last search found nobody to dial.
     quiet: Option<Quiet>,
+    /// Hosts where nobody shook hands yet, of those that were dialled in vain.
+    barren: BTreeMap<IpAddr, Barren>,
+}
+
+/// A host where dials led to nobody.
+#[derive(Clone, Copy, Debug)]
+struct Barren {
+    /// Ports of it that were dialled.
+    ports: u32,
+    /// When further ones may be.
+    until: Now,
 }
 
 /// That nobody may be dialled: it holds until something in the book changes or a connection ends.
@@ -279,9 +291,10 @@ impl DialBook {
         let seeds = !(seeding && config.close_seed_to_seed);
         let due = self.due(now, roll).filter(|(_, c)| seeds || !c.seed);
         let rank = |c: &Contact| (c.hearsay(), c.failures.saturating_sub(1));
+        let due = due.filter(|(place, c)| c.failures > 0 || !self.is_barren(*place, now, config));
         let mut due: Vec<_> = due.map(|(place, c)| (rank(c), place)).collect();
         if due.is_empty() {
-            let until = self.next_idle(now);
+            let until = self.next_idle(now).min(self.next_port(now));
             self.quiet = Some(Quiet { seeding, until });
             return Vec::new();
         }
@@ -299,6 +312,12 @@ impl DialBook {
             if taken >= config.connections_per_address && !ip.is_loopback() {
                 continue;
             }
+            let tried = self.tried_at(ip, now);
+            let at_host = tried + self.dialling_at(ip);
+            let untried = self.contacts[place].failures == 0;
+            if untried && tried > 0 && at_host >= config.dial_ports_max.max(1) {
+                continue;
+            }
             self.contacts[place].state = State::Dialling;
             self.dials.push((now, addr));
             chosen.push(addr);
@@ -312,6 +331,47 @@ impl DialBook {
         let connected = |id: &PeerId| roll.with_id(*id).is_some();
         due.filter(move |(_, c)| c.state == State::Idle && c.next <= now)
             .filter(move |(_, c)| !c.id.as_deref().is_some_and(connected))
+    }
+
+    /// Ports of a host that were dialled, without a handshake at any of them.
+    fn tried_at(&self, ip: IpAddr, now: Now) -> u32 {
+        let barren = self.barren.get(&ip);
+        barren.filter(|b| now < b.until).map_or(0, |b| b.ports)
+    }
+
+    /// Whether so many ports of an address's host were dialled in vain that no further one is for now.
+    fn is_barren(&self, place: usize, now: Now, config: &EngineConfig) -> bool {
+        // Of most books there is nothing to look up.
+        !self.barren.is_empty() && {
+            let ip = self.addrs.get(place).ip();
+            self.tried_at(ip, now) >= config.dial_ports_max.max(1)
+        }
+    }
+
+    /// When further ports of some host may be dialled.
+    fn next_port(&self, now: Now) -> Now {
+        let later = self.barren.values().map(|b| b.until);
+        later
+            .filter(|until| *until > now)
+            .min()
+            .unwrap_or(Now::NEVER)
+    }
+
+    /// A port of a host was dialled for the first time, and nobody shook hands.
+    fn port_failed(&mut self, ip: IpAddr, now: Now, config: &EngineConfig) {
+        if ip.is_loopback() {
+            return;
+        }
+        let max = config.addresses_max as usize;
+        if self.barren.len() >= max {
+            self.barren.retain(|_, b| now < b.until);
+        }
+        if self.barren.len() >= max && !self.barren.contains_key(&ip) {
+            return;
+        }
+        let ports = self.tried_at(ip, now) + 1;
+        let until = now.after(config.dial_backoff_max);
+        self.barren.insert(ip, Barren { ports, until });
     }
 
     /// Whether it is known that there is nobody to dial.
@@ -360,6 +420,15 @@ impl DialBook {
 
     fn back_off(&mut self, addr: SocketAddr, now: Now, config: &EngineConfig) {
         self.quiet = None;
+        let ip = addr.ip();
+        let first = self.get(addr).is_some_and(|c| {
+            // An id that was told and not seen says nothing.
+            c.failures == 0 && (c.id.is_none() || c.id_told) && c.state != State::Never
+        });
+        if first {
+            self.port_failed(ip, now, config);
+        }
+        let at_host = self.tried_at(ip, now).saturating_sub(1);
         let Some(contact) = self.get_mut(addr) else {
             return;
         };
@@ -367,9 +436,9 @@ impl DialBook {
             return;
         }
         contact.state = State::Idle;
-        let doubled = config
-            .dial_backoff_min
-            .saturating_mul(1 << contact.failures.min(16));
+        // Of one host all ports count.
+        let times = u32::from(contact.failures).max(at_host).min(16);
+        let doubled = config.dial_backoff_min.saturating_mul(1 << times);
         contact.next = now.after(doubled.min(config.dial_backoff_max));
         contact.failures = contact.failures.saturating_add(1);
     }
@@ -389,6 +458,9 @@ impl DialBook {
 
     /// A handshake at this address showed who lives there.
     pub(super) fn seen_id(&mut self, addr: SocketAddr, id: PeerId) {
+        if self.barren.remove(&addr.ip()).is_some() {
+            self.quiet = None;
+        }
         if let Ok(place) = self.addrs.place(addr) {
             self.name(place, id);
         }
@@ -400,6 +472,13 @@ impl DialBook {
         if !contact.id_told && contact.id.as_deref() != Some(&id) {
             contact.id = Some(Box::new(id));
             self.quiet = None;
+        }
+    }
+
+    /// Whoever is at this address was of no use for long: others are dialled before it.
+    pub(super) fn spurn(&mut self, addr: SocketAddr) {
+        if let Some(contact) = self.get_mut(addr) {
+            contact.failures = contact.failures.saturating_add(2);
         }
     }
 

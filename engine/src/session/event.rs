@@ -57,6 +57,8 @@ pub enum CloseReason {
     Leaving,
     /// The user pauses.
     Paused,
+    /// It never carried a block, although we wanted something of it, while others want the place.
+    Barren,
 }
 
 impl CloseReason {
@@ -76,6 +78,7 @@ impl CloseReason {
             CloseReason::Duplicate => "second connection to one peer".into(),
             CloseReason::Full => "too many connections".into(),
             CloseReason::Idle => "of no use to either side".into(),
+            CloseReason::Barren => "never carried a block".into(),
             CloseReason::Outranked => "made room for a peer of higher priority".into(),
             CloseReason::OtherTracker => "named by another tracker of a private torrent".into(),
             CloseReason::Backlog => "does not read what is sent".into(),

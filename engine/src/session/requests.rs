@@ -318,13 +318,13 @@ impl Torrent {
         }
         let down = &mut self.peer(slot).down;
         let Some(block) = block.filter(|_| asked) else {
-            // With the fast extension nothing unasked can be on its way (BEP 6).
-            let stray = !fast || down.recall();
+            let recalled = down.recall();
             self.waste(slot, len, Waste::Unrequested);
-            return if stray {
-                Ok(())
-            } else {
-                Err("a block that nobody asked for")
+            // With the fast extension nothing unasked can be on its way (BEP 6).
+            let borne = recalled || self.bears_stray(slot) && !fast;
+            return match borne {
+                true => Ok(()),
+                false => Err("a block that nobody asked for"),
             };
         };
         down.heard(now);
@@ -362,7 +362,7 @@ impl Torrent {
         self.writing.push_back(range);
         self.push(Output::WriteBlock { range, data });
         if all {
-            let digests = self.blame.wants_digests(piece);
+            let digests = self.config.smart_ban && self.blame.wants_digests(piece);
             self.push(Output::VerifyPiece { piece, digests });
         }
         self.fill_requests(slot, now);
@@ -382,6 +382,17 @@ impl Torrent {
         if before >= max && self.unwritten < max {
             self.fill_all_requests(now);
         }
+    }
+
+    /// Counts a block that a peer was never asked for; false when there were too many.
+    fn bears_stray(&mut self, slot: usize) -> bool {
+        let max = self.config.strays_max;
+        let sender = self.peer(slot).sender;
+        let sender = self.blame.get_mut(sender);
+        sender.is_none_or(|sender| {
+            sender.strays = sender.strays.saturating_add(1);
+            sender.strays <= max
+        })
     }
 
     fn waste(&mut self, slot: usize, len: u32, why: Waste) {

@@ -46,6 +46,7 @@ pub struct Schedule {
     tiers: Tiers,
     interval_unsaid: Duration,
     interval_min_unsaid: Duration,
+    interval_floor: Duration,
     retry_min: Duration,
     phase: Phase,
     /// The tracker that was asked last: it may know this peer.
@@ -84,6 +85,7 @@ impl Schedule {
             tiers: Tiers::new(tiers, config.trackers_max, rng),
             interval_unsaid: config.announce_interval,
             interval_min_unsaid: config.announce_interval_min,
+            interval_floor: config.announce_interval_floor,
             retry_min: config.announce_retry_min,
             phase: Phase::Joining,
             last_asked: None,
@@ -210,8 +212,10 @@ impl Schedule {
         self.tiers.answered(tracker, reply.tracker_id.as_deref());
         self.failures = 0;
         self.retry = Now::START;
-        self.regular = now.after(reply.interval.unwrap_or(self.interval_unsaid));
-        self.extra = now.after(reply.interval_min.unwrap_or(self.interval_min_unsaid));
+        let floor = self.interval_floor;
+        self.regular = now.after(reply.interval.unwrap_or(self.interval_unsaid).max(floor));
+        let least = reply.interval_min.unwrap_or(self.interval_min_unsaid);
+        self.extra = now.after(least.max(floor));
         match event {
             AnnounceEvent::Stopped if self.phase == Phase::Leaving => self.phase = Phase::Silent,
             // It came back in the meantime.

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use skep_engine::wire::Message;
 use skep_engine::{BlockRange, ConnId};
 
-use super::attack_never_deliver::everything;
+use super::parts::{everything, piece, spoilt};
 use super::raw::{Attacker, RawIo};
 use crate::content::Content;
 use crate::trace::Attack;
@@ -37,10 +37,7 @@ impl CorruptBlocks {
         if !io.active() || draw >= u64::from(self.probability_ppm) {
             return (truth, false);
         }
-        let mut wrong = BytesMut::from(&truth[..]);
-        let at = usize::try_from(self.rng.next_u64() % u64::from(range.len)).expect("in a block");
-        wrong[at] ^= 1 << (self.rng.next_u32() % 8);
-        (wrong.freeze(), true)
+        (spoilt(&truth, &mut self.rng), true)
     }
 }
 
@@ -61,14 +58,7 @@ impl Attacker for CorruptBlocks {
                 if wrong {
                     io.tell(Attack::Acted);
                 }
-                io.send(
-                    conn,
-                    &Message::Piece {
-                        piece: range.piece,
-                        begin: range.begin,
-                        data,
-                    },
-                );
+                io.send(conn, &piece(range, data));
             }
             _ => {}
         }

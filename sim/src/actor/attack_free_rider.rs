@@ -169,6 +169,7 @@ impl Attacker for FreeRider {
                     neighbour.has = bits;
                 }
             }
+            Message::HaveAll => neighbour.has = BitSet::full(pieces),
             Message::Have(piece) if piece.0 < pieces => {
                 neighbour.has.insert(piece);
             }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use skep_engine::ConnId;
-use skep_engine::bits::BitSet;
 use skep_engine::wire::Message;
 
+use super::parts::everything;
 use super::raw::{Attacker, RawIo};
 use crate::content::Content;
 use crate::trace::Attack;
@@ -28,11 +28,6 @@ impl NeverDeliver {
             unchoked: BTreeSet::new(),
         }
     }
-}
-
-/// A bitfield that claims every piece.
-pub(super) fn everything(content: &Content) -> Bytes {
-    Bytes::from(BitSet::full(content.geometry().pieces).to_wire())
 }
 
 impl Attacker for NeverDeliver {

@@ -28,19 +28,46 @@ const HUGE_BYTES: usize = 16 * 1024 * 1024;
 const PEERS_MAX: usize = 50;
 /// Seconds between announces where it makes sense.
 const INTERVAL: i64 = 60;
-/// Intervals that make no sense, in turn: none, more than a lifetime, the past.
-const WRONG_INTERVALS: [i64; 3] = [0, i64::MAX, -1];
+/// Intervals that make no sense, of which a host is always told the same one: none, more than a lifetime, the past, one second.
+const WRONG_INTERVALS: [i64; 4] = [0, i64::MAX, -1, 1];
+
+/// Counts that make no sense.
+const WRONG_COUNTS: [i64; 3] = [i64::MAX, -1, u32::MAX as i64];
+/// The host that a victim's tracker names: there is nobody.
+const VICTIM: Ipv4Addr = Ipv4Addr::new(10, 251, 0, 1);
+/// Ports of it that one answer names.
+const VICTIM_PORTS: usize = 40;
+
+/// What a tracker that misbehaves is.
+pub struct BadSetup {
+    /// Its network.
+    pub net: HostNet,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What is wrong with it.
+    pub fault: TrackerFault,
+    /// The attackers of the run.
+    pub attackers: Vec<SocketAddrV4>,
+    /// Its stream of random numbers.
+    pub rng: ChaCha8Rng,
+    /// How often it misbehaved.
+    pub firings: Firings,
+    /// Hears of every announce, and from where it came.
+    pub heard: Box<dyn Fn(SocketAddr)>,
+}
 
 /// A tracker that misbehaves.
 pub struct BadTracker {
     net: HostNet,
     listen: SocketAddr,
     fault: TrackerFault,
+    attackers: Vec<SocketAddrV4>,
     conns: BTreeMap<ConnId, (SocketAddr, Vec<u8>)>,
     known: BTreeSet<SocketAddrV4>,
     answers: usize,
     rng: ChaCha8Rng,
     firings: Firings,
+    heard: Box<dyn Fn(SocketAddr)>,
 }
 
 impl BadTracker {
@@ -49,24 +76,22 @@ impl BadTracker {
     /// # Panics
     /// When its host cannot listen there: a bug in the plan.
     #[must_use]
-    pub fn new(
-        mut net: HostNet,
-        listen: SocketAddr,
-        fault: TrackerFault,
-        rng: ChaCha8Rng,
-        firings: Firings,
-    ) -> BadTracker {
-        net.listen(listen)
+    pub fn new(mut setup: BadSetup) -> BadTracker {
+        setup
+            .net
+            .listen(setup.listen)
             .expect("a tracker's host listens on its own address");
         BadTracker {
-            net,
-            listen,
-            fault,
+            net: setup.net,
+            listen: setup.listen,
+            fault: setup.fault,
+            attackers: setup.attackers,
             conns: BTreeMap::new(),
             known: BTreeSet::new(),
             answers: 0,
-            rng,
-            firings,
+            rng: setup.rng,
+            firings: setup.firings,
+            heard: setup.heard,
         }
     }
 
@@ -116,6 +141,7 @@ impl BadTracker {
             return;
         }
         self.fired();
+        (self.heard)(from);
         if let Some(answer) = self.http_answer(from, &line) {
             self.conns.remove(&conn);
             self.net.send(conn, answer);
@@ -142,13 +168,26 @@ impl BadTracker {
             }
             TrackerFault::Garbage => self.http_garbage(),
             TrackerFault::WrongInterval => {
-                let interval = WRONG_INTERVALS[self.answers % WRONG_INTERVALS.len()];
+                let interval = WRONG_INTERVALS[wrong_for(from)];
                 let port = query_port(line);
                 let peers = self.introduce(from, port);
                 http("200 OK", "", &bencoded(interval, &peers))
             }
             TrackerFault::Empty => http("200 OK", "", &bencoded(INTERVAL, &[])),
             TrackerFault::DeadPeers => http("200 OK", "", &bencoded(INTERVAL, &nobody())),
+            TrackerFault::Eclipse => http("200 OK", "", &bencoded(INTERVAL, &self.attackers)),
+            TrackerFault::LiarCounts => {
+                let port = query_port(line);
+                let peers = bencoded(INTERVAL, &self.introduce(from, port));
+                let (seeds, leechers) = self.wrong_counts();
+                let counts = format!("d8:completei{seeds}e10:incompletei{leechers}e");
+                http("200 OK", "", &[counts.as_bytes(), &peers[1..]].concat())
+            }
+            TrackerFault::Victim => {
+                let port = query_port(line);
+                let peers = self.with_victim(from, port);
+                http("200 OK", "", &bencoded(INTERVAL, &peers))
+            }
         })
     }
 
@@ -175,6 +214,9 @@ impl BadTracker {
         };
         let txid = txid.to_be_bytes();
         let announce = action == 1;
+        if announce {
+            (self.heard)(from);
+        }
         if self.fault == TrackerFault::Timeout || announce || self.fault == TrackerFault::Garbage {
             self.fired();
         }
@@ -184,14 +226,25 @@ impl BadTracker {
             // Any connection is as good as any other.
             (_, false) => [&0_u32.to_be_bytes()[..], &txid, &[7; 8]].concat(),
             (TrackerFault::WrongInterval, true) => {
-                self.answers += 1;
-                let wrong = [0, u32::MAX, 1 << 31][self.answers % 3];
-                let port = data.get(96..98).map(|p| u16::from_be_bytes([p[0], p[1]]));
-                let peers = self.introduce(from, port);
-                announced(txid, wrong, &peers)
+                let wrong = [0, u32::MAX, 1 << 31, 1][wrong_for(from)];
+                let peers = self.introduce(from, datagram_port(data));
+                announced(txid, wrong, (0, 0), &peers)
             }
-            (TrackerFault::DeadPeers, true) => announced(txid, 60, &nobody()),
-            (_, true) => announced(txid, 60, &[]),
+            (TrackerFault::DeadPeers, true) => announced(txid, 60, (0, 0), &nobody()),
+            (TrackerFault::Eclipse, true) => announced(txid, 60, (0, 0), &self.attackers),
+            (TrackerFault::LiarCounts, true) => {
+                self.answers += 1;
+                let peers = self.introduce(from, datagram_port(data));
+                let (seeds, leechers) = self.wrong_counts();
+                let counts = (seeds as u32, leechers as u32);
+                announced(txid, 60, counts, &peers)
+            }
+            (TrackerFault::Victim, true) => {
+                self.answers += 1;
+                let peers = self.with_victim(from, datagram_port(data));
+                announced(txid, 60, (0, 0), &peers)
+            }
+            (_, true) => announced(txid, 60, (0, 0), &[]),
         };
         self.net.send_to(from, answer.into());
     }
@@ -219,6 +272,21 @@ impl BadTracker {
         let others = self.known.iter().filter(|peer| **peer != us);
         others.take(PEERS_MAX).copied().collect()
     }
+
+    /// The same, and the victim: on ports that no answer has named before, as long as there are some.
+    fn with_victim(&mut self, from: SocketAddr, port: Option<u16>) -> Vec<SocketAddrV4> {
+        let mut peers = self.introduce(from, port);
+        let first = self.answers * VICTIM_PORTS;
+        let ports = (first..first + VICTIM_PORTS).map(|n| 1024 + (n % 64_000) as u16);
+        peers.extend(ports.map(|port| SocketAddrV4::new(VICTIM, port)));
+        peers
+    }
+
+    /// Seeds and leechers that there are not.
+    fn wrong_counts(&self) -> (i64, i64) {
+        let count = |n: usize| WRONG_COUNTS[n % WRONG_COUNTS.len()];
+        (count(self.answers), count(self.answers + 1))
+    }
 }
 
 fn http(status: &str, fields: &str, body: &[u8]) -> Bytes {
@@ -229,6 +297,12 @@ fn http(status: &str, fields: &str, body: &[u8]) -> Bytes {
     [head.as_bytes(), body].concat().into()
 }
 
+/// Which of the wrong intervals a host is told.
+fn wrong_for(from: SocketAddr) -> usize {
+    let IpAddr::V4(ip) = from.ip() else { return 0 };
+    usize::from(ip.octets()[3]) % WRONG_INTERVALS.len()
+}
+
 /// The port that an announce over HTTP names.
 fn query_port(line: &str) -> Option<u16> {
     let query = line.split(['?', ' ']).nth(2)?;
@@ -236,6 +310,12 @@ fn query_port(line: &str) -> Option<u16> {
         .split('&')
         .find_map(|pair| pair.strip_prefix("port="))?;
     port.parse().ok()
+}
+
+/// The port that an announce over UDP names.
+fn datagram_port(data: &[u8]) -> Option<u16> {
+    let port = data.get(96..98)?;
+    Some(u16::from_be_bytes([port[0], port[1]]))
 }
 
 fn compact(peers: &[SocketAddrV4]) -> Vec<u8> {
@@ -249,13 +329,14 @@ fn bencoded(interval: i64, peers: &[SocketAddrV4]) -> Vec<u8> {
     [head.as_bytes(), &peers, b"e"].concat()
 }
 
-fn announced(txid: [u8; 4], interval: u32, peers: &[SocketAddrV4]) -> Vec<u8> {
+/// `counts`: seeds and leechers.
+fn announced(txid: [u8; 4], interval: u32, counts: (u32, u32), peers: &[SocketAddrV4]) -> Vec<u8> {
     let head = [
         1_u32.to_be_bytes(),
         txid,
         interval.to_be_bytes(),
-        0_u32.to_be_bytes(),
-        0_u32.to_be_bytes(),
+        counts.1.to_be_bytes(),
+        counts.0.to_be_bytes(),
     ];
     [head.concat(), compact(peers)].concat()
 }
@@ -277,12 +358,13 @@ mod tests {
         let peer = SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 9), 6881);
         let reply = parse_reply(&bencoded(60, &[peer])).expect("an answer");
         assert_eq!(reply.peers[0].addr, SocketAddr::V4(peer));
-        let datagram = announced([0, 0, 0, 5], 60, &[peer]);
+        let datagram = announced([0, 0, 0, 5], 60, (7, 9), &[peer]);
         let reply = packet::parse_reply(&datagram, false).expect("an answer");
         let Reply::Announce { txid: 5, reply } = reply else {
             panic!("{reply:?}");
         };
         assert_eq!(reply.peers[0].addr, SocketAddr::V4(peer));
+        assert_eq!((reply.complete, reply.incomplete), (Some(7), Some(9)));
     }
 
     #[test]

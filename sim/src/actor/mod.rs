@@ -4,16 +4,28 @@
 //! Invariant: attackers speak raw bytes over the same network seam as everybody; the engine has no
 //! switch for them.
 
+mod attack_choke_flapper;
 mod attack_corrupt;
+mod attack_corrupt_one_block;
 mod attack_free_rider;
+mod attack_have_spam;
+mod attack_interest_flapper;
+mod attack_liar;
 mod attack_metadata_liar;
 mod attack_never_deliver;
 mod attack_range_errors;
+mod attack_rarest_corruptor;
+mod attack_request_flood;
+mod attack_slot_thief;
+mod attack_stale_have;
+mod attack_trickle;
+mod attack_unrequested;
 mod attack_unseeded;
 mod attack_wrong_bytes;
 pub mod bad_tracker;
 pub mod client;
 pub mod engine_peer;
+mod parts;
 pub mod raw;
 pub mod raw_server;
 
@@ -48,6 +60,19 @@ pub fn attacker(
             content,
             rng,
         )),
+        "corrupt-one-block" => {
+            Box::new(attack_corrupt_one_block::CorruptOneBlock::new(content, rng))
+        }
+        "liar" => Box::new(attack_liar::Liar::new(plan.probability_ppm, &content, rng)),
+        "trickle" => Box::new(attack_trickle::Trickle::new(content)),
+        "choke-flapper" => Box::new(attack_choke_flapper::ChokeFlapper::new(content)),
+        "request-flood" => Box::new(attack_request_flood::RequestFlood::new(content)),
+        "stale-have" => Box::new(attack_stale_have::StaleHave::new(&content)),
+        "unrequested" => Box::new(attack_unrequested::Unrequested::new(content, rng)),
+        "have-spam" => Box::new(attack_have_spam::HaveSpam::new(&content)),
+        "interest-flapper" => Box::new(attack_interest_flapper::InterestFlapper::new()),
+        "rarest-corruptor" => Box::new(attack_rarest_corruptor::RarestCorruptor::new(content, rng)),
+        "slot-thief" => Box::new(attack_slot_thief::SlotThief::new(content, rng)),
         "unseeded" => Box::new(attack_unseeded::Unseeded::new(&content)),
         "never-deliver" => Box::new(attack_never_deliver::NeverDeliver::new(&content)),
         "free-rider" => Box::new(attack_free_rider::FreeRider::new(content, rng)),

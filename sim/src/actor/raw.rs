@@ -40,7 +40,11 @@ pub trait Attacker {
     fn on_message(&mut self, io: &mut RawIo, conn: ConnId, message: Message);
     /// A connection is gone.
     fn on_gone(&mut self, _io: &mut RawIo, _conn: ConnId) {}
-    /// Some seconds have passed.
+    /// Time between its ticks.
+    fn period(&self) -> Duration {
+        TICK
+    }
+    /// Its period has passed.
     fn on_tick(&mut self, _io: &mut RawIo) {}
     /// Whether it has what it came for and leaves, without a word to the tracker.
     fn over(&self) -> bool {
@@ -48,7 +52,7 @@ pub trait Attacker {
     }
 }
 
-/// Time between ticks.
+/// Time between ticks of an attacker that names no period.
 const TICK: Duration = Duration::from_secs(5);
 /// Time before an address that is not connected is dialled again.
 const REDIAL: Duration = Duration::from_secs(30);
@@ -91,6 +95,8 @@ struct Conn {
     decoder: Decoder,
     inbound: bool,
     greeted: bool,
+    /// Bytes that the network has not sent yet.
+    unsent: u64,
 }
 
 /// An address from the tracker.
@@ -127,22 +133,41 @@ impl RawIo {
 
     /// Sends a message.
     pub fn send(&mut self, conn: ConnId, message: &Message) {
-        let Some(found) = self.conns.get(&conn) else {
-            return;
-        };
         if let Message::Piece { data, .. } = message {
             let len = u32::try_from(data.len()).expect("an attacker's block is bounded");
+            self.tell_sent(conn, len);
+        }
+        let mut head = BytesMut::new();
+        let block = message.encode_head(&mut head);
+        self.send_bytes(conn, head.freeze());
+        if let Some(block) = block {
+            self.send_bytes(conn, block);
+        }
+    }
+
+    /// Sends bytes, be they whole messages or not. What payload they carry is told by
+    /// [`RawIo::tell_sent`].
+    pub fn send_bytes(&mut self, conn: ConnId, bytes: Bytes) {
+        if let Some(found) = self.conns.get_mut(&conn) {
+            found.unsent += bytes.len() as u64;
+            self.net.send(conn, bytes);
+        }
+    }
+
+    /// Tells the observer that so much payload was sent on a connection.
+    pub fn tell_sent(&self, conn: ConnId, len: u32) {
+        if let Some(found) = self.conns.get(&conn) {
             (self.observer)(Attack::Sent {
                 to: found.addr,
                 len,
             });
         }
-        let mut head = BytesMut::new();
-        let block = message.encode_head(&mut head);
-        self.net.send(conn, head.freeze());
-        if let Some(block) = block {
-            self.net.send(conn, block);
-        }
+    }
+
+    /// Bytes sent on a connection that are still with the network of this host.
+    #[must_use]
+    pub fn unsent(&self, conn: ConnId) -> u64 {
+        self.conns.get(&conn).map_or(0, |found| found.unsent)
     }
 
     /// Tells the observer.
@@ -246,7 +271,8 @@ impl RawPeer {
                 continue;
             }
             if self.sleep.as_mut().poll(cx).is_ready() {
-                self.sleep.as_mut().reset(Instant::now() + TICK);
+                let next = Instant::now() + self.attacker.period();
+                self.sleep.as_mut().reset(next);
                 self.on_tick();
                 continue;
             }
@@ -344,6 +370,7 @@ impl RawPeer {
                     decoder,
                     inbound,
                     greeted: false,
+                    unsent: 0,
                 };
                 self.io.conns.insert(conn, entry);
                 if !inbound {
@@ -358,7 +385,12 @@ impl RawPeer {
                 }
             }
             NetEvent::Data { conn, data } => self.on_data(conn, data),
-            NetEvent::Room { .. } | NetEvent::Datagram { .. } => {}
+            NetEvent::Room { conn, queued } => {
+                if let Some(found) = self.io.conns.get_mut(&conn) {
+                    found.unsent = queued;
+                }
+            }
+            NetEvent::Datagram { .. } => {}
         }
     }
 

@@ -337,6 +337,9 @@ fn tracker(fields: &Fields<'_, '_>, log: &mut Log) -> Option<FaultBody> {
         ("dead-peers", TrackerFault::DeadPeers),
         ("huge-reply", TrackerFault::HugeReply),
         ("redirect-loop", TrackerFault::RedirectLoop),
+        ("eclipse", TrackerFault::Eclipse),
+        ("liar-counts", TrackerFault::LiarCounts),
+        ("victim", TrackerFault::Victim),
     ];
     let which = fields.text("which", log);
     let mode = fields.word("mode", &words, &[], log)?;

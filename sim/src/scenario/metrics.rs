@@ -258,7 +258,24 @@ pub const METRICS: &[Metric] = &[
         per_group: true,
         unit: Unit::Number,
         max: None,
-        doc: "announces per honest peer and online hour",
+        doc: "announces per honest peer and online hour, those that met a misbehaving tracker included",
+    },
+    Metric {
+        name: "dials_failed",
+        stats: &["mean", "max"],
+        per_group: true,
+        unit: Unit::Number,
+        max: None,
+        doc: "dials of each honest peer that led to no connection",
+    },
+    Metric {
+        name: "downloaded",
+        stats: &[],
+        per_group: true,
+        unit: Unit::Bytes,
+        max: None,
+        doc: "payload received, of use or not, by honest peers, or by the attackers of a group that is named; \
+              `x torrent`: over the size of the content",
     },
     Metric {
         name: "control",

@@ -157,6 +157,66 @@ pub const ATTACKS: Family = Family {
             }],
         },
         Named {
+            name: "corrupt-one-block",
+            doc: "claims every piece, serves true blocks but for one wrong block of each piece",
+            params: &[],
+        },
+        Named {
+            name: "liar",
+            doc: "claims pieces that it does not have, never unchokes",
+            params: &[Param {
+                name: "probability",
+                form: ParamForm::Percent,
+                default: 1_000_000.0,
+                doc: "chance that a piece is claimed",
+            }],
+        },
+        Named {
+            name: "trickle",
+            doc: "claims every piece, sends a byte per second, or a block shortly before the request times out",
+            params: &[],
+        },
+        Named {
+            name: "choke-flapper",
+            doc: "claims every piece, chokes and unchokes every 100 ms with requests outstanding",
+            params: &[],
+        },
+        Named {
+            name: "request-flood",
+            doc: "claims nothing, sends 10,000 requests per second while it is unchoked",
+            params: &[],
+        },
+        Named {
+            name: "stale-have",
+            doc: "claims every piece, then refuses what is asked for, or leaves",
+            params: &[],
+        },
+        Named {
+            name: "unrequested",
+            doc: "downloads like a free-rider, pushes true blocks that nobody asked for",
+            params: &[],
+        },
+        Named {
+            name: "have-spam",
+            doc: "sends 100,000 `have` messages per second",
+            params: &[],
+        },
+        Named {
+            name: "interest-flapper",
+            doc: "changes its interest 100,000 times per second",
+            params: &[],
+        },
+        Named {
+            name: "rarest-corruptor",
+            doc: "serves true blocks, but wrong ones of pieces that at most one of its neighbours has",
+            params: &[],
+        },
+        Named {
+            name: "slot-thief",
+            doc: "claims all but one piece, takes slots and asks for a block every 20 s",
+            params: &[],
+        },
+        Named {
             name: "never-deliver",
             doc: "claims every piece, unchokes, takes requests, sends nothing",
             params: &[],
@@ -195,11 +255,6 @@ pub const ATTACKS: Family = Family {
         },
     ],
     later: &[
-        "corrupt-one-block",
-        "liar",
-        "trickle",
-        "choke-flapper",
-        "request-flood",
         "oversize",
         "malformed",
         "wrong-hash",
@@ -210,12 +265,6 @@ pub const ATTACKS: Family = Family {
         "large-view",
         "sybil",
         "connection-flood",
-        "stale-have",
-        "unrequested",
-        "have-spam",
-        "interest-flapper",
-        "rarest-corruptor",
-        "slot-thief",
     ],
 };
 

@@ -56,6 +56,8 @@ pub(super) struct Tally {
     /// The most that it held in memory for a connection, bytes.
     pub(super) buffered: u64,
     pub(super) announces: u32,
+    /// Dials that led to no connection.
+    pub(super) dials_failed: u32,
     /// The tracker of the last announce, if it failed.
     pub(super) failed_tracker: Option<u32>,
     /// The server at which a client's last fetch failed for good.
@@ -248,12 +250,17 @@ impl Recorder {
         }
     }
 
+    /// An announce of whoever is at this address met a tracker that misbehaves.
+    pub(super) fn on_announce_met(&mut self, from: IpAddr) {
+        if let Some(host) = self.addresses.host_at(from) {
+            self.tallies[host].announces += 1;
+        }
+    }
+
     /// Takes the next event of a tracker.
     fn take_tracker(&mut self, at: Now, name: &str, event: TrackerEvent) {
-        if let TrackerEvent::Announced { from, .. } = &event
-            && let Some(host) = self.addresses.host_at(from.ip())
-        {
-            self.tallies[host].announces += 1;
+        if let TrackerEvent::Announced { from, .. } = &event {
+            self.on_announce_met(from.ip());
         }
         let event = WorldEvent::Tracker(event);
         self.trace.push(at, u32::MAX, || name, &event);
@@ -406,6 +413,7 @@ impl Recorder {
                 tally.paused = false;
                 self.happened("went-on");
             }
+            Event::DialFailed { .. } => tally.dials_failed += 1,
             Event::Snubbed { .. } => self.happened("peer-snubbed"),
             Event::RequestTimedOut { .. } => self.happened("request-timed-out"),
             _ => {}

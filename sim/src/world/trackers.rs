@@ -3,7 +3,7 @@
 //! Invariant: trackers have the addresses 10.0.0.1 and following in the order in which peers number
 //! them, and their links are never the bottleneck.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,10 +16,13 @@ use skep_engine::{EngineConfig, Now};
 use tokio::time::Instant;
 
 use super::{World, sleep_until};
-use crate::actor::bad_tracker::BadTracker;
+use crate::actor::bad_tracker::{BadSetup, BadTracker};
+use crate::actor::engine_peer::PEER_PORT;
 use crate::network::{HostNet, Net};
 use crate::scenario::Plan;
-use crate::scenario::plan::{FaultKind, LinkPlan, TrackerFault, TrackerPlan, TrackerProtocol};
+use crate::scenario::plan::{
+    FaultKind, LinkPlan, Role, TrackerFault, TrackerPlan, TrackerProtocol,
+};
 use crate::seed;
 
 /// The port of every tracker.
@@ -155,6 +158,13 @@ impl World {
             let (plan, phases) = (plan.clone(), phases(&self.plan, number));
             let (net, recorder) = (self.net.clone(), Rc::clone(&self.recorder));
             let seed = self.plan.seed;
+            let attackers: Vec<SocketAddrV4> = self
+                .plan
+                .hosts
+                .iter()
+                .filter(|host| host.role == Role::Attacker)
+                .map(|host| SocketAddrV4::new(host.ip, PEER_PORT))
+                .collect();
             let program = async move |epoch| {
                 for (life, phase) in phases.into_iter().enumerate() {
                     if phase.from > Now::START {
@@ -179,7 +189,19 @@ impl World {
                             let firings = Rc::clone(&recorder.borrow().counters[fault]);
                             let net = net.attach(ip(number));
                             let listen = SocketAddr::from((ip(number), PORT));
-                            let bad = BadTracker::new(net, listen, mode, rng, firings);
+                            let tells = Rc::clone(&recorder);
+                            let heard = move |from: SocketAddr| {
+                                tells.borrow_mut().on_announce_met(from.ip());
+                            };
+                            let bad = BadTracker::new(BadSetup {
+                                net,
+                                listen,
+                                fault: mode,
+                                attackers: attackers.clone(),
+                                rng,
+                                firings,
+                                heard: Box::new(heard),
+                            });
                             serve(bad.run(), phase.until, epoch).await;
                         }
                     }

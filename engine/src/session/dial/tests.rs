@@ -199,3 +199,62 @@ fn a_peer_that_is_connected_otherwise_is_not_dialled() {
     let chosen = book.choose(Now(0), 5, false, &roll, &config, &mut rng);
     assert_eq!(chosen, []);
 }
+
+/// `victim`: a tracker names a stranger's host on ever new ports.
+#[test]
+fn a_host_where_nobody_shakes_hands_is_dialled_on_few_of_its_ports() {
+    let (mut book, config) = book(0);
+    let mut now = Now::START;
+    let mut dialled = std::collections::BTreeSet::new();
+    let at_port = |port: u16| SocketAddr::from(([10, 0, 0, 9], port));
+    for minute in 0..9 {
+        let told = (0..50).map(|n| PeerAddr {
+            addr: at_port(1000 + 50 * minute + n),
+            id: Some(PeerId([n as u8; 20])),
+        });
+        book.learn(&told.collect::<Vec<_>>(), PeerId([99; 20]), &config);
+        now = now.after(Duration::from_secs(60));
+        for addr in choose(&mut book, now, 50, &config) {
+            dialled.insert(addr);
+            book.failed(addr, now, &config);
+        }
+    }
+    assert_eq!(dialled.len(), config.dial_ports_max as usize);
+    // One that shakes hands after all shows that it is a host of peers.
+    book.seen_id(*dialled.first().expect("some"), PeerId([7; 20]));
+    assert!(
+        choose(&mut book, now, 50, &config)
+            .iter()
+            .any(|a| !dialled.contains(a))
+    );
+}
+
+#[test]
+fn further_ports_of_a_host_are_dialled_later() {
+    let (mut book, config) = book(0);
+    let config = EngineConfig {
+        dial_ports_max: 1,
+        ..config
+    };
+    let told = [1000, 1001].map(|port| PeerAddr {
+        addr: SocketAddr::from(([10, 0, 0, 9], port)),
+        id: None,
+    });
+    book.learn(&told, PeerId([99; 20]), &config);
+    let first = choose(&mut book, Now::START, 1, &config);
+    book.failed(first[0], Now::START, &config);
+    assert_eq!(choose(&mut book, Now::START, 9, &config), []);
+    let retry = Now::START.after(config.dial_backoff_min);
+    assert_eq!(book.next_due(true, Now::START, &config), retry);
+    assert_eq!(choose(&mut book, retry, 9, &config), first);
+    let open = Now::START.after(config.dial_backoff_max);
+    assert_eq!(
+        book.next_due(true, retry, &config),
+        retry.after(config.connect_timeout)
+    );
+    assert_eq!(
+        choose(&mut book, open, 9, &config).len(),
+        1,
+        "the other port"
+    );
+}

@@ -67,7 +67,13 @@ fn a_banned_peer_is_never_dialled_again() {
 
 /// Two sources of one piece of four blocks; the second lies in `wrong` of its two blocks.
 fn mixed(wrong: u32) -> (Rig, ConnId, ConnId) {
+    mixed_with(wrong, |_| ())
+}
+
+/// The same with another configuration.
+fn mixed_with(wrong: u32, change: impl FnOnce(&mut EngineConfig)) -> (Rig, ConnId, ConnId) {
     let mut rig = Plan::new(1, 4)
+        .config(change)
         .config(|c| (c.pipeline_start, c.close_seed_to_seed) = (2, false))
         .config(|c| c.endgame = Endgame::Off)
         .start();
@@ -135,6 +141,23 @@ fn a_piece_that_failed_is_asked_of_one_sender_alone() {
     assert_eq!(banned(&rig), [addr(2)]);
     rig.serve_all(honest);
     assert!(rig.torrent.complete());
+}
+
+#[test]
+fn without_smart_ban_the_good_copy_names_nobody() {
+    let (mut rig, honest, _) = mixed_with(1, |c| c.smart_ban = false);
+    rig.serve_all(honest);
+    assert!(rig.torrent.complete());
+    assert_eq!(banned(&rig), []);
+}
+
+#[test]
+fn without_parole_a_piece_that_failed_is_asked_of_both_again() {
+    for (parole, of_liar) in [(true, vec![]), (false, vec![at(0, 2), at(0, 3)])] {
+        let (mut rig, honest, liar) = mixed_with(1, |c| (c.parole, c.pipeline_cap) = (parole, 2));
+        assert_eq!(rig.asked(honest), [at(0, 0), at(0, 1)]);
+        assert_eq!(rig.asked(liar), of_liar);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::*;
 
 use super::super::choking::Choking;
+use crate::config::RateLimit;
 
 fn unchokes(rig: &Rig, n: u8) -> usize {
     rig.count(|e| matches!(e, Event::Unchoked { peer, .. } if *peer == addr(n)))
@@ -215,7 +216,9 @@ fn a_seed_gives_everybody_a_turn() {
 
 /// Five peers of which four send us what we asked for; the slots after two rounds.
 fn who_is_served(junk: bool) -> Vec<bool> {
-    let mut rig = Plan::new(64, 1).config(|c| c.optimistic_slots = 0).start();
+    let mut rig = Plan::new(64, 1)
+        .config(|c| (c.optimistic_slots, c.strays_max) = (0, u32::MAX))
+        .start();
     rig.torrent.choking = {
         let choker = Box::new(TitForTat::default());
         let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -249,4 +252,47 @@ fn who_is_served(junk: bool) -> Vec<bool> {
 fn junk_buys_no_unchoke() {
     assert_eq!(who_is_served(true), [false, true, true, true, true]);
     assert_eq!(who_is_served(false), [false, true, true, true, true]);
+}
+
+/// `slot-thief`: interested for ever, and asking for nothing or almost nothing.
+#[test]
+fn who_hardly_uses_a_seeds_slot_gives_it_to_who_waits() {
+    // With the least rate, the blocks that the holder asks for in a round, and who has the slot later.
+    for (least, asks, moves) in [
+        (4096, 0, true),
+        (4096, 1, true),
+        (4096, 3, false),
+        (0, 0, false),
+    ] {
+        let mut rig = Plan::new(8, 8)
+            .seed()
+            .config(|c| (c.upload_slots, c.slot_rate_min) = (1, RateLimit(least)))
+            .start();
+        let (holder, other) = (rig.taker(1), rig.taker(2));
+        assert!(rig.unchoked(holder) && !rig.unchoked(other));
+        for round in 0..3 {
+            for block in 0..asks {
+                rig.say(holder, Message::Request(at(round, block)));
+                rig.feed(Input::SendRoom {
+                    conn: holder,
+                    queued: 0,
+                });
+            }
+            rig.wait(secs(10));
+        }
+        assert_eq!(
+            unchokes(&rig, 2) > 0,
+            moves,
+            "{least} bytes/s, {asks} blocks"
+        );
+    }
+}
+
+#[test]
+fn a_slot_that_is_hardly_used_stays_where_nobody_waits() {
+    let mut rig = Plan::new(8, 8).seed().start();
+    let holders: Vec<_> = (1..=4).map(|n| rig.taker(n)).collect();
+    rig.wait(secs(40));
+    assert!(holders.iter().all(|conn| rig.unchoked(*conn)));
+    assert_eq!(unchokes(&rig, 1), 1);
 }

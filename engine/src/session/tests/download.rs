@@ -77,6 +77,22 @@ fn blocks_on_their_way_when_a_choke_comes_still_count() {
 }
 
 #[test]
+fn who_sends_block_after_block_unasked_is_closed_and_at_the_first_one_when_it_is_back() {
+    let mut rig = Plan::new(2, 8).config(|c| c.strays_max = 3).start();
+    let peer = rig.source(1);
+    for _ in 0..3 {
+        rig.give(peer, at(1, 7));
+    }
+    assert_eq!(rig.closed, []);
+    rig.give(peer, at(1, 7));
+    let unasked = CloseReason::Protocol("a block that nobody asked for");
+    assert_eq!(rig.parted(1), [unasked]);
+    let again = rig.source(1);
+    rig.give(again, at(1, 7));
+    assert_eq!(rig.closed, [peer, again]);
+}
+
+#[test]
 fn a_block_nobody_asked_for_is_waste_and_gives_no_credit() {
     let mut rig = Plan::new(2, 8).start();
     let peer = rig.source(1);

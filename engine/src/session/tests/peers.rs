@@ -461,3 +461,35 @@ fn a_seed_parts_from_who_wants_nothing_of_it_for_two_minutes() {
     rig.wait(secs(600));
     assert!(rig.torrent.slot(taker).is_some());
 }
+
+/// `liar`: it claims everything, delivers nothing and takes a place.
+#[test]
+fn who_never_carried_a_block_makes_room_after_a_time_when_there_is_no_other() {
+    let mut rig = Plan::new(4, 4)
+        .config(|c| (c.connections_max, c.barren_timeout) = (2, secs(100)))
+        .start();
+    let giver = rig.source(1);
+    rig.give(giver, at(0, 0));
+    let liar = rig.holder(2, &[0, 1, 2, 3]);
+    rig.wait(secs(99));
+    let early = rig.connect(3, true);
+    assert_eq!(rig.closed, [early]);
+    rig.wait(secs(2));
+    let newcomer = rig.connect(4, true);
+    assert_eq!(rig.closed, [early, liar]);
+    assert_eq!(rig.parted(2), [CloseReason::Barren]);
+    let another = rig.connect(5, true);
+    assert_eq!(
+        rig.closed,
+        [early, liar, another],
+        "the giver stays, and who just came"
+    );
+    rig.shake(newcomer, 4);
+    rig.say(giver, Message::KeepAlive);
+    rig.wait(secs(101));
+    let again = rig.connect(2, true);
+    assert_eq!(rig.closed[3..], [again], "it takes nobody's place");
+    let last = rig.connect(6, true);
+    assert_eq!(rig.closed[4..], [newcomer], "others do");
+    rig.shake(last, 6);
+}

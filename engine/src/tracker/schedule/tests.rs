@@ -80,6 +80,14 @@ fn intervals_the_tracker_does_not_name_come_from_the_configuration() {
 }
 
 #[test]
+fn no_tracker_is_asked_more_often_than_the_floor_whatever_it_names() {
+    let mut s = schedule();
+    s.poll(at(0), false);
+    s.on_reply(&reply(1, 1), at(0));
+    assert_eq!((s.next_due(false), s.next_due(true)), (at(10), at(10)));
+}
+
+#[test]
 fn the_minimum_interval_matters_only_when_short_of_peers() {
     let mut s = member();
     assert_eq!(s.poll(at(10), false), None);

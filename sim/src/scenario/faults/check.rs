@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::{DiskSpeed, Fault, FaultBody};
 use crate::disk::condition::Speed;
-use crate::scenario::model::Model;
+use crate::scenario::model::{Group, Model};
 use crate::scenario::plan::{DiskFault, Role, TrackerFault, TrackerProtocol, UserAction};
 use crate::scenario::problem::{Found, Log, suggest};
 use crate::scenario::selector::{Base, Selector};
@@ -195,6 +195,11 @@ fn tracker(
     if mode.get_ref().needs_http() && !hit.iter().any(|(_, t)| http(t)) {
         let found = Found::at(mode.span(), "no HTTP tracker is hit by this");
         log.push(found.help("over UDP there is no such thing"));
+    }
+    let attacker = |group: &Group| *group.role.get_ref() == Role::Attacker;
+    if *mode.get_ref() == TrackerFault::Eclipse && !model.groups.iter().any(attacker) {
+        let found = Found::at(mode.span(), "there is no attacker whom it could name");
+        log.push(found.help("add a group with `role = \"attacker\"`"));
     }
 }
 

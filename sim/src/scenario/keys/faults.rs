@@ -222,11 +222,16 @@ pub const TRACKER_FAULT: Keys = Keys {
                     "dead-peers",
                     "huge-reply",
                     "redirect-loop",
+                    "eclipse",
+                    "liar-counts",
+                    "victim",
                 ],
                 &[],
             ),
             "Nobody listens; it never answers; it answers 503; its answers mean nothing; it names an interval that makes \
-             no sense, no peers, or peers that do not exist; its answers are huge; it sends who asks back to itself. \
+             no sense, no peers, or peers that do not exist; its answers are huge; it sends who asks back to itself; it \
+             names attackers alone; it counts peers that there are not; it names, beside peers, one silent host on other \
+             ports each time. \
              Afterwards it starts anew and knows nobody.",
         ),
     ],

@@ -169,6 +169,12 @@ pub enum TrackerFault {
     HugeReply,
     /// It sends who asks back to itself.
     RedirectLoop,
+    /// It names attackers alone.
+    Eclipse,
+    /// It counts seeds and leechers that there are not.
+    LiarCounts,
+    /// It names, beside peers, a host that has nothing to do with the swarm, on other ports each time.
+    Victim,
 }
 
 impl TrackerFault {

@@ -1,0 +1,111 @@
+//! Owns the attack `stale-have`: announces every piece and gives none. It refuses what every second
+//! neighbour asks for (BEP 6) and leaves after a while; the others it leaves with their requests open.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use skep_engine::wire::Message;
+use skep_engine::wire::handshake::{FAST, reserved};
+use skep_engine::{ConnId, Now};
+
+use super::parts::everything;
+use super::raw::{Attacker, RawIo};
+use crate::content::Content;
+use crate::trace::Attack;
+
+/// How long a neighbour is refused before it is left.
+const STAY: Duration = Duration::from_secs(10);
+
+/// How one neighbour is treated.
+#[derive(Clone, Copy)]
+enum Manner {
+    Refuse {
+        /// Since the first refusal.
+        since: Option<Now>,
+    },
+    Leave,
+}
+
+/// The attacker. Outside its time it never unchokes.
+pub(super) struct StaleHave {
+    bitfield: Bytes,
+    manners: BTreeMap<ConnId, Manner>,
+    opened: u64,
+}
+
+impl StaleHave {
+    pub(super) fn new(content: &Content) -> StaleHave {
+        StaleHave {
+            bitfield: everything(content),
+            manners: BTreeMap::new(),
+            opened: 0,
+        }
+    }
+
+    fn leave(&mut self, io: &mut RawIo, conn: ConnId) {
+        self.manners.remove(&conn);
+        io.close(conn);
+        io.tell(Attack::Acted);
+    }
+}
+
+impl Attacker for StaleHave {
+    fn claims_complete(&self) -> bool {
+        true
+    }
+
+    fn capabilities(&self) -> [u8; 8] {
+        reserved(&[FAST])
+    }
+
+    fn on_open(&mut self, io: &mut RawIo, conn: ConnId) {
+        let manner = match self.opened % 2 {
+            0 => Manner::Refuse { since: None },
+            _ => Manner::Leave,
+        };
+        self.opened += 1;
+        self.manners.insert(conn, manner);
+        io.send(conn, &Message::Bitfield(self.bitfield.clone()));
+    }
+
+    fn on_message(&mut self, io: &mut RawIo, conn: ConnId, message: Message) {
+        match message {
+            Message::Interested if io.active() => io.send(conn, &Message::Unchoke),
+            Message::Request(range) => match self.manners.get_mut(&conn) {
+                Some(Manner::Refuse { since }) => {
+                    since.get_or_insert(io.now());
+                    io.send(conn, &Message::Reject(range));
+                    io.tell(Attack::Acted);
+                }
+                Some(Manner::Leave) => self.leave(io, conn),
+                None => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn on_gone(&mut self, _io: &mut RawIo, conn: ConnId) {
+        self.manners.remove(&conn);
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn on_tick(&mut self, io: &mut RawIo) {
+        let now = io.now();
+        let over = |manner: &Manner| match manner {
+            Manner::Refuse { since: Some(since) } => since.after(STAY) <= now,
+            _ => false,
+        };
+        let leaves: Vec<ConnId> = self
+            .manners
+            .iter()
+            .filter_map(|(conn, manner)| over(manner).then_some(*conn))
+            .collect();
+        for conn in leaves {
+            self.leave(io, conn);
+        }
+    }
+}
