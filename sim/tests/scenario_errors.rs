@@ -465,7 +465,8 @@ fn what_does_not_belong_together_is_refused() {
         ),
         (
             "[expect]\n",
-            "[expect]\ncompare = [{ metric = \"wasted\", better = \"a\", than = \"b\", by = \"> 100%\" }]\n",
+            "[vary]\n\"group.home.count\" = [4, 5]\n[expect]\n\
+             compare = [{ metric = \"wasted\", better = \"4\", than = \"5\", by = \"> 100%\" }]\n",
             "`compare` can never hold",
         ),
         (
