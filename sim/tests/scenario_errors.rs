@@ -477,7 +477,7 @@ fn what_does_not_belong_together_is_refused() {
         (
             "attack = \"corrupt-blocks\"",
             "attack = \"corrupt-blocks\"\ncanary = \"stalled\"",
-            "only honest peers have a canary",
+            "only honest peers have a canary: seeds and leechers",
         ),
         (
             "\"completion.max\" = \"<= 1.6 x bound\"",
