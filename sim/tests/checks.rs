@@ -16,6 +16,7 @@ use skep_sim::content::Content;
 use skep_sim::disk::Disk;
 use skep_sim::file_disk::origin;
 use skep_sim::outcome::Verdict;
+use skep_sim::scenario::plan::EndKind;
 use skep_sim::scenario::{Plan, Scenario};
 use skep_sim::trace::WorldEvent;
 use skep_sim::world;
@@ -254,6 +255,20 @@ fn a_sender_that_is_faster_than_its_uplink_is_found() {
     let world = World::of(&SWARM.replacen("up = \"16 KiB/s\"", "up = \"7 KiB/s\"", 1));
     let found = world.found(&world.honest());
     assert_eq!(found, ["bound-respected"]);
+}
+
+#[test]
+fn who_leaves_still_delivers_what_was_sent_and_who_crashes_does_not() {
+    let world = World::new();
+    let with_end = |kind| {
+        let mut history = world.honest();
+        history.insert(4, (600, SEED, WorldEvent::Ended(Some(kind))));
+        world.found(&history)
+    };
+    assert_eq!(with_end(EndKind::Leave), [""; 0]);
+    for kind in [EndKind::Crash, EndKind::PowerLoss] {
+        assert_eq!(with_end(kind), ["bound-respected"], "{kind:?}");
+    }
 }
 
 #[test]

@@ -465,7 +465,8 @@ fn what_does_not_belong_together_is_refused() {
         ),
         (
             "[expect]\n",
-            "[expect]\ncompare = [{ metric = \"wasted\", better = \"a\", than = \"b\", by = \"> 100%\" }]\n",
+            "[vary]\n\"group.home.count\" = [4, 5]\n[expect]\n\
+             compare = [{ metric = \"wasted\", better = \"4\", than = \"5\", by = \"> 100%\" }]\n",
             "`compare` can never hold",
         ),
         (
@@ -476,7 +477,7 @@ fn what_does_not_belong_together_is_refused() {
         (
             "attack = \"corrupt-blocks\"",
             "attack = \"corrupt-blocks\"\ncanary = \"stalled\"",
-            "only honest peers have a canary",
+            "only honest peers have a canary: seeds and leechers",
         ),
         (
             "\"completion.max\" = \"<= 1.6 x bound\"",

@@ -13,7 +13,7 @@ use crate::disk::condition::Speed;
 use crate::fault::FaultNews;
 use crate::network::link::parcel_wire_max;
 use crate::scenario::Plan;
-use crate::scenario::plan::{FaultKind, Role};
+use crate::scenario::plan::{EndKind, FaultKind, Role};
 use crate::trace::WorldEvent;
 
 /// Bytes that a link could have carried and that nobody has received: an amount that grows at a rate, up to `most`.
@@ -116,6 +116,8 @@ struct Links {
     downlink: Capacity,
     uplink: Capacity,
     online: bool,
+    /// Its machine is there: of a client that has left it still delivers what was sent.
+    sends: bool,
 }
 
 impl BoundRespected {
@@ -125,6 +127,7 @@ impl BoundRespected {
             // What left it may stay on its way for long: a path that is cut and works again delivers it at once.
             uplink: Capacity::new(None),
             online: false,
+            sends: false,
         };
         BoundRespected {
             hosts: (0..plan.hosts.len()).map(links).collect(),
@@ -136,12 +139,10 @@ impl BoundRespected {
     /// that overlap the fastest.
     fn look_at_link(&mut self, host: usize, at: Now, plan: &Plan) {
         let links = &mut self.hosts[host];
-        let (up, down) = match links.online {
-            true => plan.rates_max(host, Some(at)),
-            false => (0, 0),
-        };
-        links.downlink.change(down, at);
-        links.uplink.change(up, at);
+        let (up, down) = plan.rates_max(host, Some(at));
+        let when = |on, rate| if on { rate } else { 0 };
+        links.downlink.change(when(links.online, down), at);
+        links.uplink.change(when(links.sends, up), at);
     }
 
     /// A host received bytes of another.
@@ -192,7 +193,11 @@ impl Check for BoundRespected {
         let Some(host) = seen.host else { return };
         match seen.event {
             WorldEvent::Joined | WorldEvent::Ended(_) => {
-                self.hosts[host].online = *seen.event == WorldEvent::Joined;
+                let crashed = WorldEvent::Ended(Some(EndKind::Crash));
+                let dark = WorldEvent::Ended(Some(EndKind::PowerLoss));
+                let links = &mut self.hosts[host];
+                links.online = *seen.event == WorldEvent::Joined;
+                links.sends = *seen.event != crashed && *seen.event != dark;
                 self.look_at_link(host, seen.at, scene.plan);
             }
             WorldEvent::Peer(

@@ -54,18 +54,15 @@ fn canary(group: &Group, model: &Model, log: &mut Log) {
     let attack = group.attack.as_ref();
     let attack = attack.filter(|attack| actor::is_canary(attack.get_ref()));
     let meant = model.tags.iter().any(|tag| tag == actor::CANARY);
-    for name in attack.into_iter().chain(&group.canary).filter(|_| !meant) {
-        let message = format!("`{}` is there to be caught by a check", name.get_ref());
-        let found = Found::at(name.span(), message).label("a canary");
-        log.push(found.help("a scenario with a canary says so: `tags = [\"canary\"]`"));
-    }
-    if let Some(name) = group
-        .canary
-        .as_ref()
-        .filter(|_| !group.role.get_ref().peer())
-    {
-        let message = "only honest peers have a canary: seeds and leechers";
-        log.push(Found::at(name.span(), message));
+    for name in attack.into_iter().chain(&group.canary) {
+        if group.canary.is_some() && !group.role.get_ref().peer() {
+            let message = "only honest peers have a canary: seeds and leechers";
+            log.push(Found::at(name.span(), message));
+        } else if !meant {
+            let message = format!("`{}` is there to be caught by a check", name.get_ref());
+            let found = Found::at(name.span(), message).label("a canary");
+            log.push(found.help("a scenario with a canary says so: `tags = [\"canary\"]`"));
+        }
     }
 }
 
