@@ -69,7 +69,7 @@ who = "bad"
 [[fault.partition]]
 at = "2 s"
 for = "1 s"
-between = ["home", "all"]
+between = ["home", "seed"]
 [[fault.partition]]
 at = "9 s"
 for = "1 s"
