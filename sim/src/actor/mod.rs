@@ -44,7 +44,7 @@ pub fn attacker(
     let content = Arc::clone(content);
     Some(match plan.name.as_str() {
         "corrupt-blocks" => Box::new(attack_corrupt::CorruptBlocks::new(
-            plan.probability_ppm,
+            plan.probability_ppm(),
             content,
             rng,
         )),
@@ -89,7 +89,7 @@ pub fn server_attack(
     Some(match plan.name.as_str() {
         "range-errors" => Box::new(attack_range_errors::RangeErrors::new(content)),
         "wrong-bytes" => Box::new(attack_wrong_bytes::WrongBytes::new(
-            plan.probability_ppm,
+            plan.probability_ppm(),
             content,
             rng,
         )),

@@ -72,6 +72,8 @@ pub enum Form {
     Strategy(&'static Family),
     /// A name of the family.
     Name(&'static Family),
+    /// A table of names of the family with their shares: together 100 %.
+    Mix(&'static Family),
     /// A table of the parameters of whatever names of the family.
     Params(&'static Family),
     /// A table.
@@ -362,8 +364,16 @@ pub const GROUP: Keys = Keys {
             Form::Words(&["file", "magnet"], &[]),
             "What a leecher has at its start: the metainfo file, or a magnet link. Default: file.",
         ),
-        may("attack", Form::Name(&ATTACKS), "What attackers do."),
-        may("with", Form::Params(&ATTACKS), "Parameters of the attack."),
+        may(
+            "attack",
+            Form::OneOf(&[Form::Name(&ATTACKS), Form::Table(&MIX)]),
+            "What attackers do: one attack, or a mix of several.",
+        ),
+        may(
+            "with",
+            Form::Params(&ATTACKS),
+            "Parameters of a single attack; in a mix each has its own.",
+        ),
         may("from", Form::Duration, "The attack begins. Default: 0 s."),
         may(
             "until",
@@ -381,6 +391,17 @@ pub const GROUP: Keys = Keys {
             "Numbers and switches of this group's engines.",
         ),
     ],
+    later: &[],
+};
+
+/// `group.attack` as a table.
+pub const MIX: Keys = Keys {
+    table: "`attack`",
+    keys: &[must(
+        "mix",
+        Form::Mix(&ATTACKS),
+        "Each attack with its share of the members, or with a table of its `share` and its parameters.",
+    )],
     later: &[],
 };
 

@@ -188,9 +188,9 @@ pub struct Group {
     /// Whether its leechers have only a magnet link.
     pub magnet: Option<Spanned<bool>>,
     /// What attackers do.
-    pub attack: Option<Spanned<String>>,
-    /// Parameters of the attack.
-    pub with: Option<Spanned<Params>>,
+    pub attack: Option<Spanned<Vec<AttackShare>>>,
+    /// Where `with` stands; what it says is in the attack's share.
+    pub with: Option<Spanned<()>>,
     /// The attack begins.
     pub from: Option<Spanned<Duration>>,
     /// The attack ends.
@@ -206,6 +206,12 @@ impl Group {
         self.count.as_ref().map_or(1, |count| *count.get_ref())
     }
 
+    /// What its members do; nothing for who is no attacker.
+    #[must_use]
+    pub fn attacks(&self) -> &[AttackShare] {
+        self.attack.as_ref().map_or(&[], |attack| attack.get_ref())
+    }
+
     /// The name of its peer number `index`.
     #[must_use]
     pub fn host_name(&self, index: u32) -> String {
@@ -214,6 +220,17 @@ impl Group {
             Some(_) => format!("{}-{index}", self.name.get_ref()),
         }
     }
+}
+
+/// One attack of a group, and which share of the members does it.
+#[derive(Clone, Debug)]
+pub struct AttackShare {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// Parts per million of the members.
+    pub share: Spanned<u32>,
+    /// Parameters that the file gives.
+    pub params: Params,
 }
 
 /// Content at the start.
@@ -225,7 +242,7 @@ pub enum Have {
     Pieces(Vec<u32>),
 }
 
-/// Parameters by name, in order: plain numbers, or parts per million.
+/// Parameters by name, in order: numbers in the unit of their [`ParamForm`](super::strategies::ParamForm).
 pub type Params = Vec<(Spanned<String>, Spanned<f64>)>;
 
 /// A strategy by name; parameters that the file does not give are not here.

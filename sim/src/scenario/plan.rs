@@ -305,12 +305,40 @@ pub struct StrategyPlan {
 pub struct AttackPlan {
     /// As in scenario files.
     pub name: String,
-    /// Chance per opportunity in parts per million; 1,000,000 when the file gave none.
-    pub probability_ppm: u32,
+    /// Every parameter that it has, in the unit of its [`ParamForm`](super::strategies::ParamForm).
+    pub params: BTreeMap<String, u64>,
     /// Active from here.
     pub from: Now,
     /// Active until here.
     pub until: Now,
+}
+
+impl AttackPlan {
+    /// A parameter.
+    ///
+    /// # Panics
+    /// When the attack has none of that name in [`ATTACKS`](super::strategies::ATTACKS).
+    #[must_use]
+    pub fn param(&self, name: &str) -> u64 {
+        let found = self.params.get(name).copied();
+        found.unwrap_or_else(|| panic!("`{}` has a parameter `{name}`", self.name))
+    }
+
+    /// A parameter that is a duration, or the time from one to the next.
+    ///
+    /// # Panics
+    /// As [`AttackPlan::param`].
+    #[must_use]
+    pub fn time(&self, name: &str) -> Duration {
+        Duration::from_nanos(self.param(name))
+    }
+
+    /// Chance per opportunity in parts per million; 1,000,000 for an attack that takes every one.
+    #[must_use]
+    pub fn probability_ppm(&self) -> u32 {
+        let given = self.params.get("probability").copied();
+        given.map_or(1_000_000, |ppm| u32::try_from(ppm).expect("at most 100 %"))
+    }
 }
 
 impl Plan {

@@ -13,7 +13,7 @@ pub struct Param {
     pub name: &'static str,
     /// How it is written.
     pub form: ParamForm,
-    /// Its value when the file gives none: a plain number, or parts per million.
+    /// Its value when the file gives none, in the unit of its form.
     pub default: f64,
     /// Its meaning.
     pub doc: &'static str,
@@ -22,10 +22,18 @@ pub struct Param {
 /// How a parameter is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ParamForm {
-    /// A whole number, 0 or more.
+    /// A whole number, 0 or more, `4`.
     Whole,
-    /// A percentage with its sign, `"30%"`.
+    /// A percentage with its sign, `"30%"`: parts per million.
     Percent,
+    /// A duration of at least 1 ms, `"250 ms"`: nanoseconds.
+    Duration,
+    /// A size, `"64 KiB"`: bytes.
+    Size,
+    /// A rate of bytes, `"10 Mbit/s"`: bytes per second.
+    Rate,
+    /// How often, `"100 per 1 s"`: nanoseconds from one to the next.
+    Frequency,
 }
 
 /// One name with its meaning and its parameters.

@@ -13,7 +13,7 @@ use super::plan::Role;
 use super::problem::{Found, Log, suggest};
 use super::selector::{Base, RESERVED, Selector, is_group_name};
 use super::units::show_duration;
-use super::{expand, faults, regions, trackers, validate_engine, validate_expect};
+use super::{attacks, expand, faults, regions, trackers, validate_engine, validate_expect};
 use crate::actor;
 
 /// Hosts that one scenario may have.
@@ -34,6 +34,7 @@ pub(super) fn check(model: &Model, log: &mut Log) {
         canary(group, model, log);
         role(group, log);
         have(group, model, log);
+        attacks::check(group, log);
     }
     times(model, log);
     regions::check(model, log);
@@ -51,12 +52,11 @@ pub(super) fn check(model: &Model, log: &mut Log) {
 
 /// A canary spoils the run it is part of: the file says that this is meant.
 fn canary(group: &Group, model: &Model, log: &mut Log) {
-    if let Some(attack) = &group.attack
-        && actor::is_canary(attack.get_ref())
-        && !model.tags.iter().any(|tag| tag == actor::CANARY)
-    {
-        let message = format!("`{}` is there to be caught by a check", attack.get_ref());
-        let found = Found::at(attack.span(), message).label("a canary");
+    let says_so = model.tags.iter().any(|tag| tag == actor::CANARY);
+    let names = group.attacks().iter().map(|attack| &attack.name);
+    for name in names.filter(|name| !says_so && actor::is_canary(name.get_ref())) {
+        let message = format!("`{}` is there to be caught by a check", name.get_ref());
+        let found = Found::at(name.span(), message).label("a canary");
         log.push(found.help("a scenario with a canary says so: `tags = [\"canary\"]`"));
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: an outcome's verdict is the worst of its findings: a broken invariant, an expectation
 //! that does not hold, a peer that could have finished and did not, something that never happened.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use crate::check::Failure;
 use crate::content::Content;
 use crate::evaluate;
 use crate::network::Net;
-use crate::outcome::{Outcome, PeerOutcome, Verdict};
-use crate::scenario::plan::{FaultKind, HostPlan, Role};
+use crate::outcome::{Outcome, PeerOutcome, Verdict, attacks_of};
+use crate::scenario::plan::{FaultKind, HostPlan, Plan, Role};
 
 use super::Ended;
 use super::recorder::{Recorder, Tally};
@@ -86,6 +87,7 @@ fn peer(recorder: &Recorder, host: usize, end: Now, net: &Net) -> PeerOutcome {
         online_s: Now(online).as_secs_f64(),
         control: net.sent_to_peers(plan.ip).saturating_sub(tally.uploaded),
         up: plan.link.up,
+        attack: plan.attack.as_ref().map(|attack| attack.name.clone()),
         acted: tally.acted,
     }
 }
@@ -129,6 +131,9 @@ pub(super) fn outcome(
             sometimes.insert(word, times);
         }
     }
+    let peers: Vec<PeerOutcome> = (0..recorder.plan.hosts.len())
+        .map(|h| peer(recorder, h, end, net))
+        .collect();
     let mut outcome = Outcome {
         scenario: recorder.plan.scenario.clone(),
         seed: recorder.plan.seed,
@@ -147,16 +152,14 @@ pub(super) fn outcome(
         pieces: content.geometry().pieces,
         verdict: Verdict::Pass,
         failures: Vec::new(),
-        peers: (0..recorder.plan.hosts.len())
-            .map(|h| peer(recorder, h, end, net))
-            .collect(),
         checks,
         copies_min: recorder.copies_min.unwrap_or(0),
         copies_end: recorder.rarest(),
         seed_until_second: recorder.seed_until_second,
         utilisation: utilisation(recorder),
         sometimes,
-        random: random(recorder, resets),
+        random: random(recorder, &peers, resets),
+        peers,
     };
     let mut findings = Vec::new();
     findings.extend(invariants.into_iter().map(|f| (Verdict::Invariant, f)));
@@ -169,7 +172,7 @@ pub(super) fn outcome(
             findings.extend(liveness(recorder, at));
         }
         findings.extend(
-            vacuous(recorder, net, end)
+            vacuous(recorder, &outcome.peers, net, end)
                 .into_iter()
                 .map(|f| (Verdict::Vacuous, f)),
         );
@@ -270,8 +273,23 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
     failures.collect()
 }
 
+/// How often the attackers of each kind acted, by their name: those that cannot but act, or those that act by
+/// chance.
+fn acted(plan: &Plan, peers: &[PeerOutcome], by_chance: bool) -> BTreeMap<String, u64> {
+    let mut acted = BTreeMap::new();
+    for kind in attacks_of(peers) {
+        let attacks = plan.hosts.iter().filter(|host| host.group == kind.group);
+        let mut attacks = attacks.filter_map(|host| host.attack.as_ref());
+        let its = attacks.find(|attack| attack.name == kind.attack);
+        if its.is_some_and(|a| (a.probability_ppm() < 1_000_000) == by_chance) {
+            acted.insert(kind.name(), kind.times);
+        }
+    }
+    acted
+}
+
 /// What the plan schedules and never happened.
-fn vacuous(recorder: &Recorder, net: &Net, end: Now) -> Vec<Failure> {
+fn vacuous(recorder: &Recorder, peers: &[PeerOutcome], net: &Net, end: Now) -> Vec<Failure> {
     let plan = &recorder.plan;
     let mut failures = Vec::new();
     let mut tell = |check: &str, message: String| {
@@ -296,32 +314,17 @@ fn vacuous(recorder: &Recorder, net: &Net, end: Now) -> Vec<Failure> {
             tell("vacuous", format!("the fault {} {what}", fault.name));
         }
     }
-    let mut groups: Vec<&str> = Vec::new();
-    for host in &plan.hosts {
-        let sure = host
-            .attack
-            .as_ref()
-            .is_some_and(|a| a.probability_ppm == 1_000_000);
-        if sure && !groups.contains(&host.group.as_str()) {
-            groups.push(&host.group);
-        }
-    }
-    for group in groups {
-        let members = plan
-            .hosts
-            .iter()
-            .zip(&recorder.tallies)
-            .filter(|(h, _)| h.group == group);
-        if members.map(|(_, t)| t.acted).sum::<u64>() == 0 {
-            tell("vacuous", format!("the attackers of {group} never acted"));
+    for (kind, times) in acted(plan, peers, false) {
+        if times == 0 {
+            tell("vacuous", format!("the attackers of {kind} never acted"));
         }
     }
     failures
 }
 
 /// Random disturbances that the plan asks for, and how often each happened in this run.
-fn random(recorder: &Recorder, resets: u64) -> std::collections::BTreeMap<String, u64> {
-    let mut happened = std::collections::BTreeMap::new();
+fn random(recorder: &Recorder, peers: &[PeerOutcome], resets: u64) -> BTreeMap<String, u64> {
+    let mut happened = BTreeMap::new();
     for (host, tally) in recorder.plan.hosts.iter().zip(&recorder.tallies) {
         if host.link.reset_every.is_some() {
             happened.insert("connection resets".to_owned(), resets);
@@ -330,14 +333,9 @@ fn random(recorder: &Recorder, resets: u64) -> std::collections::BTreeMap<String
             let name = format!("churn of {}", host.group);
             *happened.entry(name).or_default() += u64::from(tally.churned);
         }
-        if host
-            .attack
-            .as_ref()
-            .is_some_and(|a| a.probability_ppm < 1_000_000)
-        {
-            let name = format!("attacks of {}", host.group);
-            *happened.entry(name).or_default() += tally.acted;
-        }
+    }
+    for (kind, times) in acted(&recorder.plan, peers, true) {
+        happened.insert(format!("attacks of {kind}"), times);
     }
     happened
 }

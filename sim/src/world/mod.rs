@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skep_engine::{EngineConfig, Now, PeerId, PieceIndex};
+use skep_engine::{EngineConfig, Now, PieceIndex};
 use tokio::time::Instant;
 
 use crate::actor::engine_peer::{EnginePeer, PEER_PORT};
@@ -263,7 +263,7 @@ impl World {
                     attacker: attacker.expect("validation refuses unknown attacks"),
                     listen: SocketAddr::from((ip, PEER_PORT)),
                     info_hash: content.metainfo.info_hash,
-                    peer_id: PeerId::random(&mut stream("id")),
+                    ids: stream("id"),
                     total: geometry.total,
                     bitfield_bytes: geometry.bitfield_bytes(),
                     announcer: contacts.announcer(&EngineConfig::default(), epoch, stream("udp")),
