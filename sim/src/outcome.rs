@@ -93,6 +93,14 @@ pub struct PeerOutcome {
     pub attack: Option<String>,
     /// How often its attack acted.
     pub acted: u64,
+    /// Addresses that trackers told it, each time that they did.
+    pub told: u32,
+    /// Of an attacker: connections at once with one honest peer, at most.
+    pub connections_max: u32,
+    /// Of an attacker: upload slots at once that one honest peer gave it, at most.
+    pub slots_max: u32,
+    /// Of an attacker: connections that honest peers closed because of what came on them, or did not.
+    pub closed: u32,
 }
 
 /// What the members of a group with one attack did, taken together.

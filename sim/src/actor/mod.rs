@@ -5,12 +5,18 @@
 //! switch for them.
 
 mod attack_corrupt;
+mod attack_crowd;
 mod attack_free_rider;
+mod attack_handshake_stall;
+mod attack_malformed;
 mod attack_metadata_liar;
 mod attack_never_deliver;
+mod attack_oversize;
 mod attack_range_errors;
+mod attack_stolen_id;
 mod attack_unseeded;
 mod attack_wrong_bytes;
+mod attack_wrong_handshake;
 pub mod bad_tracker;
 pub mod client;
 pub mod engine_peer;
@@ -31,6 +37,9 @@ use crate::content::Content;
 use crate::network::Net;
 use crate::scenario::plan::{AttackPlan, EndKind};
 
+use attack_crowd::Crowd;
+use attack_stolen_id::{StolenId, Whose};
+use attack_wrong_handshake::{Wrong, WrongHandshake};
 use raw::Attacker;
 use raw_server::ServerAttack;
 
@@ -51,9 +60,29 @@ pub fn attacker(
         "unseeded" => Box::new(attack_unseeded::Unseeded::new(&content)),
         "never-deliver" => Box::new(attack_never_deliver::NeverDeliver::new(&content)),
         "free-rider" => Box::new(attack_free_rider::FreeRider::new(content, rng)),
+        "large-view" => {
+            let every = plan.time("every");
+            Box::new(attack_free_rider::FreeRider::large_view(
+                every, content, rng,
+            ))
+        }
+        "oversize" => Box::new(attack_oversize::Oversize::new(content)),
+        "malformed" => Box::new(attack_malformed::Malformed::new(content, rng)),
+        "wrong-hash" => Box::new(WrongHandshake::new(Wrong::Hash, rng)),
+        "wrong-protocol" => Box::new(WrongHandshake::new(Wrong::Protocol, rng)),
+        "handshake-stall" => Box::new(attack_handshake_stall::HandshakeStall::new(plan, rng)),
+        "duplicate-id" => Box::new(StolenId::new(Whose::Another, rng)),
+        "self-connect" => Box::new(StolenId::new(Whose::Theirs, rng)),
+        "connection-flood" => Box::new(Crowd::flood(plan, content, rng)),
+        "sybil" => Box::new(Crowd::sybil(plan, content, rng)),
         "metadata-liar" => Box::new(attack_metadata_liar::MetadataLiar::new(content, rng)),
         _ => return None,
     })
+}
+
+/// A parameter that is a number of connections: at most a thousand.
+fn few(number: u64) -> u32 {
+    u32::try_from(number.clamp(1, 1000)).expect("at most a thousand")
 }
 
 /// Whether the attackers of that name play a file server and no peer.

@@ -196,6 +196,78 @@ pub const ATTACKS: Family = Family {
             }],
         },
         Named {
+            name: "oversize",
+            doc: "on each connection a length that no client may have: 2^32 - 1 bytes, a block of 1 MiB, requests of \
+                  nothing, of 1 MiB, across the end of a piece",
+            params: &[],
+        },
+        Named {
+            name: "malformed",
+            doc: "on each connection bytes that are wrong in one way: bad ids and lengths, bitfields of the wrong \
+                  length, with spare bits or late, cut messages, noise",
+            params: &[],
+        },
+        Named {
+            name: "wrong-hash",
+            doc: "shakes hands for another torrent",
+            params: &[],
+        },
+        Named {
+            name: "wrong-protocol",
+            doc: "shakes hands for another protocol",
+            params: &[],
+        },
+        Named {
+            name: "handshake-stall",
+            doc: "sends 0 to 67 bytes of each handshake, and then nothing",
+            params: &[Param {
+                name: "connections",
+                form: ParamForm::Whole,
+                default: 8.0,
+                doc: "connections to each address, each dialled again when it ends",
+            }],
+        },
+        Named {
+            name: "duplicate-id",
+            doc: "shakes hands with the peer id of somebody else in the swarm",
+            params: &[],
+        },
+        Named {
+            name: "self-connect",
+            doc: "shakes hands with the peer id of the one that it speaks to",
+            params: &[],
+        },
+        Named {
+            name: "connection-flood",
+            doc: "many connections to everybody, each with a peer id of its own, that do nothing and come back at once",
+            params: &[Param {
+                name: "connections",
+                form: ParamForm::Whole,
+                default: 16.0,
+                doc: "connections to each address",
+            }],
+        },
+        Named {
+            name: "sybil",
+            doc: "many peers behind one uplink, that all download and upload nothing",
+            params: &[Param {
+                name: "identities",
+                form: ParamForm::Whole,
+                default: 16.0,
+                doc: "how many peers it is",
+            }],
+        },
+        Named {
+            name: "large-view",
+            doc: "announces far too often, connects to everybody that it hears of, downloads and uploads nothing",
+            params: &[Param {
+                name: "every",
+                form: ParamForm::Duration,
+                default: 1e9,
+                doc: "time between its announces",
+            }],
+        },
+        Named {
             name: "unseeded",
             doc: "a canary for `skep run --check-determinism`: draws from outside the seed, so that no run repeats; \
                   only with the tag `canary`",
@@ -208,16 +280,6 @@ pub const ATTACKS: Family = Family {
         "trickle",
         "choke-flapper",
         "request-flood",
-        "oversize",
-        "malformed",
-        "wrong-hash",
-        "wrong-protocol",
-        "handshake-stall",
-        "duplicate-id",
-        "self-connect",
-        "large-view",
-        "sybil",
-        "connection-flood",
         "stale-have",
         "unrequested",
         "have-spam",

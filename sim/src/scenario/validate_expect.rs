@@ -127,10 +127,15 @@ fn metric_limit(
 /// Whether a group of this role can have a value of a metric.
 fn measured_of(metric: &str, role: Role) -> bool {
     match role {
-        Role::Attacker => metric == "banned",
+        Role::Attacker => matches!(
+            metric,
+            "banned" | "closed" | "connected" | "slots" | "told" | "completion"
+        ),
         Role::Server => matches!(metric, "utilisation" | "control"),
         Role::Client => matches!(metric, "completion" | "first_block" | "wasted"),
-        Role::Seed | Role::Leecher => metric != "banned",
+        Role::Seed | Role::Leecher => {
+            !matches!(metric, "banned" | "closed" | "connected" | "slots")
+        }
     }
 }
 

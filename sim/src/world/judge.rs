@@ -68,6 +68,7 @@ fn peer(recorder: &Recorder, host: usize, end: Now, net: &Net) -> PeerOutcome {
     let tally: &Tally = &recorder.tallies[host];
     let secs = |at: Option<Now>| at.map(Now::as_secs_f64);
     let online = tally.online_ns + tally.online_since.map_or(0, |since| end.0 - since.0);
+    let crowd = recorder.crowds.of(host);
     let wasted = tally.duplicates + tally.unrequested + tally.dropped;
     PeerOutcome {
         name: plan.name.clone(),
@@ -89,6 +90,10 @@ fn peer(recorder: &Recorder, host: usize, end: Now, net: &Net) -> PeerOutcome {
         up: plan.link.up,
         attack: plan.attack.as_ref().map(|attack| attack.name.clone()),
         acted: tally.acted,
+        told: tally.told,
+        connections_max: crowd.connections,
+        slots_max: crowd.slots,
+        closed: crowd.closed,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: one thread, paused runtimes, one seed. Nothing here reads a clock, a file or the
 //! environment; a panic of any host's task ends the run.
 
+mod crowds;
 mod direct;
 mod judge;
 mod recorder;

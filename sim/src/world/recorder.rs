@@ -23,6 +23,8 @@ use crate::scenario::Plan;
 use crate::scenario::plan::{EndKind, FaultKind, Role, UserAction};
 use crate::trace::{Attack, Trace, WorldEvent};
 
+use super::crowds::Crowds;
+
 mod faults;
 
 /// What one host has done so far. What blocks touch comes first: a line of memory.
@@ -44,6 +46,8 @@ pub(super) struct Tally {
     pub(super) dropped: u64,
     pub(super) banned_by: u32,
     pub(super) announces: u32,
+    /// Addresses in the trackers' answers to it.
+    pub(super) told: u32,
     /// The tracker of the last announce, if it failed.
     pub(super) failed_tracker: Option<u32>,
     /// The server at which a client's last fetch failed for good.
@@ -75,6 +79,8 @@ pub(super) struct Recorder {
     content: Arc<Content>,
     pub(super) disks: Vec<Rc<RefCell<Disk>>>,
     addresses: Addresses,
+    /// What honest peers have to do with attackers.
+    pub(super) crowds: Crowds,
     /// Hosts that are web seeds.
     web_seeds: BTreeSet<IpAddr>,
     pub(super) trace: Trace,
@@ -147,6 +153,7 @@ impl Recorder {
             content,
             disks,
             addresses,
+            crowds: Crowds::default(),
             trace,
             checks,
             at_once: looks_at_once,
@@ -227,10 +234,11 @@ impl Recorder {
 
     /// Takes the next event of a tracker.
     fn take_tracker(&mut self, at: Now, name: &str, event: TrackerEvent) {
-        if let TrackerEvent::Announced { from, .. } = &event
+        if let TrackerEvent::Announced { from, given, .. } = &event
             && let Some(host) = self.addresses.host_at(from.ip())
         {
             self.tallies[host].announces += 1;
+            self.tallies[host].told += given;
         }
         let event = WorldEvent::Tracker(event);
         self.trace.push(at, u32::MAX, || name, &event);
@@ -292,6 +300,12 @@ impl Recorder {
     }
 
     fn count_peer(&mut self, at: Now, host: usize, event: &Event) {
+        if let Some(peer) = Crowds::about(event)
+            && let Some(other) = self.addresses.host_at(peer.ip())
+            && self.plan.hosts[other].role == Role::Attacker
+        {
+            self.crowds.on_event((host, other), peer, event);
+        }
         let tally = &mut self.tallies[host];
         match event {
             Event::Started { have } => {
@@ -445,6 +459,7 @@ impl Recorder {
     }
 
     fn on_ended(&mut self, at: Now, host: usize, kind: Option<EndKind>) {
+        self.crowds.forget(host);
         let tally = &mut self.tallies[host];
         match kind {
             Some(EndKind::Crash | EndKind::PowerLoss) => {
