@@ -82,6 +82,20 @@ pub(super) struct Told {
     pub(super) id: Option<PeerId>,
 }
 
+/// Whether two addresses may be those of one host: the same, or one of each family.
+pub(super) fn same_host(a: IpAddr, b: IpAddr) -> bool {
+    a == b || a.is_ipv4() != b.is_ipv4()
+}
+
+/// Who is worth a dial.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Wanted {
+    /// Seeds are of no use: we have everything.
+    pub(super) seeding: bool,
+    /// Only addresses that have neither a connection nor a dial.
+    pub(super) elsewhere: bool,
+}
+
 /// All known addresses.
 #[derive(Debug, Default)]
 pub(super) struct DialBook {
@@ -263,20 +277,23 @@ impl DialBook {
         &mut self,
         now: Now,
         room: u32,
-        seeding: bool,
+        wanted: Wanted,
         roll: &Roll,
         config: &EngineConfig,
         rng: &mut ChaCha8Rng,
     ) -> Vec<SocketAddr> {
+        let Wanted { seeding, elsewhere } = wanted;
         let room = room.min(config.dials_max.saturating_sub(self.dialling())) as usize;
         if room == 0 || self.is_quiet(seeding, now) {
             return Vec::new();
         }
         let seeds = !(seeding && config.close_seed_to_seed);
-        let due = self.due(now, roll).filter(|(_, c)| seeds || !c.seed);
+        let due = self.due(now, roll, config.ids_by_address);
+        let due = due.filter(|(_, c)| seeds || !c.seed);
+        let due = due.filter(|(place, _)| !elsewhere || self.is_elsewhere(*place, roll));
         let rank = |c: &Contact| (c.hearsay(), c.failures.saturating_sub(1));
         let mut due: Vec<_> = due.map(|(place, c)| (rank(c), place)).collect();
-        if due.is_empty() {
+        if due.is_empty() && !elsewhere {
             let until = self.next_idle(now);
             self.quiet = Some(Quiet { seeding, until });
             return Vec::new();
@@ -303,14 +320,23 @@ impl DialBook {
     }
 
     /// Contacts that may be dialled now, with their places.
-    fn due(&self, now: Now, roll: &Roll) -> impl Iterator<Item = (usize, &Contact)> {
+    fn due(
+        &self,
+        now: Now,
+        roll: &Roll,
+        by_address: bool,
+    ) -> impl Iterator<Item = (usize, &Contact)> {
         let due = self.contacts.iter().enumerate();
         let mut ids = None;
         due.filter(move |(_, c)| c.state == State::Idle && c.next <= now)
-            .filter(move |(_, c)| {
+            .filter(move |(place, c)| {
                 c.id.as_ref().is_none_or(|id| {
                     let ids = ids.get_or_insert_with(|| roll.ids());
-                    ids.binary_search(id).is_err()
+                    let from = ids.partition_point(|(known, _)| *known < **id);
+                    let mut its = ids[from..].iter().take_while(|(known, _)| *known == **id);
+                    // Who says that id elsewhere may be somebody else.
+                    let ip = self.addrs.get(*place).ip();
+                    !its.any(|(_, other)| !by_address || same_host(*other, ip))
                 })
             })
     }
@@ -326,9 +352,22 @@ impl DialBook {
         self.quiet = None;
     }
 
+    /// Whether an address has neither a connection nor a dial.
+    fn is_elsewhere(&self, place: usize, roll: &Roll) -> bool {
+        let ip = self.addrs.get(place).ip();
+        roll.at(ip) + self.dialling_at(ip) == 0
+    }
+
+    /// Whether there is somebody to dial now at an address that has neither a connection nor a dial.
+    pub(super) fn any_due_elsewhere(&self, now: Now, roll: &Roll, config: &EngineConfig) -> bool {
+        let mut due = self.due(now, roll, config.ids_by_address);
+        due.any(|(place, _)| self.is_elsewhere(place, roll))
+    }
+
     /// Whether there is somebody to dial now.
-    pub(super) fn any_due(&self, now: Now, roll: &Roll) -> bool {
-        !self.is_quiet(false, now) && self.due(now, roll).next().is_some()
+    pub(super) fn any_due(&self, now: Now, roll: &Roll, config: &EngineConfig) -> bool {
+        let mut due = self.due(now, roll, config.ids_by_address);
+        !self.is_quiet(false, now) && due.next().is_some()
     }
 
     /// A dial was answered by a connection.

@@ -114,14 +114,18 @@ impl Roll {
         self.ids[slot]
     }
 
-    /// The slot of the peer with this id.
-    pub(super) fn with_id(&self, id: PeerId) -> Option<usize> {
-        self.ids.iter().position(|known| *known == Some(id))
+    /// The slot of the peer with this id, of those whose address may be its.
+    pub(super) fn with_id(&self, id: PeerId, its: impl Fn(IpAddr) -> bool) -> Option<usize> {
+        let mut slots = self.ids.iter().zip(&self.ips);
+        slots.position(|(known, ip)| *known == Some(id) && ip.is_none_or(&its))
     }
 
-    /// The ids of connected peers, in order.
-    pub(super) fn ids(&self) -> Vec<PeerId> {
-        let mut ids: Vec<_> = self.ids.iter().flatten().copied().collect();
+    /// The ids of connected peers, in order, with their addresses.
+    pub(super) fn ids(&self) -> Vec<(PeerId, IpAddr)> {
+        let peers = self.ids.iter().zip(&self.ips);
+        let mut ids: Vec<_> = peers
+            .filter_map(|(id, ip)| Some(((*id)?, (*ip)?)))
+            .collect();
         ids.sort_unstable();
         ids
     }
@@ -130,6 +134,17 @@ impl Roll {
     pub(super) fn at(&self, ip: IpAddr) -> u32 {
         let there = self.ips.iter().filter(|known| **known == Some(ip));
         u32::try_from(there.count()).expect("at most connections_max")
+    }
+
+    /// The address with the most connections, and how many; no loopback address.
+    pub(super) fn largest(&self) -> Option<(IpAddr, u32)> {
+        let ips = self.ips.iter().flatten().filter(|ip| !ip.is_loopback());
+        let mut ips: Vec<IpAddr> = ips.copied().collect();
+        ips.sort_unstable();
+        let alike = ips.chunk_by(|a, b| a == b);
+        let largest = alike.max_by_key(|there| there.len())?;
+        let count = u32::try_from(largest.len()).expect("at most connections_max");
+        Some((largest[0], count))
     }
 
     /// Whether it says what these peers say.

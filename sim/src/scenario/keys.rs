@@ -529,6 +529,11 @@ pub const TRACKER: Keys = Keys {
             "Shortest interval it allows. Default: 1 min, at most `interval`.",
         ),
         may(
+            "hold_floor",
+            Form::Switch,
+            "Whether who announces more often than that is told of nobody in between. Default: true.",
+        ),
+        may(
             "peers_max",
             Form::Whole,
             "Most peers in one answer; over udp 74 at most. Default: 50.",

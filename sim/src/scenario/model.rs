@@ -295,6 +295,8 @@ pub struct Tracker {
     pub interval: Option<Spanned<Duration>>,
     /// Shortest interval.
     pub interval_min: Option<Spanned<Duration>>,
+    /// Whether who announces more often is told of nobody in between.
+    pub hold_floor: Option<Spanned<bool>>,
     /// Most peers in one answer.
     pub peers_max: Option<Spanned<u32>>,
 }

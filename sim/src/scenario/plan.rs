@@ -129,6 +129,8 @@ pub struct TrackerPlan {
     pub interval: Duration,
     /// The floor it tells peers.
     pub interval_min: Duration,
+    /// Who announces more often is told of nobody in between.
+    pub hold_floor: bool,
     /// Most peers in one answer.
     pub peers_max: u32,
 }

@@ -204,6 +204,7 @@ fn host(
     let config = SwarmConfig {
         interval: plan.interval,
         interval_min: plan.interval_min,
+        hold_floor: plan.hold_floor,
         answer_max: plan.peers_max,
         ..SwarmConfig::default()
     };
