@@ -88,6 +88,8 @@ impl Attacker for Crowd {
             redial: second * if self.asks { 10 } else { 1 },
             connections_max: 2000,
             identities: self.connections,
+            // Nobody may stay unknown to it for long.
+            announce: Some(second * 10),
             ..Habits::default()
         }
     }

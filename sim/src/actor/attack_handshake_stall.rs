@@ -40,6 +40,8 @@ impl Attacker for HandshakeStall {
             redial: Duration::from_secs(1),
             connections_max: 1000,
             identities: self.connections,
+            // Nobody may stay unknown to it for long.
+            announce: Some(Duration::from_secs(10)),
             ..Habits::default()
         }
     }

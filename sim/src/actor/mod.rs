@@ -20,6 +20,7 @@ mod attack_wrong_handshake;
 pub mod bad_tracker;
 pub mod client;
 pub mod engine_peer;
+pub mod own;
 pub mod raw;
 pub mod raw_server;
 
@@ -40,16 +41,19 @@ use crate::scenario::plan::{AttackPlan, EndKind};
 use attack_crowd::Crowd;
 use attack_stolen_id::{StolenId, Whose};
 use attack_wrong_handshake::{Wrong, WrongHandshake};
+use own::OwnAttack;
 use raw::Attacker;
 use raw_server::ServerAttack;
 
-/// The attacker of that name; `None` when this version does not know it.
+/// The attacker of that name, ours or one of `own`; `None` when there is none.
 #[must_use]
 pub fn attacker(
     plan: &AttackPlan,
+    own: &[OwnAttack],
     content: &Arc<Content>,
     rng: ChaCha8Rng,
 ) -> Option<Box<dyn Attacker>> {
+    let all = content;
     let content = Arc::clone(content);
     Some(match plan.name.as_str() {
         "corrupt-blocks" => Box::new(attack_corrupt::CorruptBlocks::new(
@@ -76,7 +80,10 @@ pub fn attacker(
         "connection-flood" => Box::new(Crowd::flood(plan, content, rng)),
         "sybil" => Box::new(Crowd::sybil(plan, content, rng)),
         "metadata-liar" => Box::new(attack_metadata_liar::MetadataLiar::new(content, rng)),
-        _ => return None,
+        other => {
+            let own = own.iter().find(|own| own.named.name == other)?;
+            (own.make)(plan, all, rng)
+        }
     })
 }
 

@@ -18,8 +18,9 @@ use super::model::{AttackShare, Group, Model, Params};
 use super::plan::AttackPlan;
 use super::problem::{Found, Log};
 use super::read::{self, Fields, Value};
-use super::strategies::ATTACKS;
+use super::strategies::{ATTACKS, Named};
 use super::units::{self, MILLION};
+use crate::actor::own::OwnAttack;
 
 const SHARES_HELP: &str = r#"for example { mix = { liar = "50%", trickle = "50%" } }"#;
 
@@ -27,6 +28,7 @@ const SHARES_HELP: &str = r#"for example { mix = { liar = "50%", trickle = "50%"
 pub(super) fn read(
     value: &Value<'_>,
     with: Option<&Value<'_>>,
+    own: &'static [OwnAttack],
     log: &mut Log,
 ) -> Option<Spanned<Vec<AttackShare>>> {
     if value.get_ref().is_table() {
@@ -36,11 +38,11 @@ pub(super) fn read(
                 r#"in a mix each attack has its own: { share = "50%", probability = "30%" }"#;
             log.push(found.help(help).and(value.span(), "this is a mix"));
         }
-        let shares = mix(value, log)?;
+        let shares = mix(value, own, log)?;
         return Some(Spanned::new(value.span(), shares));
     }
     let name = read::text(value, log)?;
-    let named = groups::named(&name, &ATTACKS, log)?;
+    let named = named(&name, own, log)?;
     let params = match with.map(|with| (with, with.get_ref())) {
         None => Params::new(),
         Some((_, DeValue::Table(table))) => {
@@ -55,6 +57,7 @@ pub(super) fn read(
     };
     let share = Spanned::new(value.span(), MILLION);
     let only = AttackShare {
+        named,
         name,
         share,
         params,
@@ -62,7 +65,24 @@ pub(super) fn read(
     Some(Spanned::new(value.span(), vec![only]))
 }
 
-fn mix(value: &Value<'_>, log: &mut Log) -> Option<Vec<AttackShare>> {
+/// An attack by name: one of ours, or of the user's own.
+fn named(
+    name: &Spanned<String>,
+    own: &'static [OwnAttack],
+    log: &mut Log,
+) -> Option<&'static Named> {
+    let mut others = own.iter().map(|own| &own.named);
+    let found = ATTACKS.find(name.get_ref());
+    let found = found.or_else(|| others.find(|n| n.name == name.get_ref()));
+    if found.is_none() {
+        let known = ATTACKS.known.iter().chain(own.iter().map(|own| &own.named));
+        let known = known.map(|n| n.name);
+        log.push(read::unknown_word(ATTACKS.what, name, known, ATTACKS.later));
+    }
+    found
+}
+
+fn mix(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Option<Vec<AttackShare>> {
     let fields = Fields::open(&keys::MIX, value, log)?;
     let mix = fields.get("mix")?;
     let DeValue::Table(table) = mix.get_ref() else {
@@ -73,7 +93,7 @@ fn mix(value: &Value<'_>, log: &mut Log) -> Option<Vec<AttackShare>> {
     let count = written.len();
     let shares: Vec<AttackShare> = written
         .into_iter()
-        .filter_map(|(name, value)| share(name, value, log))
+        .filter_map(|(name, value)| share(name, value, own, log))
         .collect();
     // What could not be read is told already, and would make the sum wrong.
     if shares.len() < count {
@@ -89,11 +109,17 @@ fn mix(value: &Value<'_>, log: &mut Log) -> Option<Vec<AttackShare>> {
     Some(shares)
 }
 
-fn share(name: Spanned<String>, value: &Value<'_>, log: &mut Log) -> Option<AttackShare> {
-    let named = groups::named(&name, &ATTACKS, log)?;
+fn share(
+    name: Spanned<String>,
+    value: &Value<'_>,
+    own: &'static [OwnAttack],
+    log: &mut Log,
+) -> Option<AttackShare> {
+    let named = named(&name, own, log)?;
     let DeValue::Table(table) = value.get_ref() else {
         let share = read::quantity(value, r#"a share such as "50%""#, units::percent, log)?;
         return Some(AttackShare {
+            named,
             name,
             share,
             params: Params::new(),
@@ -112,6 +138,7 @@ fn share(name: Spanned<String>, value: &Value<'_>, log: &mut Log) -> Option<Atta
         .filter_map(|(key, value)| groups::param(key, value, named, log))
         .collect();
     Some(AttackShare {
+        named,
         name,
         share: share?,
         params,
@@ -187,8 +214,7 @@ pub(super) fn plans(model: &Model, group: &Group) -> Vec<AttackPlan> {
 }
 
 fn plan(model: &Model, group: &Group, share: &AttackShare) -> AttackPlan {
-    let named = ATTACKS.find(share.name.get_ref());
-    let named = named.expect("validated: a known attack");
+    let named = share.named;
     let whole = |value: f64| value as u64;
     let mut params: BTreeMap<String, u64> = BTreeMap::new();
     for param in named.params {

@@ -88,6 +88,7 @@ impl Scenario {
             hosts,
             faults,
             expect: model.expect.clone(),
+            own_attacks: self.own_attacks(),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::sections;
 use super::strategies::{ATTACKS, CHOKERS, Family, Named, PICKERS, ParamForm};
 use super::units::{self, MILLION};
 use super::{arrivals, attacks, faults, keys};
+use crate::actor::own::OwnAttack;
 
 const ROLES: &[(&str, Role)] = &[
     ("seed", Role::Seed),
@@ -27,15 +28,15 @@ const ROLES: &[(&str, Role)] = &[
 const METAINFO: &[(&str, bool)] = &[("file", false), ("magnet", true)];
 
 /// Reads all groups. One that has no readable name or role is left out.
-pub(super) fn groups(value: &Value<'_>, log: &mut Log) -> Vec<Group> {
+pub(super) fn groups(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Vec<Group> {
     let members = read::list(value, "[[group]]", log);
     members
         .iter()
-        .filter_map(|member| group(member, log))
+        .filter_map(|member| group(member, own, log))
         .collect()
 }
 
-fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
+fn group(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Option<Group> {
     let fields = Fields::open(&keys::GROUP, value, log)?;
     let name = fields.text("name", log);
     let role = fields.word("role", ROLES, &[], log);
@@ -52,7 +53,7 @@ fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
     let with = fields.get("with");
     let attack = fields
         .get("attack")
-        .and_then(|v| attacks::read(v, with, log));
+        .and_then(|v| attacks::read(v, with, own, log));
     let mut rate = |name| {
         fields
             .quantity(name, "a rate", units::rate, log)

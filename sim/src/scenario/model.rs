@@ -13,6 +13,7 @@ use super::expect::Expectation;
 use super::faults::{DiskSpeed, Fault};
 use super::plan::{NetworkKind, OnComplete, Role, TrackerProtocol};
 use super::regions::Regions;
+use super::strategies::Named;
 use super::units::Frequency;
 
 /// A whole scenario file.
@@ -225,6 +226,8 @@ impl Group {
 /// One attack of a group, and which share of the members does it.
 #[derive(Clone, Debug)]
 pub struct AttackShare {
+    /// Which.
+    pub named: &'static Named,
     /// Its name.
     pub name: Spanned<String>,
     /// Parts per million of the members.

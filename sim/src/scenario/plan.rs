@@ -12,6 +12,7 @@ use std::time::Duration;
 use skep_engine::{EngineConfig, Now};
 
 use super::expect::Expectation;
+use crate::actor::own::OwnAttack;
 use crate::disk::condition::Speed;
 
 mod faults;
@@ -48,6 +49,8 @@ pub struct Plan {
     pub faults: Vec<FaultPlan>,
     /// What the author expects.
     pub expect: Vec<Expectation>,
+    /// Attacks of the user's own that hosts may have.
+    pub own_attacks: &'static [OwnAttack],
 }
 
 /// The simulated network of a run.

@@ -243,7 +243,7 @@ impl World {
             ..
         } = self.plan.hosts[host].clone();
         let attack = attack.expect("validation gives every attacker an attack");
-        let seed = self.plan.seed;
+        let (seed, own) = (self.plan.seed, self.plan.own_attacks);
         let (net, contacts) = (self.net.clone(), Rc::clone(contacts));
         let recorder = Rc::clone(&self.recorder);
         let content = Arc::clone(&self.content);
@@ -256,7 +256,7 @@ impl World {
                     .on_host(now(epoch), host, &WorldEvent::Joined);
                 let stream =
                     |purpose: &str| seed::stream(seed, &format!("peer/{name}#{life}/{purpose}"));
-                let attacker = actor::attacker(&attack, &content, stream("attack"));
+                let attacker = actor::attacker(&attack, own, &content, stream("attack"));
                 let hears = Rc::clone(&recorder);
                 let raw = RawPeer::new(RawSetup {
                     net: net.attach(ip),

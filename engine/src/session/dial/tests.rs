@@ -214,6 +214,7 @@ fn a_peer_that_is_connected_otherwise_is_not_dialled() {
         assert_eq!(chosen, []);
     }
     // Who says that id at another address is somebody else, unless ids alone count.
+    book.left();
     let roll = connected_from(addr(9));
     let ids_alone = EngineConfig {
         ids_by_address: false,
@@ -221,6 +222,7 @@ fn a_peer_that_is_connected_otherwise_is_not_dialled() {
     };
     let chosen = book.choose(Now(0), 5, Wanted::default(), &roll, &ids_alone, &mut rng);
     assert_eq!(chosen, []);
+    book.left();
     let chosen = book.choose(Now(0), 5, Wanted::default(), &roll, &config, &mut rng);
     assert_eq!(chosen, [addr(1)]);
 }
