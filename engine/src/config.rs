@@ -207,6 +207,9 @@ const fn secs(s: u64) -> Duration {
 config! {
     /// Peers that may be unchoked at once, optimistic slots included (BEP 3: 4).
     upload_slots: u32 = 4;
+    /// Of these, slots of peers at one address, whatever the ports; loopback is exempt (ours: many peers behind one
+    /// uplink are worth no more than its rate).
+    slots_per_address: u32 = 2;
     /// Slots among them that rotate regardless of merit (BEP 3: 1).
     optimistic_slots: u32 = 1;
     /// Time between choke rounds (BEP 3: 10 s).
@@ -242,6 +245,12 @@ config! {
     /// Connections and dials to one address, whatever the ports; loopback is exempt (libtorrent: 1;
     /// here room for the clients behind one router).
     connections_per_address: u32 = 8;
+    /// At `connections_max` an address that has more than two connections gives up one that carries nothing, for
+    /// somebody at an address that has fewer (ours: else a few hosts that dial often enough take every place).
+    share_places: bool = true;
+    /// One peer id at two addresses of one family is two peers (ours: else whoever says the id of another can have
+    /// that one's connection closed). Off: one of the two connections is closed, as most clients do.
+    ids_by_address: bool = true;
     /// At `connections_max` an idle peer gives way to a newcomer of higher canonical priority (BEP 40).
     drop_by_priority: bool = true;
     /// Dials waiting for an answer at once (field).

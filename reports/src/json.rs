@@ -54,5 +54,7 @@ fn peer(peer: &PeerOutcome) -> Value {
         "online_s": peer.online_s,
         "announces": peer.announces,
         "control": peer.control,
+        "attack": peer.attack,
+        "acted": peer.acted,
     })
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use skep_sim::check::Failure;
 use skep_sim::evaluate;
-use skep_sim::outcome::{Outcome, PeerOutcome, Verdict};
+use skep_sim::outcome::{Outcome, PeerOutcome, Verdict, attacks_of};
 use skep_sim::scenario::metrics::MetricName;
 use skep_sim::scenario::plan::{NetworkKind, Role};
 use textwrap::Options;
@@ -217,6 +217,17 @@ fn totals(out: &mut String, outcome: &Outcome) {
             "  buffers {} at most for one connection; the limit is {}",
             bytes(outcome.buffered_max()),
             bytes(outcome.buffered_bound)
+        );
+    }
+    for kind in attacks_of(&outcome.peers) {
+        let _ = writeln!(
+            out,
+            "  attack  {} of {}: {} of {} acted, {} times",
+            kind.attack,
+            kind.group,
+            kind.acted,
+            kind.members,
+            count(kind.times)
         );
     }
     let evaluated: u64 = outcome.checks.values().sum();

@@ -137,6 +137,17 @@ fn metric_since(
         "hash_failed" => share_of_content(|p| p.hash_failed),
         "banned" => Some(peers().filter(|p| !p.honest() && p.banned_by > 0).count() as f64),
         "false_bans" => Some(honest().filter(|p| p.banned_by > 0).count() as f64),
+        "closed" => Some(peers().map(|p| f64::from(p.closed)).sum()),
+        "connected" => Some(f64::from(
+            peers().map(|p| p.connections_max).max().unwrap_or(0),
+        )),
+        "slots" => Some(f64::from(peers().map(|p| p.slots_max).max().unwrap_or(0))),
+        "told" => {
+            let told = || peers().filter(|p| p.honest() || attackers_named);
+            let minutes: f64 = told().map(|p| p.online_s / 60.0).sum();
+            let count: f64 = told().map(|p| f64::from(p.told)).sum();
+            (minutes > 0.0).then(|| count / minutes)
+        }
         "announces" => {
             let hours: f64 = honest()
                 .filter(|p| p.role.peer())

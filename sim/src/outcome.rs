@@ -92,6 +92,8 @@ pub struct PeerOutcome {
     pub control: u64,
     /// Its uplink, bytes per second.
     pub up: u64,
+    /// What it does, if it is an attacker.
+    pub attack: Option<String>,
     /// How often its attack acted.
     pub acted: u64,
     /// When an honest peer banned it first, seconds.
@@ -100,6 +102,73 @@ pub struct PeerOutcome {
     pub buffered: u64,
     /// What was measured because the scenario asks for it.
     pub measured: Measured,
+    /// Addresses that trackers told it, each time that they did.
+    pub told: u32,
+    /// Of an attacker: connections at once with one honest peer, at most.
+    pub connections_max: u32,
+    /// Of an attacker: upload slots at once that one honest peer gave it, at most.
+    pub slots_max: u32,
+    /// Of an attacker: connections that honest peers closed because of what came on them, or did not.
+    pub closed: u32,
+}
+
+/// What the members of a group with one attack did, taken together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttackOutcome {
+    /// The group.
+    pub group: String,
+    /// Their attack.
+    pub attack: String,
+    /// Whether others of the group have another.
+    pub mixed: bool,
+    /// How many they are.
+    pub members: usize,
+    /// How many of them acted.
+    pub acted: usize,
+    /// How often, all together.
+    pub times: u64,
+}
+
+impl AttackOutcome {
+    /// What they are called: their group, and their attack where the group has several.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.mixed {
+            false => self.group.clone(),
+            true => format!("{} ({})", self.group, self.attack),
+        }
+    }
+}
+
+/// What the attackers among them did, by group and attack, in the order of the first of each.
+#[must_use]
+pub fn attacks_of(peers: &[PeerOutcome]) -> Vec<AttackOutcome> {
+    let mut places: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut all: Vec<AttackOutcome> = Vec::new();
+    for peer in peers {
+        let Some(attack) = &peer.attack else { continue };
+        let place = *places.entry((&peer.group, attack)).or_insert(all.len());
+        if place == all.len() {
+            all.push(AttackOutcome {
+                group: peer.group.clone(),
+                attack: attack.clone(),
+                mixed: false,
+                members: 0,
+                acted: 0,
+                times: 0,
+            });
+        }
+        all[place].members += 1;
+        all[place].acted += usize::from(peer.acted > 0);
+        all[place].times += peer.acted;
+    }
+    for (group, attack) in places.keys() {
+        let group_of = places
+            .range((*group, "")..)
+            .take_while(|((g, _), _)| g == group);
+        all[places[&(*group, *attack)]].mixed = group_of.count() > 1;
+    }
+    all
 }
 
 impl PeerOutcome {

@@ -11,6 +11,7 @@ use crate::time::Now;
 use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest};
 use crate::tracker::schedule::Schedule;
 
+use super::dial::Wanted;
 use super::event::{CloseReason, Event};
 use super::peer::Peer;
 use super::roll::Marks;
@@ -66,16 +67,19 @@ impl Torrent {
     /// Uses web seeds, dials while there is room, and asks the tracker when it is time.
     pub(super) fn find_peers(&mut self, now: Now) {
         self.wake_web_seeds(now);
-        if let Some((idle, why)) = self.turnover(now) {
+        if let Some((conn, why)) = self.turnover(now) {
             // Its end comes back here, with room.
-            return self.close(idle, why, now);
+            return self.close(conn, why, now);
         }
+        let elsewhere = std::mem::take(&mut self.elsewhere);
         if self.phase == Phase::Running {
             let taken = self.connections + self.dial.dialling();
             let mut room = self.config.connections_max.saturating_sub(taken);
             let seeding = self.pieces.finished();
             let wants = room > 0 && !self.dial.is_quiet(seeding, now);
-            if wants && self.is_dull(now) {
+            if elsewhere {
+                room = room.min(1);
+            } else if wants && self.is_dull(now) {
                 room = u32::from(self.explores(now));
                 if room == 0 {
                     self.arm(self.next_turnover);
@@ -87,7 +91,7 @@ impl Torrent {
             let chosen = self.dial.choose(
                 now,
                 room,
-                seeding,
+                Wanted { seeding, elsewhere },
                 &self.roll,
                 &self.config,
                 &mut self.rngs.contacts,
@@ -112,19 +116,32 @@ impl Torrent {
     fn turnover(&mut self, now: Now) -> Option<(ConnId, CloseReason)> {
         let taken = self.connections + self.dial.dialling();
         let full = taken >= self.config.connections_max;
-        if self.phase != Phase::Running
-            || self.pieces.finished()
-            || !full
-            || now < self.next_turnover
-        {
+        if self.phase != Phase::Running || self.pieces.finished() || !full {
+            return None;
+        }
+        if let Some(conn) = self.crowd_gives_way(now) {
+            return Some((conn, CloseReason::Crowded));
+        }
+        if now < self.next_turnover {
             return None;
         }
         let idle = self.longest_idle(now)?;
-        if !self.dial.any_due(now, &self.roll) {
+        if !self.dial.any_due(now, &self.roll, &self.config) {
             return None;
         }
         self.explore(now);
         Some(idle)
+    }
+
+    /// The connection of a crowd at one address that gives way to somebody at an address that has none, who is
+    /// dialled then.
+    fn crowd_gives_way(&mut self, now: Now) -> Option<ConnId> {
+        let conn = self.crowding(0)?;
+        let may_dial = self.pace.room(now, &self.config) > 0
+            && self.dial.dialling() < self.config.dials_max
+            && self.dial.any_due_elsewhere(now, &self.roll, &self.config);
+        self.elsewhere = may_dial;
+        may_dial.then_some(conn)
     }
 
     /// Whether more neighbours like those we have would be of no use: nobody has anything for us, and enough

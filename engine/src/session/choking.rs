@@ -1,6 +1,6 @@
 //! Owns who may download from us: the rounds, the slots between rounds, and interest.
 //!
-//! Invariants: never more interested peers unchoked than slots; a peer that is choked loses what it
+//! Invariants: never more interested peers unchoked than slots, nor more than `slots_per_address` of one address; a peer that is choked loses what it
 //! still waits for; a free slot goes to somebody interested at once (`unchoke_on_interest`).
 
 use rand::RngExt;
@@ -94,15 +94,22 @@ impl Torrent {
                 self.choke(*slot, now);
             }
         }
+        let mut left_over = false;
         for (slot, verdict) in slots.iter().zip(&verdicts) {
-            if verdict.unchoke {
+            let stays = self.peer(*slot).unchoked;
+            if verdict.unchoke && (stays || self.address_has_room(*slot)) {
                 self.unchoke(*slot, verdict.optimistic, now);
+            } else {
+                left_over |= verdict.unchoke;
             }
         }
         for slot in slots {
             let down = &mut self.peer(slot).down;
             down.received_before = std::mem::take(&mut down.received_now);
             self.note(slot);
+        }
+        if left_over {
+            self.fill_slots(now);
         }
         self.part_from_content(now);
         self.emit_audit();
@@ -184,6 +191,28 @@ impl Torrent {
         self.send(slot, Message::Unchoke, now);
     }
 
+    /// Slots that peers at this one's address hold; nothing where there cannot be too many of them.
+    fn slots_there(&self, slot: usize) -> Option<u32> {
+        let peer = self.peers[slot].as_ref().expect("the caller looked");
+        let ip = peer.addr.ip();
+        if peer.web || ip.is_loopback() || self.roll.at(ip) <= self.config.slots_per_address {
+            return None;
+        }
+        let there = |slot: &usize| {
+            self.peers[*slot]
+                .as_ref()
+                .is_some_and(|p| p.addr.ip() == ip)
+        };
+        let holders = self.roll.all(HOLDER).filter(there);
+        Some(u32::try_from(holders.count()).expect("no more than connections"))
+    }
+
+    /// Whether a peer that is choked may have a slot, as far as its address has few enough.
+    fn address_has_room(&self, slot: usize) -> bool {
+        let held = self.slots_there(slot);
+        held.is_none_or(|held| held < self.config.slots_per_address)
+    }
+
     /// Slots in use.
     fn slots_used(&self) -> u32 {
         let used = self.roll.all(HOLDER);
@@ -208,6 +237,9 @@ impl Torrent {
         self.note(slot);
         self.emit(Event::InterestedBy { peer: addr, on });
         match (on, unchoked) {
+            (true, true) if self.slots_there(slot) > Some(self.config.slots_per_address) => {
+                self.choke(slot, now);
+            }
             // It takes a slot again; if that went to somebody else meanwhile, one must go.
             (true, true) if self.slots_used() > self.config.upload_slots => {
                 self.choke_worst(now);
@@ -247,7 +279,7 @@ impl Torrent {
             let wait = self.roll.which(WAITS, WAITS, Marks::UNCHOKED);
             let best = wait
                 .map(|slot| (slot, self.snapshot(slot, now)))
-                .filter(|(_, p)| p.changeable)
+                .filter(|(slot, p)| p.changeable && self.address_has_room(*slot))
                 .min_by_key(|(slot, p)| (std::cmp::Reverse(p.received), p.waiting_since, *slot));
             let Some((slot, _)) = best else { return };
             let regular = self

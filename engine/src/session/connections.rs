@@ -4,7 +4,7 @@
 //! Invariant: a connection that ends gives back its requests, its availability and its slots, and
 //! is told to the dial book; of two connections to one peer both ends keep the same one.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -15,22 +15,27 @@ use crate::wire::{Handshake, Message};
 
 use super::blame::SenderId;
 use super::canonical::canonical_priority;
+use super::dial::same_host;
 use super::event::{CloseReason, Event};
 use super::peer::Peer;
 use super::roll::Roll;
 use super::torrent::{Output, Phase, Torrent};
 
-/// Of two connections to one peer id, the one to close. Both ends compute the same: the one
-/// opened by the lower id stays; of two opened by the same end, the older.
+/// Of two connections to one peer, the one to close. Both ends compute the same: the one
+/// opened by the lower id stays; of two opened by the same end, the older. Whoever says the same id at another
+/// address is somebody else, if `by_address`, unless its address is of the other family: a host may have both.
 pub(super) fn duplicate_of(
     peers: &[Option<Peer>],
     roll: &Roll,
     slot: usize,
     id: PeerId,
     me: PeerId,
+    by_address: bool,
 ) -> Option<ConnId> {
     let new = peers[slot].as_ref()?;
-    let old = peers[roll.with_id(id)?].as_ref()?;
+    let ip = new.addr.ip();
+    let same = |other: IpAddr| !by_address || same_host(other, ip);
+    let old = peers[roll.with_id(id, same)?].as_ref()?;
     let opened_by_them_stays = id < me;
     if new.inbound != old.inbound && new.inbound == opened_by_them_stays {
         return Some(old.conn);
@@ -94,8 +99,26 @@ impl Torrent {
         if self.blame.barren_addr(newcomer) {
             return None;
         }
+        if let Some(conn) = self.crowding(self.roll.at(newcomer.ip())) {
+            return Some((conn, CloseReason::Crowded));
+        }
         self.longest_idle(now)
             .or_else(|| Some((self.outranked(newcomer)?, CloseReason::Outranked)))
+    }
+
+    /// The last connection of the address that has most of them, if one less is still more than what a newcomer's
+    /// address has, and it carries nothing now.
+    pub(super) fn crowding(&self, newcomers: u32) -> Option<ConnId> {
+        if !self.config.share_places {
+            return None;
+        }
+        let (ip, count) = self.roll.largest()?;
+        if count <= newcomers + 1 {
+            return None;
+        }
+        let its = self.peers.iter().flatten();
+        let its = its.filter(|p| !p.web && p.addr.ip() == ip && !p.carries());
+        its.max_by_key(|p| p.since).map(|p| p.conn)
     }
 
     /// The connection that ranks below a newcomer at this address, if it carries nothing now
@@ -103,10 +126,8 @@ impl Torrent {
     fn outranked(&self, newcomer: SocketAddr) -> Option<ConnId> {
         let me = SocketAddr::new(self.our_ip?.0, self.port);
         let rank = |peer: SocketAddr| canonical_priority(me, peer);
-        let carries =
-            |p: &Peer| p.down.gave() || !p.down.open.is_empty() || p.unchoked && p.interested;
         let idle = self.peers.iter().flatten();
-        let idle = idle.filter(|p| !p.web && !carries(p));
+        let idle = idle.filter(|p| !p.web && !p.carries());
         let lowest = idle.min_by_key(|p| rank(p.addr))?;
         let drop = self.config.drop_by_priority && rank(lowest.addr) < rank(newcomer);
         drop.then_some(lowest.conn)
@@ -162,7 +183,9 @@ impl Torrent {
         if inbound {
             self.push_handshake(conn);
         }
-        if let Some(loser) = duplicate_of(&self.peers, &self.roll, slot, id, self.peer_id) {
+        let by_address = self.config.ids_by_address;
+        let (peers, me) = (&self.peers, self.peer_id);
+        if let Some(loser) = duplicate_of(peers, &self.roll, slot, id, me, by_address) {
             self.close(loser, CloseReason::Duplicate, now);
             if loser == conn {
                 return;

@@ -83,6 +83,20 @@ pub(super) struct Told {
     pub(super) id: Option<PeerId>,
 }
 
+/// Whether two addresses may be those of one host: the same, or one of each family.
+pub(super) fn same_host(a: IpAddr, b: IpAddr) -> bool {
+    a == b || a.is_ipv4() != b.is_ipv4()
+}
+
+/// Who is worth a dial.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Wanted {
+    /// Seeds are of no use: we have everything.
+    pub(super) seeding: bool,
+    /// Only addresses that have neither a connection nor a dial.
+    pub(super) elsewhere: bool,
+}
+
 /// All known addresses.
 #[derive(Debug, Default)]
 pub(super) struct DialBook {
@@ -279,21 +293,23 @@ impl DialBook {
         &mut self,
         now: Now,
         room: u32,
-        seeding: bool,
+        wanted: Wanted,
         roll: &Roll,
         config: &EngineConfig,
         rng: &mut ChaCha8Rng,
     ) -> Vec<SocketAddr> {
+        let Wanted { seeding, elsewhere } = wanted;
         let room = room.min(config.dials_max.saturating_sub(self.dialling())) as usize;
         if room == 0 || self.is_quiet(seeding, now) {
             return Vec::new();
         }
         let seeds = !(seeding && config.close_seed_to_seed);
-        let due = self.due(now, roll).filter(|(_, c)| seeds || !c.seed);
+        let due = self.due(now, roll, config);
+        let due = due.filter(|(_, c)| seeds || !c.seed);
+        let due = due.filter(|(place, _)| !elsewhere || self.is_elsewhere(*place, roll));
         let rank = |c: &Contact| (c.hearsay(), c.failures.saturating_sub(1));
-        let due = due.filter(|(place, c)| c.failures > 0 || !self.is_barren(*place, now, config));
         let mut due: Vec<_> = due.map(|(place, c)| (rank(c), place)).collect();
-        if due.is_empty() {
+        if due.is_empty() && !elsewhere {
             let until = self.next_idle(now).min(self.next_port(now));
             self.quiet = Some(Quiet { seeding, until });
             return Vec::new();
@@ -326,11 +342,24 @@ impl DialBook {
     }
 
     /// Contacts that may be dialled now, with their places.
-    fn due(&self, now: Now, roll: &Roll) -> impl Iterator<Item = (usize, &Contact)> {
+    fn due(
+        &self,
+        now: Now,
+        roll: &Roll,
+        config: &EngineConfig,
+    ) -> impl Iterator<Item = (usize, &Contact)> {
         let due = self.contacts.iter().enumerate();
-        let connected = |id: &PeerId| roll.with_id(*id).is_some();
+        let by_address = config.ids_by_address;
         due.filter(move |(_, c)| c.state == State::Idle && c.next <= now)
-            .filter(move |(_, c)| !c.id.as_deref().is_some_and(connected))
+            .filter(move |(place, c)| {
+                c.id.as_deref().is_none_or(|id| {
+                    let ip = self.addrs.get(*place).ip();
+                    // Who says that id elsewhere may be somebody else.
+                    let its = |other| !by_address || same_host(other, ip);
+                    roll.with_id(*id, its).is_none()
+                })
+            })
+            .filter(move |(place, c)| c.failures > 0 || !self.is_barren(*place, now, config))
     }
 
     /// Ports of a host that were dialled, without a handshake at any of them.
@@ -385,9 +414,22 @@ impl DialBook {
         self.quiet = None;
     }
 
+    /// Whether an address has neither a connection nor a dial.
+    fn is_elsewhere(&self, place: usize, roll: &Roll) -> bool {
+        let ip = self.addrs.get(place).ip();
+        roll.at(ip) + self.dialling_at(ip) == 0
+    }
+
+    /// Whether there is somebody to dial now at an address that has neither a connection nor a dial.
+    pub(super) fn any_due_elsewhere(&self, now: Now, roll: &Roll, config: &EngineConfig) -> bool {
+        let mut due = self.due(now, roll, config);
+        due.any(|(place, _)| self.is_elsewhere(place, roll))
+    }
+
     /// Whether there is somebody to dial now.
-    pub(super) fn any_due(&self, now: Now, roll: &Roll) -> bool {
-        !self.is_quiet(false, now) && self.due(now, roll).next().is_some()
+    pub(super) fn any_due(&self, now: Now, roll: &Roll, config: &EngineConfig) -> bool {
+        let mut due = self.due(now, roll, config);
+        !self.is_quiet(false, now) && due.next().is_some()
     }
 
     /// A dial was answered by a connection.

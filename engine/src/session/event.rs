@@ -41,6 +41,8 @@ pub enum CloseReason {
     Full,
     /// No interest on either side for long, while others want the place.
     Idle,
+    /// All places are taken, and its address has several of them.
+    Crowded,
     /// All places are taken, and it ranks lowest among the idle (BEP 40).
     Outranked,
     /// A private torrent, and another tracker than the one that named it answers now (BEP 27).
@@ -79,6 +81,7 @@ impl CloseReason {
             CloseReason::Full => "too many connections".into(),
             CloseReason::Idle => "of no use to either side".into(),
             CloseReason::Barren => "never carried a block".into(),
+            CloseReason::Crowded => "made room for a peer at an address with fewer".into(),
             CloseReason::Outranked => "made room for a peer of higher priority".into(),
             CloseReason::OtherTracker => "named by another tracker of a private torrent".into(),
             CloseReason::Backlog => "does not read what is sent".into(),

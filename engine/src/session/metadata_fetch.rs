@@ -336,7 +336,9 @@ impl MetadataFetch {
         if inbound {
             self.greet(conn);
         }
-        if let Some(loser) = duplicate_of(&self.peers, &self.roll, slot, id, self.peer_id) {
+        let by_address = self.config.ids_by_address;
+        let (peers, me) = (&self.peers, self.peer_id);
+        if let Some(loser) = duplicate_of(peers, &self.roll, slot, id, me, by_address) {
             self.close(loser, CloseReason::Duplicate, now);
             if loser == conn {
                 return;

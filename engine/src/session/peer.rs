@@ -257,6 +257,11 @@ impl Peer {
         self.active
     }
 
+    /// Whether payload comes or goes here, or may at any moment.
+    pub(super) fn carries(&self) -> bool {
+        self.down.gave() || !self.down.open.is_empty() || self.unchoked && self.interested
+    }
+
     /// Since when nobody has wanted anything here; never, while somebody does, and of web seeds.
     pub(super) fn still_since(&self) -> Now {
         let wanted = self.am_interested || self.interested;

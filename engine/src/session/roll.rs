@@ -49,6 +49,9 @@ impl Marks {
     }
 }
 
+/// Connections of one address that are no crowd: two peers may have dialled each other.
+pub(super) const NO_CROWD: u32 = 2;
+
 /// All slots.
 #[derive(Debug, Default)]
 pub(super) struct Roll {
@@ -59,6 +62,10 @@ pub(super) struct Roll {
     ids: Vec<Option<PeerId>>,
     /// The ids and their slots, in order.
     by_id: Vec<(PeerId, usize)>,
+    /// Connections of each address, in order of address.
+    by_ip: Vec<(IpAddr, u32)>,
+    /// Connections beyond the second of their address, of all together: mostly there is no crowd to look for.
+    crowd: u32,
 }
 
 impl Roll {
@@ -72,10 +79,39 @@ impl Roll {
         }
         self.marks[slot] = peer.map_or(Marks::NONE, Marks::of);
         self.still[slot] = peer.map_or(Now::NEVER, Peer::still_since);
-        self.ips[slot] = peer.filter(|p| !p.web).map(|p| p.addr.ip());
+        let ip = peer.filter(|p| !p.web).map(|p| p.addr.ip());
+        if ip != self.ips[slot] {
+            self.move_to(slot, ip);
+        }
         let id = peer.and_then(|p| p.id);
         if id != self.ids[slot] {
             self.rename(slot, id);
+        }
+    }
+
+    fn move_to(&mut self, slot: usize, ip: Option<IpAddr>) {
+        let before = std::mem::replace(&mut self.ips[slot], ip);
+        let place = |by_ip: &[(IpAddr, u32)], ip| by_ip.binary_search_by_key(&ip, |(ip, _)| *ip);
+        if let Some(before) = before {
+            let place = place(&self.by_ip, before).expect("its connections are counted");
+            let (_, there) = &mut self.by_ip[place];
+            self.crowd -= u32::from(*there > NO_CROWD);
+            *there -= 1;
+            if *there == 0 {
+                self.by_ip.remove(place);
+            }
+        }
+        if let Some(ip) = ip {
+            let place = match place(&self.by_ip, ip) {
+                Ok(place) => place,
+                Err(place) => {
+                    self.by_ip.insert(place, (ip, 0));
+                    place
+                }
+            };
+            let (_, there) = &mut self.by_ip[place];
+            *there += 1;
+            self.crowd += u32::from(*there > NO_CROWD);
         }
     }
 
@@ -131,17 +167,29 @@ impl Roll {
         self.ids[slot]
     }
 
-    /// The slot of the peer with this id; of several the first.
-    pub(super) fn with_id(&self, id: PeerId) -> Option<usize> {
-        let place = self.by_id.partition_point(|(known, _)| *known < id);
-        let (known, slot) = self.by_id.get(place)?;
-        (*known == id).then_some(*slot)
+    /// The slot of the peer with this id, of those whose address may be its; of several the first.
+    pub(super) fn with_id(&self, id: PeerId, its: impl Fn(IpAddr) -> bool) -> Option<usize> {
+        let from = self.by_id.partition_point(|(known, _)| *known < id);
+        let named = self.by_id[from..].iter();
+        let mut named = named.take_while(|(known, _)| *known == id);
+        let found = named.find(|(_, slot)| self.ips[*slot].is_none_or(&its));
+        found.map(|(_, slot)| *slot)
     }
 
     /// Connections to one address, whatever the port.
     pub(super) fn at(&self, ip: IpAddr) -> u32 {
-        let there = self.ips.iter().filter(|known| **known == Some(ip));
-        u32::try_from(there.count()).expect("at most connections_max")
+        let place = self.by_ip.binary_search_by_key(&ip, |(ip, _)| *ip);
+        place.map_or(0, |place| self.by_ip[place].1)
+    }
+
+    /// The address with the most connections, and how many, if more than [`NO_CROWD`]; no loopback address.
+    pub(super) fn largest(&self) -> Option<(IpAddr, u32)> {
+        if self.crowd == 0 {
+            return None;
+        }
+        let crowds = self.by_ip.iter().copied();
+        let crowds = crowds.filter(|(ip, there)| *there > NO_CROWD && !ip.is_loopback());
+        crowds.max_by_key(|(_, there)| *there)
     }
 
     /// Whether it says what these peers say.
@@ -157,5 +205,6 @@ impl Roll {
             && self.ips.iter().zip(&anew.ips).all(|(a, b)| a == b)
             && self.ids.iter().zip(&anew.ids).all(|(a, b)| a == b)
             && self.by_id == anew.by_id
+            && (&self.by_ip, self.crowd) == (&anew.by_ip, anew.crowd)
     }
 }

@@ -115,6 +115,8 @@ pub struct Torrent {
     pub(super) next_turnover: Now,
     /// Somebody may be dialled although nobody is of use; how often that was so already.
     pub(super) exploring: bool,
+    /// The next dial goes to an address that has no connection: a crowd at another made room for it.
+    pub(super) elsewhere: bool,
     pub(super) pace: Pace,
     pub(super) explored: u32,
     pub(super) rngs: Rngs,
@@ -213,6 +215,7 @@ impl Torrent {
             overflowing: false,
             next_turnover: Now::START,
             exploring: false,
+            elsewhere: false,
             pace: Pace::default(),
             explored: 0,
             next_due: Now::NEVER,

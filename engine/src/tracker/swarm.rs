@@ -26,6 +26,10 @@ pub struct SwarmConfig {
     pub interval: Duration,
     /// Shortest time between announces that peers are told (field: 1 min).
     pub interval_min: Duration,
+    /// Who announces more often than every `interval_min` in the long run is told of nobody in between (ours; most
+    /// trackers only say it). By peer id, with [`EARLY_MAX`] announces to spare, for answers that got lost and for
+    /// `completed`; a new id is somebody new, within `peers_source_max`.
+    pub hold_floor: bool,
     /// Peers in one answer at most (chihaya: 50).
     pub answer_max: u32,
     /// Seeds are told of leechers only.
@@ -47,11 +51,15 @@ pub struct SwarmConfig {
     pub connection_valid: Duration,
 }
 
+/// Announces of one peer that may come before their time and are answered in full.
+pub const EARLY_MAX: u32 = 3;
+
 impl Default for SwarmConfig {
     fn default() -> SwarmConfig {
         SwarmConfig {
             interval: Duration::from_secs(1800),
             interval_min: Duration::from_secs(60),
+            hold_floor: true,
             answer_max: 50,
             leechers_only_to_seeds: true,
             peers_max: 10_000,
@@ -119,6 +127,8 @@ struct Peer {
     /// No `completed` counts any more: it did already, or the peer was complete when it came.
     completed: bool,
     expires: Now,
+    /// When all answers in full that it got would have been due, one per `interval_min`.
+    answered: Now,
     /// Its place in the queue of expiries; never later than `expires`.
     queued: Now,
 }
@@ -206,7 +216,8 @@ impl Swarms {
                 self.admit(request, from, now)?;
             }
             self.refresh(request, from, now);
-            if let Some(swarm) = self.swarms.get(&request.info_hash) {
+            let in_time = self.in_time(request, now);
+            if let Some(swarm) = self.swarms.get(&request.info_hash).filter(|_| in_time) {
                 let seeds_too = !(seed && self.config.leechers_only_to_seeds);
                 let wanted = request.wanted.min(self.config.answer_max) as usize;
                 let only = (families == Families::Askers).then_some(from.is_ipv6());
@@ -321,6 +332,7 @@ impl Swarms {
             at: swarm.lists[list].len(),
             completed: seed && request.event != AnnounceEvent::Completed,
             expires,
+            answered: now,
             queued: expires,
         };
         swarm.lists[list].push(id);
@@ -355,6 +367,20 @@ impl Swarms {
             peer.completed = true;
             swarm.completions = swarm.completions.saturating_add(1);
         }
+    }
+
+    /// Whether a peer is told of others now: it did not announce too often so far. Then this answer counts.
+    fn in_time(&mut self, request: &AnnounceRequest, now: Now) -> bool {
+        let floor = self.config.interval_min;
+        let swarm = self.swarms.get_mut(&request.info_hash);
+        let Some(peer) = swarm.and_then(|s| s.peers.get_mut(&request.peer_id)) else {
+            return true;
+        };
+        let early = self.config.hold_floor && peer.answered > now.after(floor * EARLY_MAX);
+        if !early {
+            peer.answered = peer.answered.max(now).after(floor);
+        }
+        !early
     }
 
     fn remove(&mut self, torrent: InfoHash, id: PeerId) {

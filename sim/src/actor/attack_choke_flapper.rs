@@ -9,7 +9,7 @@ use skep_engine::ConnId;
 use skep_engine::wire::Message;
 
 use super::parts::{Requests, everything, true_block};
-use super::raw::{Attacker, RawIo};
+use super::raw::{Attacker, Habits, RawIo};
 use crate::content::Content;
 use crate::trace::Attack;
 
@@ -74,8 +74,11 @@ impl Attacker for ChokeFlapper {
         self.requests.clear(conn);
     }
 
-    fn period(&self) -> Duration {
-        ROUND_TRIP
+    fn habits(&self) -> Habits {
+        Habits {
+            tick: ROUND_TRIP,
+            ..Habits::default()
+        }
     }
 
     fn on_tick(&mut self, io: &mut RawIo) {

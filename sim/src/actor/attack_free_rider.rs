@@ -1,10 +1,12 @@
-//! Owns the attack `free-rider`: downloads like anybody, never unchokes, announces no piece.
+//! Owns the attacks `free-rider`: downloads like anybody, never unchokes, announces no piece; and
+//! `large-view`: the same, but it announces all the time, and dials everybody whom it hears of.
 //!
 //! Invariant: a block is asked of one connection at a time; it stands for a client that is built to
 //! take, so it verifies what it gets and leaves when it has everything.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -13,14 +15,14 @@ use skep_engine::metainfo::Geometry;
 use skep_engine::wire::Message;
 use skep_engine::{BlockRange, ConnId, Now, PieceIndex};
 
-use super::raw::{Attacker, RawIo};
+use super::raw::{Attacker, Habits, RawIo};
 use crate::content::Content;
 use crate::trace::Attack;
 
 /// Requests open at one peer.
 const PIPELINE: usize = 16;
 /// Time after which a request is asked elsewhere.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// One connection: what the other end has, and what it is asked for.
 #[derive(Default)]
@@ -40,6 +42,7 @@ pub(super) struct FreeRider {
     taken: Vec<BitSet>,
     held: u64,
     done: bool,
+    habits: Habits,
 }
 
 impl FreeRider {
@@ -56,6 +59,22 @@ impl FreeRider {
             taken,
             held: 0,
             done: false,
+            habits: Habits::default(),
+        }
+    }
+
+    /// One that announces so often.
+    pub(super) fn large_view(every: Duration, content: Arc<Content>, rng: ChaCha8Rng) -> FreeRider {
+        let habits = Habits {
+            tick: every.min(Habits::default().tick),
+            redial: Duration::from_secs(5),
+            connections_max: 2000,
+            announce: Some(every),
+            ..Habits::default()
+        };
+        FreeRider {
+            habits,
+            ..FreeRider::new(content, rng)
         }
     }
 
@@ -134,6 +153,10 @@ impl FreeRider {
 impl Attacker for FreeRider {
     fn claims_complete(&self) -> bool {
         false
+    }
+
+    fn habits(&self) -> Habits {
+        self.habits
     }
 
     fn over(&self) -> bool {

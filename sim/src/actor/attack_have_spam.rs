@@ -8,7 +8,7 @@ use skep_engine::wire::Message;
 use skep_engine::{ConnId, PieceIndex};
 
 use super::parts::Burst;
-use super::raw::{Attacker, RawIo};
+use super::raw::{Attacker, Habits, RawIo};
 use crate::content::Content;
 use crate::trace::Attack;
 
@@ -49,8 +49,11 @@ impl Attacker for HaveSpam {
         self.neighbours.remove(&conn);
     }
 
-    fn period(&self) -> Duration {
-        PERIOD
+    fn habits(&self) -> Habits {
+        Habits {
+            tick: PERIOD,
+            ..Habits::default()
+        }
     }
 
     fn on_tick(&mut self, io: &mut RawIo) {

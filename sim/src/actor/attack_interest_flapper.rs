@@ -1,14 +1,13 @@
 //! Owns the attack `interest-flapper`: 100,000 changes of interest per second to every neighbour.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use skep_engine::ConnId;
 use skep_engine::wire::Message;
 
 use super::attack_have_spam::{BURST, PERIOD};
 use super::parts::Burst;
-use super::raw::{Attacker, RawIo};
+use super::raw::{Attacker, Habits, RawIo};
 use crate::trace::Attack;
 
 /// The attacker. It asks for nothing when it is unchoked.
@@ -45,8 +44,11 @@ impl Attacker for InterestFlapper {
         self.neighbours.remove(&conn);
     }
 
-    fn period(&self) -> Duration {
-        PERIOD
+    fn habits(&self) -> Habits {
+        Habits {
+            tick: PERIOD,
+            ..Habits::default()
+        }
     }
 
     fn on_tick(&mut self, io: &mut RawIo) {

@@ -9,7 +9,7 @@ use skep_engine::wire::Message;
 use skep_engine::{ConnId, PieceIndex};
 
 use super::parts::{Burst, Holdings};
-use super::raw::{Attacker, RawIo};
+use super::raw::{Attacker, Habits, RawIo};
 use crate::content::Content;
 use crate::trace::Attack;
 
@@ -102,8 +102,11 @@ impl Attacker for RequestFlood {
         self.holdings.gone(conn);
     }
 
-    fn period(&self) -> Duration {
-        PERIOD
+    fn habits(&self) -> Habits {
+        Habits {
+            tick: PERIOD,
+            ..Habits::default()
+        }
     }
 
     fn on_tick(&mut self, io: &mut RawIo) {

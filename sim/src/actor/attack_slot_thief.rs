@@ -13,7 +13,7 @@ use skep_engine::wire::Message;
 use skep_engine::{ConnId, Now, PieceIndex};
 
 use super::parts::any_block;
-use super::raw::{Attacker, RawIo};
+use super::raw::{Attacker, Habits, RawIo};
 use crate::content::Content;
 use crate::trace::Attack;
 
@@ -102,8 +102,11 @@ impl Attacker for SlotThief {
         self.victims.remove(&conn);
     }
 
-    fn period(&self) -> Duration {
-        Duration::from_secs(1)
+    fn habits(&self) -> Habits {
+        Habits {
+            tick: Duration::from_secs(1),
+            ..Habits::default()
+        }
     }
 
     fn on_tick(&mut self, io: &mut RawIo) {

@@ -10,7 +10,7 @@ use skep_engine::wire::handshake::{FAST, reserved};
 use skep_engine::{ConnId, Now};
 
 use super::parts::everything;
-use super::raw::{Attacker, RawIo};
+use super::raw::{Attacker, Habits, RawIo};
 use crate::content::Content;
 use crate::trace::Attack;
 
@@ -89,8 +89,11 @@ impl Attacker for StaleHave {
         self.manners.remove(&conn);
     }
 
-    fn period(&self) -> Duration {
-        Duration::from_secs(1)
+    fn habits(&self) -> Habits {
+        Habits {
+            tick: Duration::from_secs(1),
+            ..Habits::default()
+        }
     }
 
     fn on_tick(&mut self, io: &mut RawIo) {

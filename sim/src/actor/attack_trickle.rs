@@ -11,7 +11,7 @@ use skep_engine::wire::Message;
 use skep_engine::{ConnId, Now};
 
 use super::parts::{Requests, everything, true_block};
-use super::raw::{Attacker, RawIo};
+use super::raw::{Attacker, Habits, RawIo};
 use crate::content::Content;
 use crate::trace::Attack;
 
@@ -132,8 +132,11 @@ impl Attacker for Trickle {
         self.requests.clear(conn);
     }
 
-    fn period(&self) -> Duration {
-        Duration::from_secs(1)
+    fn habits(&self) -> Habits {
+        Habits {
+            tick: Duration::from_secs(1),
+            ..Habits::default()
+        }
     }
 
     fn on_tick(&mut self, io: &mut RawIo) {

@@ -12,7 +12,7 @@ use skep_engine::{ConnId, PieceIndex};
 
 use super::attack_free_rider::FreeRider;
 use super::parts::{any_block, true_block};
-use super::raw::{Attacker, RawIo};
+use super::raw::{Attacker, Habits, RawIo};
 use crate::content::Content;
 use crate::trace::Attack;
 
@@ -77,8 +77,11 @@ impl Attacker for Unrequested {
         self.rider.on_gone(io, conn);
     }
 
-    fn period(&self) -> Duration {
-        Duration::from_secs(1)
+    fn habits(&self) -> Habits {
+        Habits {
+            tick: Duration::from_secs(1),
+            ..Habits::default()
+        }
     }
 
     fn on_tick(&mut self, io: &mut RawIo) {

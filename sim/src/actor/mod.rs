@@ -7,24 +7,31 @@
 mod attack_choke_flapper;
 mod attack_corrupt;
 mod attack_corrupt_one_block;
+mod attack_crowd;
 mod attack_free_rider;
+mod attack_handshake_stall;
 mod attack_have_spam;
 mod attack_interest_flapper;
 mod attack_liar;
+mod attack_malformed;
 mod attack_metadata_liar;
 mod attack_never_deliver;
+mod attack_oversize;
 mod attack_range_errors;
 mod attack_rarest_corruptor;
 mod attack_request_flood;
 mod attack_slot_thief;
 mod attack_stale_have;
+mod attack_stolen_id;
 mod attack_trickle;
 mod attack_unrequested;
 mod attack_unseeded;
 mod attack_wrong_bytes;
+mod attack_wrong_handshake;
 pub mod bad_tracker;
 pub mod client;
 pub mod engine_peer;
+pub mod own;
 mod parts;
 pub mod raw;
 pub mod raw_server;
@@ -43,27 +50,37 @@ use crate::content::Content;
 use crate::network::Net;
 use crate::scenario::plan::{AttackPlan, EndKind};
 
+use attack_crowd::Crowd;
+use attack_stolen_id::{StolenId, Whose};
+use attack_wrong_handshake::{Wrong, WrongHandshake};
+use own::OwnAttack;
 use raw::Attacker;
 use raw_server::ServerAttack;
 
-/// The attacker of that name; `None` when this version does not know it.
+/// The attacker of that name, ours or one of `own`; `None` when there is none.
 #[must_use]
 pub fn attacker(
     plan: &AttackPlan,
+    own: &[OwnAttack],
     content: &Arc<Content>,
     rng: ChaCha8Rng,
 ) -> Option<Box<dyn Attacker>> {
+    let all = content;
     let content = Arc::clone(content);
     Some(match plan.name.as_str() {
         "corrupt-blocks" => Box::new(attack_corrupt::CorruptBlocks::new(
-            plan.probability_ppm,
+            plan.probability_ppm(),
             content,
             rng,
         )),
         "corrupt-one-block" => {
             Box::new(attack_corrupt_one_block::CorruptOneBlock::new(content, rng))
         }
-        "liar" => Box::new(attack_liar::Liar::new(plan.probability_ppm, &content, rng)),
+        "liar" => Box::new(attack_liar::Liar::new(
+            plan.probability_ppm(),
+            &content,
+            rng,
+        )),
         "trickle" => Box::new(attack_trickle::Trickle::new(content)),
         "choke-flapper" => Box::new(attack_choke_flapper::ChokeFlapper::new(content)),
         "request-flood" => Box::new(attack_request_flood::RequestFlood::new(content)),
@@ -76,9 +93,32 @@ pub fn attacker(
         "unseeded" => Box::new(attack_unseeded::Unseeded::new(&content)),
         "never-deliver" => Box::new(attack_never_deliver::NeverDeliver::new(&content)),
         "free-rider" => Box::new(attack_free_rider::FreeRider::new(content, rng)),
+        "large-view" => {
+            let every = plan.time("every");
+            Box::new(attack_free_rider::FreeRider::large_view(
+                every, content, rng,
+            ))
+        }
+        "oversize" => Box::new(attack_oversize::Oversize::new(content)),
+        "malformed" => Box::new(attack_malformed::Malformed::new(content, rng)),
+        "wrong-hash" => Box::new(WrongHandshake::new(Wrong::Hash, rng)),
+        "wrong-protocol" => Box::new(WrongHandshake::new(Wrong::Protocol, rng)),
+        "handshake-stall" => Box::new(attack_handshake_stall::HandshakeStall::new(plan, rng)),
+        "duplicate-id" => Box::new(StolenId::new(Whose::Another, rng)),
+        "self-connect" => Box::new(StolenId::new(Whose::Theirs, rng)),
+        "connection-flood" => Box::new(Crowd::flood(plan, content, rng)),
+        "sybil" => Box::new(Crowd::sybil(plan, content, rng)),
         "metadata-liar" => Box::new(attack_metadata_liar::MetadataLiar::new(content, rng)),
-        _ => return None,
+        other => {
+            let own = own.iter().find(|own| own.named.name == other)?;
+            (own.make)(plan, all, rng)
+        }
     })
+}
+
+/// A parameter that is a number of connections: at most a thousand.
+fn few(number: u64) -> u32 {
+    u32::try_from(number.clamp(1, 1000)).expect("at most a thousand")
 }
 
 /// Whether the attackers of that name play a file server and no peer.
@@ -114,7 +154,7 @@ pub fn server_attack(
     Some(match plan.name.as_str() {
         "range-errors" => Box::new(attack_range_errors::RangeErrors::new(content)),
         "wrong-bytes" => Box::new(attack_wrong_bytes::WrongBytes::new(
-            plan.probability_ppm,
+            plan.probability_ppm(),
             content,
             rng,
         )),

@@ -14,16 +14,16 @@ use skep_engine::config::Audit;
 use skep_engine::{EngineConfig, Now};
 
 use super::arrivals;
+use super::attacks;
 use super::draw;
 use super::faults;
 use super::model::{Churn, Group, Have, Latency, Link, Model, Strategy};
 use super::parse::Scenario;
 use super::plan::{
-    AttackPlan, EndKind, HostPlan, LinkPlan, OnComplete, Plan, Role, SessionPlan, StrategyPlan,
-    TorrentPlan,
+    EndKind, HostPlan, LinkPlan, OnComplete, Plan, Role, SessionPlan, StrategyPlan, TorrentPlan,
 };
 use super::regions;
-use super::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
+use super::strategies::{CHOKERS, Family, PICKERS};
 use super::trackers;
 use super::units::MILLION;
 use crate::actor;
@@ -50,11 +50,16 @@ impl Scenario {
             if own != *engine {
                 engine = Arc::new(own);
             }
+            let mut attacks = attacks::plans(model, group).into_iter();
             let arrivals = arrivals::first(group, seed, model.run.churn_end());
             for (index, arrival) in (0..group.size()).zip(arrivals) {
                 let position = u32::try_from(hosts.len()).expect("validated: few hosts");
                 let engine = Arc::clone(&engine);
-                hosts.push(host(model, group, engine, index, position, arrival, seed));
+                let mut made = host(model, group, engine, index, position, arrival, seed);
+                made.attack = attacks.next();
+                let attack = made.attack.as_ref();
+                made.web_seed |= attack.is_some_and(|a| actor::plays_server(&a.name));
+                hosts.push(made);
             }
         }
         let trackers = trackers::plans(model);
@@ -84,6 +89,7 @@ impl Scenario {
             hosts,
             faults,
             expect: model.expect.clone(),
+            own_attacks: self.own_attacks(),
         };
         match self.is_clean() {
             true => plan.without_attackers(),
@@ -160,10 +166,7 @@ fn host(
             .canary
             .as_ref()
             .and_then(|name| Canary::by_name(name.get_ref())),
-        attack: group
-            .attack
-            .as_ref()
-            .map(|attack| attack_plan(model, group, attack.get_ref())),
+        attack: None,
         name,
     }
 }
@@ -230,16 +233,11 @@ fn have(model: &Model, group: &Group, name: &str, seed: u64) -> Vec<u32> {
     }
 }
 
-/// Whether leechers know of a group's hosts as web seeds: servers unless the file says otherwise, and
+/// Whether leechers know of a group's hosts as web seeds: servers, unless the file says otherwise. So are
 /// attackers that play a server.
 pub(super) fn is_web_seed(group: &Group) -> bool {
     let wanted = group.web_seed.as_ref().is_none_or(|on| *on.get_ref());
-    let attack = group.attack.as_ref().map(|name| name.get_ref().as_str());
-    match *group.role.get_ref() {
-        Role::Server => wanted,
-        Role::Attacker => attack.is_some_and(actor::plays_server),
-        _ => false,
-    }
+    *group.role.get_ref() == Role::Server && wanted
 }
 
 /// Bytes of a share of the content, rounded down.
@@ -302,35 +300,6 @@ fn strategy(given: Option<&Strategy>, family: &Family) -> StrategyPlan {
     StrategyPlan {
         name: named.name.to_owned(),
         params,
-    }
-}
-
-fn attack_plan(model: &Model, group: &Group, name: &str) -> AttackPlan {
-    let given = group.with.as_ref().map_or(&[][..], |with| with.get_ref());
-    let probability = given.iter().find(|(key, _)| key.get_ref() == "probability");
-    let default = ATTACKS
-        .find(name)
-        .and_then(|attack| attack.params.first())
-        .map(|p| p.default);
-    let ppm = probability
-        .map(|(_, ppm)| *ppm.get_ref())
-        .or(default)
-        .unwrap_or(f64::from(MILLION));
-    AttackPlan {
-        name: name.to_owned(),
-        probability_ppm: ppm as u32,
-        from: Now::START.after(
-            group
-                .from
-                .as_ref()
-                .map_or(Duration::ZERO, |from| *from.get_ref()),
-        ),
-        until: Now::START.after(
-            group
-                .until
-                .as_ref()
-                .map_or(model.run.time_limit(), |until| *until.get_ref()),
-        ),
     }
 }
 

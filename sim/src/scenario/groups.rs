@@ -7,14 +7,15 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::model::{Churn, Group, Have, Params, Stay, Strategy};
+use super::model::{Churn, Group, Have, Stay, Strategy};
 use super::plan::{OnComplete, Role};
 use super::problem::{Found, Log};
 use super::read::{self, Fields, Value};
 use super::sections;
 use super::strategies::{ATTACKS, CHOKERS, Family, Named, PICKERS, ParamForm};
 use super::units::{self, MILLION};
-use super::{arrivals, faults, keys};
+use super::{arrivals, attacks, faults, keys};
+use crate::actor::own::OwnAttack;
 use crate::canary::CANARIES;
 
 const ROLES: &[(&str, Role)] = &[
@@ -28,15 +29,15 @@ const ROLES: &[(&str, Role)] = &[
 const METAINFO: &[(&str, bool)] = &[("file", false), ("magnet", true)];
 
 /// Reads all groups. One that has no readable name or role is left out.
-pub(super) fn groups(value: &Value<'_>, log: &mut Log) -> Vec<Group> {
+pub(super) fn groups(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Vec<Group> {
     let members = read::list(value, "[[group]]", log);
     members
         .iter()
-        .filter_map(|member| group(member, log))
+        .filter_map(|member| group(member, own, log))
         .collect()
 }
 
-fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
+fn group(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Option<Group> {
     let fields = Fields::open(&keys::GROUP, value, log)?;
     let name = fields.text("name", log);
     let role = fields.word("role", ROLES, &[], log);
@@ -50,10 +51,10 @@ fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
         let found = Found::at(role.span(), "an attacker needs an `attack`");
         log.push(found.help(format!("known: {}", known.collect::<Vec<_>>().join(", "))));
     }
-    let attack = fields.get("attack").and_then(|v| attack(v, log));
-    let with = fields
-        .get("with")
-        .and_then(|v| with(v, attack.as_ref(), log));
+    let with = fields.get("with");
+    let attack = fields
+        .get("attack")
+        .and_then(|v| attacks::read(v, with, own, log));
     let mut rate = |name| {
         fields
             .quantity(name, "a rate", units::rate, log)
@@ -89,7 +90,7 @@ fn group(value: &Value<'_>, log: &mut Log) -> Option<Group> {
             Some(name)
         }),
         attack,
-        with,
+        with: with.map(|with| Spanned::new(with.span(), ())),
         from: fields.quantity("from", "a duration", units::duration, log),
         until: fields.quantity("until", "a duration", units::duration, log),
         engine: fields
@@ -118,7 +119,11 @@ fn have(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Have>> {
 }
 
 /// A member of a family by name.
-fn named(name: &Spanned<String>, family: &Family, log: &mut Log) -> Option<&'static Named> {
+pub(super) fn named(
+    name: &Spanned<String>,
+    family: &Family,
+    log: &mut Log,
+) -> Option<&'static Named> {
     let found = family.find(name.get_ref());
     if found.is_none() {
         let known = family.known.iter().map(|n| n.name);
@@ -163,7 +168,8 @@ fn strategy(value: &Value<'_>, family: &Family, log: &mut Log) -> Option<Spanned
     Some(Spanned::new(value.span(), Strategy { name, params }))
 }
 
-fn param(
+/// One parameter of a strategy or an attack.
+pub(super) fn param(
     key: Spanned<String>,
     value: &Value<'_>,
     named: &Named,
@@ -188,40 +194,23 @@ fn param(
         ParamForm::Percent => {
             f64::from(read::quantity(value, "a percentage", units::percent, log)?.into_inner())
         }
+        ParamForm::Duration => {
+            let time = read::quantity(value, "a duration", units::duration, log)?.into_inner();
+            if time < Duration::from_millis(1) {
+                let message = format!("`{}` is at least 1 ms", param.name);
+                log.push(Found::at(value.span(), message));
+                return None;
+            }
+            time.as_nanos() as f64
+        }
+        ParamForm::Size => read::quantity(value, "a size", units::size, log)?.into_inner() as f64,
+        ParamForm::Rate => read::quantity(value, "a rate", units::rate, log)?.into_inner() as f64,
+        ParamForm::Frequency => {
+            let often = read::quantity(value, "a frequency", units::frequency, log)?;
+            often.get_ref().mean_gap().as_nanos() as f64
+        }
     };
     Some((key, Spanned::new(value.span(), number)))
-}
-
-fn attack(value: &Value<'_>, log: &mut Log) -> Option<Spanned<String>> {
-    if value.get_ref().is_table() {
-        let found = Found::at(value.span(), "a mix of attacks is not supported yet");
-        log.push(
-            found
-                .label("not supported yet")
-                .help("write one group per attack"),
-        );
-        return None;
-    }
-    let name = read::text(value, log)?;
-    named(&name, &ATTACKS, log)?;
-    Some(name)
-}
-
-fn with(
-    value: &Value<'_>,
-    attack: Option<&Spanned<String>>,
-    log: &mut Log,
-) -> Option<Spanned<Params>> {
-    let DeValue::Table(table) = value.get_ref() else {
-        read::expected(value, r#"a table such as { probability = "30%" }"#, log);
-        return None;
-    };
-    let named = ATTACKS.find(attack?.get_ref())?;
-    let given = read::in_order(table).into_iter();
-    let params = given
-        .filter_map(|(key, value)| param(key, value, named, log))
-        .collect();
-    Some(Spanned::new(value.span(), params))
 }
 
 fn churn(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Churn>> {

@@ -73,6 +73,8 @@ pub enum Form {
     Strategy(&'static Family),
     /// A name of the family.
     Name(&'static Family),
+    /// A table of names of the family with their shares: together 100 %.
+    Mix(&'static Family),
     /// A table of the parameters of whatever names of the family.
     Params(&'static Family),
     /// A table.
@@ -368,8 +370,16 @@ pub const GROUP: Keys = Keys {
             Form::Name(&CANARIES),
             "What is spoilt of honest peers on purpose, for a check to catch; only with the tag `canary`.",
         ),
-        may("attack", Form::Name(&ATTACKS), "What attackers do."),
-        may("with", Form::Params(&ATTACKS), "Parameters of the attack."),
+        may(
+            "attack",
+            Form::OneOf(&[Form::Name(&ATTACKS), Form::Table(&MIX)]),
+            "What attackers do: one attack, or a mix of several.",
+        ),
+        may(
+            "with",
+            Form::Params(&ATTACKS),
+            "Parameters of a single attack; in a mix each has its own.",
+        ),
         may("from", Form::Duration, "The attack begins. Default: 0 s."),
         may(
             "until",
@@ -416,6 +426,17 @@ pub const COMPARE: Keys = Keys {
              seed, must lie beyond it.",
         ),
     ],
+    later: &[],
+};
+
+/// `group.attack` as a table.
+pub const MIX: Keys = Keys {
+    table: "`attack`",
+    keys: &[must(
+        "mix",
+        Form::Mix(&ATTACKS),
+        "Each attack with its share of the members, or with a table of its `share` and its parameters.",
+    )],
     later: &[],
 };
 
@@ -541,6 +562,11 @@ pub const TRACKER: Keys = Keys {
             "interval_min",
             Form::Duration,
             "Shortest interval it allows. Default: 1 min, at most `interval`.",
+        ),
+        may(
+            "hold_floor",
+            Form::Switch,
+            "Whether who announces more often than that is told of nobody in between. Default: true.",
         ),
         may(
             "peers_max",

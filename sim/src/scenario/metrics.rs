@@ -253,6 +253,40 @@ pub const METRICS: &[Metric] = &[
               read, no message yet",
     },
     Metric {
+        name: "closed",
+        stats: &[],
+        per_group: true,
+        unit: Unit::Count,
+        max: None,
+        doc: "connections with attackers that honest peers closed because of what came on them, or did not come in \
+              time",
+    },
+    Metric {
+        name: "connected",
+        stats: &[],
+        per_group: true,
+        unit: Unit::Count,
+        max: None,
+        doc: "connections that one honest peer had with one attacker at once, at most; those on which both shook hands",
+    },
+    Metric {
+        name: "slots",
+        stats: &[],
+        per_group: true,
+        unit: Unit::Count,
+        max: None,
+        doc: "upload slots that one honest peer gave one attacker at once, at most",
+    },
+    Metric {
+        name: "told",
+        stats: &[],
+        per_group: true,
+        unit: Unit::Number,
+        max: None,
+        doc: "addresses in the answers of trackers, each time that they are told, per peer and online minute; without a \
+              group: of honest peers",
+    },
+    Metric {
         name: "announces",
         stats: &[],
         per_group: true,

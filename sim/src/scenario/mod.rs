@@ -8,6 +8,7 @@
 //! file, the overrides and the seed alone.
 
 pub mod arrivals;
+mod attacks;
 pub(crate) mod draw;
 mod expand;
 pub mod expect;

@@ -13,6 +13,7 @@ use super::expect::Expectation;
 use super::faults::{DiskSpeed, Fault};
 use super::plan::{NetworkKind, OnComplete, Role, TrackerProtocol};
 use super::regions::Regions;
+use super::strategies::Named;
 use super::units::Frequency;
 
 /// A whole scenario file.
@@ -190,9 +191,9 @@ pub struct Group {
     /// What is spoilt of honest peers, for a check to catch.
     pub canary: Option<Spanned<String>>,
     /// What attackers do.
-    pub attack: Option<Spanned<String>>,
-    /// Parameters of the attack.
-    pub with: Option<Spanned<Params>>,
+    pub attack: Option<Spanned<Vec<AttackShare>>>,
+    /// Where `with` stands; what it says is in the attack's share.
+    pub with: Option<Spanned<()>>,
     /// The attack begins.
     pub from: Option<Spanned<Duration>>,
     /// The attack ends.
@@ -208,6 +209,12 @@ impl Group {
         self.count.as_ref().map_or(1, |count| *count.get_ref())
     }
 
+    /// What its members do; nothing for who is no attacker.
+    #[must_use]
+    pub fn attacks(&self) -> &[AttackShare] {
+        self.attack.as_ref().map_or(&[], |attack| attack.get_ref())
+    }
+
     /// The name of its peer number `index`.
     #[must_use]
     pub fn host_name(&self, index: u32) -> String {
@@ -216,6 +223,19 @@ impl Group {
             Some(_) => format!("{}-{index}", self.name.get_ref()),
         }
     }
+}
+
+/// One attack of a group, and which share of the members does it.
+#[derive(Clone, Debug)]
+pub struct AttackShare {
+    /// Which.
+    pub named: &'static Named,
+    /// Its name.
+    pub name: Spanned<String>,
+    /// Parts per million of the members.
+    pub share: Spanned<u32>,
+    /// Parameters that the file gives.
+    pub params: Params,
 }
 
 /// Content at the start.
@@ -227,7 +247,7 @@ pub enum Have {
     Pieces(Vec<u32>),
 }
 
-/// Parameters by name, in order: plain numbers, or parts per million.
+/// Parameters by name, in order: numbers in the unit of their [`ParamForm`](super::strategies::ParamForm).
 pub type Params = Vec<(Spanned<String>, Spanned<f64>)>;
 
 /// A strategy by name; parameters that the file does not give are not here.
@@ -280,6 +300,8 @@ pub struct Tracker {
     pub interval: Option<Spanned<Duration>>,
     /// Shortest interval.
     pub interval_min: Option<Spanned<Duration>>,
+    /// Whether who announces more often is told of nobody in between.
+    pub hold_floor: Option<Spanned<bool>>,
     /// Most peers in one answer.
     pub peers_max: Option<Spanned<u32>>,
 }

@@ -10,6 +10,7 @@ use toml::de::DeTable;
 use super::model::Model;
 use super::problem::{Found, Log, ScenarioErrors, Sources};
 use super::{arrivals, sections, set, validate, validate_expect, vary};
+use crate::actor::own::OwnAttack;
 
 /// A checked scenario.
 #[derive(Clone, Debug)]
@@ -17,6 +18,7 @@ pub struct Scenario {
     file: String,
     text: Arc<str>,
     overrides: Vec<(String, String)>,
+    own_attacks: &'static [OwnAttack],
     model: Model,
     /// Without its attackers.
     clean: bool,
@@ -52,6 +54,19 @@ impl Scenario {
         text: &str,
         overrides: &[(String, String)],
     ) -> Result<Scenario, ScenarioErrors> {
+        Scenario::parse_with_attacks(file, text, overrides, &[])
+    }
+
+    /// As [`Scenario::parse_with`], with attacks of the user's own beside ours: see [`crate::actor::own`].
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file or the changes.
+    pub fn parse_with_attacks(
+        file: &str,
+        text: &str,
+        overrides: &[(String, String)],
+        own_attacks: &'static [OwnAttack],
+    ) -> Result<Scenario, ScenarioErrors> {
         let (mut sources, mut log) = (Sources::new(file, text), Log::default());
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in errors {
@@ -71,14 +86,14 @@ impl Scenario {
         }
         let axes = vary::read(&root, &mut changes, &sources, &mut log);
         let document = axes.document(&root, None, &changes, &mut log);
-        let mut model = sections::model(&document, axes.free.clone(), &mut log);
+        let mut model = sections::model(&document, axes.free.clone(), own_attacks, &mut log);
         arrivals::load(&mut model.groups, file, &mut log);
         validate::check(&model, &mut log);
         vary::variants_allowed(&model, &mut log);
         if overrides.is_empty() {
             validate_expect::comparisons(&model, &mut log);
         }
-        axes.check_others(&root, &changes, &mut log);
+        axes.check_others(&root, &changes, own_attacks, &mut log);
         if !log.is_empty() {
             return Err(log.into_errors(&sources));
         }
@@ -87,6 +102,7 @@ impl Scenario {
             file,
             text: text.into(),
             overrides,
+            own_attacks,
             model,
             clean: false,
         })
@@ -98,7 +114,7 @@ impl Scenario {
     /// Everything that is wrong after the changes.
     pub fn with(&self, more: &[(String, String)]) -> Result<Scenario, ScenarioErrors> {
         let overrides: Vec<_> = self.overrides.iter().chain(more).cloned().collect();
-        Scenario::parse_with(&self.file, &self.text, &overrides)
+        Scenario::parse_with_attacks(&self.file, &self.text, &overrides, self.own_attacks)
     }
 
     /// This scenario without its attackers, and without what it expects: every other host is as before, with
@@ -177,6 +193,12 @@ impl Scenario {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Attacks of the user's own that it may name.
+    #[must_use]
+    pub fn own_attacks(&self) -> &'static [OwnAttack] {
+        self.own_attacks
     }
 
     /// The overrides in force, in order.

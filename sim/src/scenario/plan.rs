@@ -12,6 +12,7 @@ use std::time::Duration;
 use skep_engine::{EngineConfig, Now};
 
 use super::expect::Expectation;
+use crate::actor::own::OwnAttack;
 use crate::canary::Canary;
 use crate::disk::condition::Speed;
 
@@ -50,6 +51,8 @@ pub struct Plan {
     pub faults: Vec<FaultPlan>,
     /// What the author expects.
     pub expect: Vec<Expectation>,
+    /// Attacks of the user's own that hosts may have.
+    pub own_attacks: &'static [OwnAttack],
 }
 
 /// The simulated network of a run.
@@ -131,6 +134,8 @@ pub struct TrackerPlan {
     pub interval: Duration,
     /// The floor it tells peers.
     pub interval_min: Duration,
+    /// Who announces more often is told of nobody in between.
+    pub hold_floor: bool,
     /// Most peers in one answer.
     pub peers_max: u32,
 }
@@ -309,12 +314,40 @@ pub struct StrategyPlan {
 pub struct AttackPlan {
     /// As in scenario files.
     pub name: String,
-    /// Chance per opportunity in parts per million; 1,000,000 when the file gave none.
-    pub probability_ppm: u32,
+    /// Every parameter that it has, in the unit of its [`ParamForm`](super::strategies::ParamForm).
+    pub params: BTreeMap<String, u64>,
     /// Active from here.
     pub from: Now,
     /// Active until here.
     pub until: Now,
+}
+
+impl AttackPlan {
+    /// A parameter.
+    ///
+    /// # Panics
+    /// When the attack has none of that name in [`ATTACKS`](super::strategies::ATTACKS).
+    #[must_use]
+    pub fn param(&self, name: &str) -> u64 {
+        let found = self.params.get(name).copied();
+        found.unwrap_or_else(|| panic!("`{}` has a parameter `{name}`", self.name))
+    }
+
+    /// A parameter that is a duration, or the time from one to the next.
+    ///
+    /// # Panics
+    /// As [`AttackPlan::param`].
+    #[must_use]
+    pub fn time(&self, name: &str) -> Duration {
+        Duration::from_nanos(self.param(name))
+    }
+
+    /// Chance per opportunity in parts per million; 1,000,000 for an attack that takes every one.
+    #[must_use]
+    pub fn probability_ppm(&self) -> u32 {
+        let given = self.params.get("probability").copied();
+        given.map_or(1_000_000, |ppm| u32::try_from(ppm).expect("at most 100 %"))
+    }
 }
 
 impl Plan {

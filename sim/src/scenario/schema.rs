@@ -4,12 +4,15 @@
 //! Invariant: built from the same tables that the reader uses (`keys`, `strategies`, `metrics`, the
 //! engine's fields) and from nothing else, so that it cannot promise another language.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 use skep_engine::config::{FIELDS, Field, FieldKind};
 
 use super::keys::{COMPARE, Form, Keys, ROOT};
 use super::metrics::{METRICS, SOMETIMES};
 use super::strategies::{Family, Param, ParamForm};
+use super::units::show_duration;
 use crate::check::NAMES;
 
 const NUMBER: &str = r"[0-9]+(\.[0-9]+)?";
@@ -77,10 +80,7 @@ fn form(form: Form) -> Value {
         Form::DurationRange => pattern(&format!(r"{TIME}\.\. *{TIME}"), &["30 s .. 3 min"]),
         Form::Rate => rate(),
         Form::Percent => percent(),
-        Form::Frequency => pattern(
-            &format!("[0-9]+ per {TIME}"),
-            &["1 per 10 min", "4 per 1 s"],
-        ),
+        Form::Frequency => frequency(),
         Form::Selector => selector(),
         Form::Selectors => {
             json!({ "type": "array", "items": selector(), "minItems": 2, "maxItems": 2 })
@@ -92,6 +92,7 @@ fn form(form: Form) -> Value {
         }),
         Form::Strategy(family) => strategy(family),
         Form::Name(family) => names(family),
+        Form::Mix(family) => mix(family),
         Form::Params(family) => {
             let params = family.known.iter().flat_map(|named| named.params);
             object(params.map(param).collect(), &[])
@@ -132,6 +133,13 @@ fn duration() -> Value {
     pattern(TIME, &["250 ms", "5 min", "1 h 30 min"])
 }
 
+fn frequency() -> Value {
+    pattern(
+        &format!("[0-9]+ per {TIME}"),
+        &["1 per 10 min", "4 per 1 s"],
+    )
+}
+
 fn percent() -> Value {
     pattern(&format!("{NUMBER} *%"), &["0.5%", "30%"])
 }
@@ -157,6 +165,18 @@ fn strategy(family: &Family) -> Value {
     json!({ "anyOf": forms })
 }
 
+/// Each name with its share, or with a table of its share and its parameters.
+fn mix(family: &Family) -> Value {
+    let members = family.known.iter().map(|named| {
+        let mut properties: Map<String, Value> = named.params.iter().map(param).collect();
+        let doc = "Its share of the members.";
+        properties.insert("share".to_owned(), described(percent(), doc));
+        let forms = json!({ "anyOf": [percent(), object(properties, &["share"])] });
+        (named.name.to_owned(), described(forms, named.doc))
+    });
+    object(members.collect(), &[])
+}
+
 fn param(param: &Param) -> (String, Value) {
     let (form, default) = match param.form {
         ParamForm::Whole => (
@@ -164,6 +184,16 @@ fn param(param: &Param) -> (String, Value) {
             format!("{}", param.default),
         ),
         ParamForm::Percent => (percent(), format!("{}%", param.default / 1e4)),
+        ParamForm::Duration => {
+            let default = Duration::from_nanos(param.default as u64);
+            (duration(), show_duration(default))
+        }
+        ParamForm::Size => (size(), format!("{} B", param.default)),
+        ParamForm::Rate => (rate(), format!("{} B/s", param.default)),
+        ParamForm::Frequency => {
+            let gap = Duration::from_nanos(param.default as u64);
+            (frequency(), format!("1 per {}", show_duration(gap)))
+        }
     };
     (
         param.name.to_owned(),

@@ -10,6 +10,8 @@ use skep_engine::config::{FIELDS, FieldKind, FieldValue};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::actor::own::OwnAttack;
+
 use super::expect::{self, Expectation, ExpectationKind, Limit};
 use super::faults;
 use super::groups;
@@ -26,7 +28,12 @@ use crate::check;
 const SEEDS_MAX: u64 = 1_000_000;
 
 /// Reads a whole document. `vary` was read before it was applied.
-pub(super) fn model(document: &DeTable<'_>, vary: Vec<Vary>, log: &mut Log) -> Model {
+pub(super) fn model(
+    document: &DeTable<'_>,
+    vary: Vec<Vary>,
+    own_attacks: &'static [OwnAttack],
+    log: &mut Log,
+) -> Model {
     let root = Fields::of(&keys::ROOT, document, 0..0, log);
     let tags = root
         .get("tags")
@@ -60,7 +67,7 @@ pub(super) fn model(document: &DeTable<'_>, vary: Vec<Vary>, log: &mut Log) -> M
         regions: root.get("link").and_then(|v| regions::regions(v, log)),
         groups: root
             .get("group")
-            .map_or_else(Vec::new, |v| groups::groups(v, log)),
+            .map_or_else(Vec::new, |v| groups::groups(v, own_attacks, log)),
         trackers: trackers::trackers(root.get("tracker"), log),
         faults: root
             .get("fault")

@@ -13,7 +13,7 @@ pub struct Param {
     pub name: &'static str,
     /// How it is written.
     pub form: ParamForm,
-    /// Its value when the file gives none: a plain number, or parts per million.
+    /// Its value when the file gives none, in the unit of its form.
     pub default: f64,
     /// Its meaning.
     pub doc: &'static str,
@@ -22,10 +22,18 @@ pub struct Param {
 /// How a parameter is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ParamForm {
-    /// A whole number, 0 or more.
+    /// A whole number, 0 or more, `4`.
     Whole,
-    /// A percentage with its sign, `"30%"`.
+    /// A percentage with its sign, `"30%"`: parts per million.
     Percent,
+    /// A duration of at least 1 ms, `"250 ms"`: nanoseconds.
+    Duration,
+    /// A size, `"64 KiB"`: bytes.
+    Size,
+    /// A rate of bytes, `"10 Mbit/s"`: bytes per second.
+    Rate,
+    /// How often, `"100 per 1 s"`: nanoseconds from one to the next.
+    Frequency,
 }
 
 /// One name with its meaning and its parameters.
@@ -248,24 +256,85 @@ pub const ATTACKS: Family = Family {
             }],
         },
         Named {
+            name: "oversize",
+            doc: "on each connection a length that no client may have: 2^32 - 1 bytes, a block of 1 MiB, requests of \
+                  nothing, of 1 MiB, across the end of a piece",
+            params: &[],
+        },
+        Named {
+            name: "malformed",
+            doc: "on each connection bytes that are wrong in one way: bad ids and lengths, bitfields of the wrong \
+                  length, with spare bits or late, cut messages, noise",
+            params: &[],
+        },
+        Named {
+            name: "wrong-hash",
+            doc: "shakes hands for another torrent",
+            params: &[],
+        },
+        Named {
+            name: "wrong-protocol",
+            doc: "shakes hands for another protocol",
+            params: &[],
+        },
+        Named {
+            name: "handshake-stall",
+            doc: "sends 0 to 67 bytes of each handshake, and then nothing",
+            params: &[Param {
+                name: "connections",
+                form: ParamForm::Whole,
+                default: 8.0,
+                doc: "connections to each address, each dialled again when it ends",
+            }],
+        },
+        Named {
+            name: "duplicate-id",
+            doc: "shakes hands with the peer id of somebody else in the swarm",
+            params: &[],
+        },
+        Named {
+            name: "self-connect",
+            doc: "shakes hands with the peer id of the one that it speaks to",
+            params: &[],
+        },
+        Named {
+            name: "connection-flood",
+            doc: "many connections to everybody, each with a peer id of its own, that do nothing and come back at once",
+            params: &[Param {
+                name: "connections",
+                form: ParamForm::Whole,
+                default: 16.0,
+                doc: "connections to each address",
+            }],
+        },
+        Named {
+            name: "sybil",
+            doc: "many peers behind one uplink, that all download and upload nothing",
+            params: &[Param {
+                name: "identities",
+                form: ParamForm::Whole,
+                default: 16.0,
+                doc: "how many peers it is",
+            }],
+        },
+        Named {
+            name: "large-view",
+            doc: "announces far too often, connects to everybody that it hears of, downloads and uploads nothing",
+            params: &[Param {
+                name: "every",
+                form: ParamForm::Duration,
+                default: 1e9,
+                doc: "time between its announces",
+            }],
+        },
+        Named {
             name: "unseeded",
             doc: "a canary for `skep run --check-determinism`: draws from outside the seed, so that no run repeats; \
                   only with the tag `canary`",
             params: &[],
         },
     ],
-    later: &[
-        "oversize",
-        "malformed",
-        "wrong-hash",
-        "wrong-protocol",
-        "handshake-stall",
-        "duplicate-id",
-        "self-connect",
-        "large-view",
-        "sybil",
-        "connection-flood",
-    ],
+    later: &[],
 };
 
 #[cfg(test)]

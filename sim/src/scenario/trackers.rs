@@ -60,6 +60,7 @@ fn tracker(value: &Value<'_>, log: &mut Log) -> Option<Tracker> {
         loss: fields.quantity("loss", "a share", units::percent, log),
         interval: time("interval", log),
         interval_min: time("interval_min", log),
+        hold_floor: fields.switch("hold_floor", log),
         peers_max: fields.whole("peers_max", 10_000, log).map(small),
     })
 }
@@ -164,6 +165,7 @@ pub(super) fn plans(model: &Model) -> Vec<TrackerPlan> {
             loss_ppm: tracker.loss.as_ref().map_or(0, |l| *l.get_ref()),
             interval: tracker.interval(),
             interval_min: tracker.interval_min(),
+            hold_floor: tracker.hold_floor.as_ref().is_none_or(|on| *on.get_ref()),
             peers_max: tracker.peers_max.as_ref().map_or(50, |n| *n.get_ref()),
         })
         .collect();

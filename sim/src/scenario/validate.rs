@@ -13,7 +13,7 @@ use super::plan::Role;
 use super::problem::{Found, Log, suggest};
 use super::selector::{Base, RESERVED, Selector, is_group_name};
 use super::units::show_duration;
-use super::{expand, faults, regions, trackers, validate_engine, validate_expect};
+use super::{attacks, expand, faults, regions, trackers, validate_engine, validate_expect};
 use crate::actor;
 
 /// Hosts that one scenario may have.
@@ -34,6 +34,7 @@ pub(super) fn check(model: &Model, log: &mut Log) {
         canary(group, model, log);
         role(group, log);
         have(group, model, log);
+        attacks::check(group, log);
     }
     times(model, log);
     regions::check(model, log);
@@ -51,10 +52,10 @@ pub(super) fn check(model: &Model, log: &mut Log) {
 
 /// A canary spoils the run it is part of: the file says that this is meant.
 fn canary(group: &Group, model: &Model, log: &mut Log) {
-    let attack = group.attack.as_ref();
-    let attack = attack.filter(|attack| actor::is_canary(attack.get_ref()));
+    let attacks = group.attacks().iter().map(|attack| &attack.name);
+    let attacks = attacks.filter(|name| actor::is_canary(name.get_ref()));
     let meant = model.tags.iter().any(|tag| tag == actor::CANARY);
-    for name in attack.into_iter().chain(&group.canary) {
+    for name in attacks.chain(&group.canary) {
         if group.canary.is_some() && !group.role.get_ref().peer() {
             let message = "only honest peers have a canary: seeds and leechers";
             log.push(Found::at(name.span(), message));

@@ -183,10 +183,24 @@ fn measurable(model: &Model, expectation: &Expectation, metric: &MetricName) -> 
 /// Whether a group of this role can have a value of a metric.
 fn measured_of(metric: &str, role: Role) -> bool {
     match role {
-        Role::Attacker => matches!(metric, "banned" | "ban" | "attack.cost" | "downloaded"),
+        Role::Attacker => matches!(
+            metric,
+            "banned"
+                | "ban"
+                | "attack.cost"
+                | "downloaded"
+                | "closed"
+                | "connected"
+                | "slots"
+                | "told"
+                | "completion"
+        ),
         Role::Server => matches!(metric, "utilisation" | "control"),
         Role::Client => matches!(metric, "completion" | "first_block" | "wasted"),
-        Role::Seed | Role::Leecher => !matches!(metric, "banned" | "ban" | "attack.cost"),
+        Role::Seed | Role::Leecher => !matches!(
+            metric,
+            "banned" | "ban" | "attack.cost" | "closed" | "connected" | "slots"
+        ),
     }
 }
 

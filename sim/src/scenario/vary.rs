@@ -15,6 +15,7 @@ use super::problem::{Found, Log, Sources, suggest};
 use super::read::{self, Value};
 use super::set::{self, Override};
 use super::{sections, validate};
+use crate::actor::own::OwnAttack;
 
 /// Combinations of values that one file may have.
 const VARIANTS_MAX: usize = 1000;
@@ -112,6 +113,7 @@ impl Axes {
         &self,
         file: &DeTable<'t>,
         overrides: &[Override<'t>],
+        own_attacks: &'static [OwnAttack],
         log: &mut Log,
     ) {
         let clean = log.is_empty();
@@ -119,7 +121,7 @@ impl Axes {
             for (index, varied) in axis.values.iter().enumerate().skip(1) {
                 let (mut found, span) = (Log::default(), varied.text.span());
                 let changed = self.document(file, Some((number, index)), overrides, &mut found);
-                let other = sections::model(&changed, Vec::new(), &mut found);
+                let other = sections::model(&changed, Vec::new(), own_attacks, &mut found);
                 validate::check(&other, &mut found);
                 match found.first_message() {
                     None => {}

@@ -14,10 +14,9 @@ use crate::check::{self, Failure};
 use crate::content::Content;
 use crate::evaluate;
 use crate::network::Net;
-use crate::outcome::{Outcome, PeerOutcome, Verdict};
-use crate::scenario::Plan;
+use crate::outcome::{Outcome, PeerOutcome, Verdict, attacks_of};
 use crate::scenario::expect::ExpectationKind;
-use crate::scenario::plan::{FaultKind, HostPlan, Role};
+use crate::scenario::plan::{FaultKind, HostPlan, Plan, Role};
 
 use super::recorder::{Measured, Recorder, Tally};
 use super::{Ended, diary};
@@ -70,6 +69,7 @@ fn peer(recorder: &Recorder, host: usize, end: Now, net: &Net) -> PeerOutcome {
     let tally: &Tally = &recorder.tallies[host];
     let secs = |at: Option<Now>| at.map(Now::as_secs_f64);
     let online = tally.online_ns + tally.online_since.map_or(0, |since| end.0 - since.0);
+    let crowd = recorder.crowds.of(host);
     let wasted = tally.duplicates + tally.unrequested + tally.dropped;
     PeerOutcome {
         name: plan.name.clone(),
@@ -90,10 +90,15 @@ fn peer(recorder: &Recorder, host: usize, end: Now, net: &Net) -> PeerOutcome {
         online_s: Now(online).as_secs_f64(),
         control: net.sent_to_peers(plan.ip).saturating_sub(tally.uploaded),
         up: plan.link.up,
+        attack: plan.attack.as_ref().map(|attack| attack.name.clone()),
         acted: tally.acted,
         first_ban_s: secs(tally.first_ban),
         buffered: tally.buffered,
         measured: Measured::default(),
+        told: tally.told,
+        connections_max: crowd.connections,
+        slots_max: crowd.slots,
+        closed: crowd.closed,
     }
 }
 
@@ -138,6 +143,9 @@ pub(super) fn outcome(
     }
     let measures = recorder.measures.take();
     let measured = measures.map_or_else(Vec::new, |measures| measures.finish(end));
+    let peers: Vec<PeerOutcome> = (0..recorder.plan.hosts.len())
+        .map(|h| peer(recorder, h, end, net))
+        .collect();
     let mut outcome = Outcome {
         scenario: recorder.plan.scenario.clone(),
         seed: recorder.plan.seed,
@@ -156,9 +164,6 @@ pub(super) fn outcome(
         pieces: content.geometry().pieces,
         verdict: Verdict::Pass,
         failures: Vec::new(),
-        peers: (0..recorder.plan.hosts.len())
-            .map(|h| peer(recorder, h, end, net))
-            .collect(),
         checks,
         buffered_bound: buffered_bound(&recorder.plan),
         copies_min: recorder.copies_min.unwrap_or(0),
@@ -166,7 +171,8 @@ pub(super) fn outcome(
         seed_until_second: recorder.seed_until_second,
         utilisation: utilisation(recorder),
         sometimes,
-        random: random(recorder, resets),
+        random: random(recorder, &peers, resets),
+        peers,
     };
     for (peer, measured) in outcome.peers.iter_mut().zip(measured) {
         peer.measured = measured;
@@ -182,7 +188,7 @@ pub(super) fn outcome(
             findings.extend(liveness(recorder, at));
         }
         findings.extend(
-            vacuous(recorder, net, &outcome.checks, end)
+            vacuous(recorder, &outcome.peers, net, &outcome.checks, end)
                 .into_iter()
                 .map(|f| (Verdict::Vacuous, f)),
         );
@@ -287,9 +293,25 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
     failures.collect()
 }
 
+/// How often the attackers of each kind acted, by their name: those that cannot but act, or those that act by
+/// chance.
+fn acted(plan: &Plan, peers: &[PeerOutcome], by_chance: bool) -> BTreeMap<String, u64> {
+    let mut acted = BTreeMap::new();
+    for kind in attacks_of(peers) {
+        let attacks = plan.hosts.iter().filter(|host| host.group == kind.group);
+        let mut attacks = attacks.filter_map(|host| host.attack.as_ref());
+        let its = attacks.find(|attack| attack.name == kind.attack);
+        if its.is_some_and(|a| (a.probability_ppm() < 1_000_000) == by_chance) {
+            acted.insert(kind.name(), kind.times);
+        }
+    }
+    acted
+}
+
 /// What the plan schedules and never happened.
 fn vacuous(
     recorder: &Recorder,
+    peers: &[PeerOutcome],
     net: &Net,
     checks: &BTreeMap<&'static str, u64>,
     end: Now,
@@ -317,31 +339,16 @@ fn vacuous(
             tell(format!("the invariant {name} was never put to the test"));
         }
     }
-    let mut groups: Vec<&str> = Vec::new();
-    for host in &plan.hosts {
-        let sure = host
-            .attack
-            .as_ref()
-            .is_some_and(|a| a.probability_ppm == 1_000_000);
-        if sure && !groups.contains(&host.group.as_str()) {
-            groups.push(&host.group);
-        }
-    }
-    for group in groups {
-        let members = plan
-            .hosts
-            .iter()
-            .zip(&recorder.tallies)
-            .filter(|(h, _)| h.group == group);
-        if members.map(|(_, t)| t.acted).sum::<u64>() == 0 {
-            tell(format!("the attackers of {group} never acted"));
+    for (kind, times) in acted(plan, peers, false) {
+        if times == 0 {
+            tell(format!("the attackers of {kind} never acted"));
         }
     }
     failures
 }
 
 /// Random disturbances that the plan asks for, and how often each happened in this run.
-fn random(recorder: &Recorder, resets: u64) -> BTreeMap<String, u64> {
+fn random(recorder: &Recorder, peers: &[PeerOutcome], resets: u64) -> BTreeMap<String, u64> {
     let mut happened = BTreeMap::new();
     for (host, tally) in recorder.plan.hosts.iter().zip(&recorder.tallies) {
         if host.link.reset_every.is_some() {
@@ -351,14 +358,9 @@ fn random(recorder: &Recorder, resets: u64) -> BTreeMap<String, u64> {
             let name = format!("churn of {}", host.group);
             *happened.entry(name).or_default() += u64::from(tally.churned);
         }
-        if host
-            .attack
-            .as_ref()
-            .is_some_and(|a| a.probability_ppm < 1_000_000)
-        {
-            let name = format!("attacks of {}", host.group);
-            *happened.entry(name).or_default() += tally.acted;
-        }
+    }
+    for (kind, times) in acted(&recorder.plan, peers, true) {
+        happened.insert(format!("attacks of {kind}"), times);
     }
     happened
 }

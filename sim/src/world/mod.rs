@@ -3,6 +3,7 @@
 //! Invariant: one thread, paused runtimes, one seed. Nothing here reads a clock, a file or the
 //! environment; a panic of any host's task ends the run.
 
+mod crowds;
 mod diary;
 mod direct;
 mod judge;
@@ -17,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skep_engine::{EngineConfig, Now, PeerId, PieceIndex};
+use skep_engine::{EngineConfig, Now, PieceIndex};
 use tokio::time::Instant;
 
 use crate::actor::engine_peer::{EnginePeer, PEER_PORT};
@@ -266,7 +267,7 @@ impl World {
             ..
         } = self.plan.hosts[host].clone();
         let attack = attack.expect("validation gives every attacker an attack");
-        let seed = self.plan.seed;
+        let (seed, own) = (self.plan.seed, self.plan.own_attacks);
         let (net, contacts) = (self.net.clone(), Rc::clone(contacts));
         let recorder = Rc::clone(&self.recorder);
         let content = Arc::clone(&self.content);
@@ -279,7 +280,7 @@ impl World {
                     .on_host(now(epoch), host, &WorldEvent::Joined);
                 let stream =
                     |purpose: &str| seed::stream(seed, &format!("peer/{name}#{life}/{purpose}"));
-                let attacker = actor::attacker(&attack, &content, stream("attack"));
+                let attacker = actor::attacker(&attack, own, &content, stream("attack"));
                 let hears = Rc::clone(&recorder);
                 let raw = RawPeer::new(RawSetup {
                     net: net.attach(ip),
@@ -287,7 +288,7 @@ impl World {
                     attacker: attacker.expect("validation refuses unknown attacks"),
                     listen: SocketAddr::from((ip, PEER_PORT)),
                     info_hash: content.metainfo.info_hash,
-                    peer_id: PeerId::random(&mut stream("id")),
+                    ids: stream("id"),
                     total: geometry.total,
                     bitfield_bytes: geometry.bitfield_bytes(),
                     announcer: contacts.announcer(&EngineConfig::default(), epoch, stream("udp")),

@@ -24,6 +24,7 @@ use crate::scenario::Plan;
 use crate::scenario::plan::{EndKind, FaultKind, Role, UserAction};
 use crate::trace::{Attack, Trace, WorldEvent};
 
+use super::crowds::Crowds;
 use super::diary::Diary;
 
 mod copies;
@@ -58,6 +59,8 @@ pub(super) struct Tally {
     pub(super) announces: u32,
     /// Dials that led to no connection.
     pub(super) dials_failed: u32,
+    /// Addresses in the trackers' answers to it.
+    pub(super) told: u32,
     /// The tracker of the last announce, if it failed.
     pub(super) failed_tracker: Option<u32>,
     /// The server at which a client's last fetch failed for good.
@@ -89,6 +92,8 @@ pub(super) struct Recorder {
     content: Arc<Content>,
     pub(super) disks: Vec<Rc<RefCell<Disk>>>,
     addresses: Addresses,
+    /// What honest peers have to do with attackers.
+    pub(super) crowds: Crowds,
     /// Hosts that are web seeds.
     web_seeds: BTreeSet<IpAddr>,
     pub(super) trace: Trace,
@@ -166,6 +171,7 @@ impl Recorder {
             content,
             disks,
             addresses,
+            crowds: Crowds::default(),
             trace,
             checks,
             at_once: looks_at_once,
@@ -251,16 +257,17 @@ impl Recorder {
     }
 
     /// An announce of whoever is at this address met a tracker that misbehaves.
-    pub(super) fn on_announce_met(&mut self, from: IpAddr) {
+    pub(super) fn on_announce_met(&mut self, from: IpAddr, told: u32) {
         if let Some(host) = self.addresses.host_at(from) {
             self.tallies[host].announces += 1;
+            self.tallies[host].told += told;
         }
     }
 
     /// Takes the next event of a tracker.
     fn take_tracker(&mut self, at: Now, name: &str, event: TrackerEvent) {
-        if let TrackerEvent::Announced { from, .. } = &event {
-            self.on_announce_met(from.ip());
+        if let TrackerEvent::Announced { from, given, .. } = &event {
+            self.on_announce_met(from.ip(), *given);
         }
         let event = WorldEvent::Tracker(event);
         self.trace.push(at, u32::MAX, || name, &event);
@@ -328,6 +335,12 @@ impl Recorder {
         if let Some(measures) = &mut self.measures {
             let geometry = self.content.geometry();
             measures.note(at, host, event, geometry, &self.addresses);
+        }
+        if let Some(peer) = Crowds::about(event)
+            && let Some(other) = self.addresses.host_at(peer.ip())
+            && self.plan.hosts[other].role == Role::Attacker
+        {
+            self.crowds.on_event((host, other), peer, event);
         }
         let tally = &mut self.tallies[host];
         match event {
@@ -492,6 +505,7 @@ impl Recorder {
         if let Some(measures) = &mut self.measures {
             measures.left(host, at);
         }
+        self.crowds.forget(host);
         let tally = &mut self.tallies[host];
         match kind {
             Some(EndKind::Crash | EndKind::PowerLoss) => {

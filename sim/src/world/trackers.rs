@@ -191,7 +191,8 @@ impl World {
                             let listen = SocketAddr::from((ip(number), PORT));
                             let tells = Rc::clone(&recorder);
                             let heard = move |from: SocketAddr| {
-                                tells.borrow_mut().on_announce_met(from.ip());
+                                // What it tells is no address of anybody's choosing.
+                                tells.borrow_mut().on_announce_met(from.ip(), 0);
                             };
                             let bad = BadTracker::new(BadSetup {
                                 net,
@@ -226,6 +227,7 @@ fn host(
     let config = SwarmConfig {
         interval: plan.interval,
         interval_min: plan.interval_min,
+        hold_floor: plan.hold_floor,
         answer_max: plan.peers_max,
         ..SwarmConfig::default()
     };

@@ -24,7 +24,14 @@ fn book(n: u8) -> (DialBook, EngineConfig) {
 
 fn choose(book: &mut DialBook, now: Now, room: u32, config: &EngineConfig) -> Vec<SocketAddr> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    book.choose(now, room, false, &Roll::default(), config, &mut rng)
+    book.choose(
+        now,
+        room,
+        Wanted::default(),
+        &Roll::default(),
+        config,
+        &mut rng,
+    )
 }
 
 #[test]
@@ -192,12 +199,32 @@ fn a_peer_that_is_connected_otherwise_is_not_dialled() {
         slot: 0,
         generation: 0,
     };
-    let mut peer = Peer::new(conn, addr(9), true, Now::START, &config);
-    peer.id = Some(PeerId([7; 20]));
-    let mut roll = Roll::default();
-    roll.note(0, Some(&peer));
-    let chosen = book.choose(Now(0), 5, false, &roll, &config, &mut rng);
+    let connected_from = |from: SocketAddr| {
+        let mut peer = Peer::new(conn, from, true, Now::START, &config);
+        peer.id = Some(PeerId([7; 20]));
+        let mut roll = Roll::default();
+        roll.note(0, Some(&peer));
+        roll
+    };
+    let port = SocketAddr::new(addr(1).ip(), 50_000);
+    let other_family = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 50_000));
+    for from in [port, other_family] {
+        let roll = connected_from(from);
+        let chosen = book.choose(Now(0), 5, Wanted::default(), &roll, &config, &mut rng);
+        assert_eq!(chosen, []);
+    }
+    // Who says that id at another address is somebody else, unless ids alone count.
+    book.left();
+    let roll = connected_from(addr(9));
+    let ids_alone = EngineConfig {
+        ids_by_address: false,
+        ..config.clone()
+    };
+    let chosen = book.choose(Now(0), 5, Wanted::default(), &roll, &ids_alone, &mut rng);
     assert_eq!(chosen, []);
+    book.left();
+    let chosen = book.choose(Now(0), 5, Wanted::default(), &roll, &config, &mut rng);
+    assert_eq!(chosen, [addr(1)]);
 }
 
 /// `victim`: a tracker names a stranger's host on ever new ports.

@@ -11,6 +11,7 @@ use crate::tracker::announce::{AnnounceFailure, AnnounceReply};
 use crate::wire::Message;
 use crate::wire::metadata::MetadataMessage;
 
+use super::super::dial::Wanted;
 use super::{AnnounceEvent, AnnounceRequest, LEFT_UNKNOWN, MetadataFetch, Phase};
 
 impl MetadataFetch {
@@ -73,7 +74,7 @@ impl MetadataFetch {
         let taken = self.connections + self.dial.dialling();
         if self.phase != Phase::Running
             || taken < self.config.connections_max
-            || !self.dial.any_due(now, &self.roll)
+            || !self.dial.any_due(now, &self.roll, &self.config)
         {
             return;
         }
@@ -180,7 +181,7 @@ impl MetadataFetch {
         let rng = &mut self.rng;
         let chosen = self
             .dial
-            .choose(now, room, false, &self.roll, &self.config, rng);
+            .choose(now, room, Wanted::default(), &self.roll, &self.config, rng);
         for addr in chosen {
             self.push(Output::Connect { addr });
         }

@@ -6,6 +6,7 @@
 
 mod blame;
 mod choking;
+mod crowds;
 mod disk;
 mod download;
 mod extended;

@@ -40,6 +40,32 @@ struct Tracker {
     rng: ChaCha8Rng,
 }
 
+#[test]
+fn who_announces_too_often_is_told_of_nobody_in_between() {
+    let told = |hold_floor: bool| {
+        let mut tracker = Tracker::new(|c| c.hold_floor = hold_floor);
+        tracker
+            .hears(&says(1, AnnounceEvent::Started, 0), at(0))
+            .unwrap();
+        let mut told = Vec::new();
+        for second in 0..=300 {
+            let event = match second {
+                0 => AnnounceEvent::Started,
+                _ => AnnounceEvent::Periodic,
+            };
+            let reply = tracker.hears(&says(2, event, 5), at(second)).unwrap();
+            assert_eq!(reply.complete, Some(1), "it is answered all the same");
+            if !reply.peers.is_empty() {
+                told.push(second);
+            }
+        }
+        told
+    };
+    // Three to spare at once, and then one a minute.
+    assert_eq!(told(true), [0, 1, 2, 3, 60, 120, 180, 240, 300]);
+    assert_eq!(told(false).len(), 301);
+}
+
 impl Tracker {
     fn new(change: impl FnOnce(&mut SwarmConfig)) -> Tracker {
         let mut config = SwarmConfig::default();
@@ -177,7 +203,8 @@ fn a_peer_is_forgotten_after_two_intervals_of_silence() {
 
 #[test]
 fn answers_are_capped_and_every_peer_is_equally_likely() {
-    let mut t = Tracker::new(|c| c.answer_max = 10);
+    // It is asked a thousand times in a moment, which the floor would not have.
+    let mut t = Tracker::new(|c| (c.answer_max, c.hold_floor) = (10, false));
     for peer in 0..100 {
         t.hears(&says(peer, Started, u64::from(peer % 2)), at(0))
             .unwrap();
