@@ -356,8 +356,8 @@ until = "2 min""#;
         check(
             r#"attack = { mux = { free-rider = "100%" } }"#,
             "",
-            r#"unknown key `mux` in `attack` | mux | did you mean `mix`?
-`mix` is missing in `attack` | { mux = { free-rider = "100%" } } | `mix`: Each attack with its share of the members, or with a table of its `share` and its parameters."#,
+            r#"`mix` is missing in `attack` | { mux = { free-rider = "100%" } } | `mix`: Each attack with its share of the members, or with a table of its `share` and its parameters.
+unknown key `mux` in `attack` | mux | did you mean `mix`?"#,
         );
         check(
             r#"attack = { mix = { free-rider = "99%", never-deliver = "1%" } }"#,
