@@ -2,6 +2,8 @@
 
 use super::*;
 
+use crate::config::RateLimit;
+
 /// A connection of somebody at the address that ends with `host`, with the port `port`.
 fn from(rig: &mut Rig, host: u8, port: u16, inbound: bool) -> ConnId {
     let conn = rig.free_conn();
@@ -80,6 +82,8 @@ fn who_carries_something_is_no_part_of_a_crowd() {
 fn peers_at_one_address_have_so_many_slots_and_others_the_rest() {
     for (bound, slots) in [(2, 2), (4, 4)] {
         let plan = Plan::new(4, 4).seed();
+        // Nobody here asks for anything: nobody is to lose the slot for that.
+        let plan = plan.config(|c| c.slot_rate_min = RateLimit(0));
         let mut rig = plan.config(|c| c.slots_per_address = bound).start();
         let crowd: Vec<ConnId> = (0..6)
             .map(|n| {
