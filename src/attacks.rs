@@ -1,7 +1,7 @@
 //! Owns `skep attacks`: what attacks cost the honest, and what each defence is worth.
 //!
-//! Invariant: all runs of a scenario are on the same seeds; a defence is off by its own keys of the engine and
-//! by nothing else.
+//! Invariant: all runs of a scenario are on the same seeds; a defence is off by its own keys and by nothing
+//! else.
 
 use skep_reports::attacks::{self, Attacked, Row};
 use skep_sim::campaign::Job;
@@ -20,7 +20,7 @@ struct Defence {
     off: &'static [(&'static str, &'static str)],
 }
 
-/// The defences, each a limit or a switch of the engine's configuration.
+/// The defences, each a limit or a switch of the engine's configuration, or of the tracker.
 const DEFENCES: &[Defence] = &[
     Defence {
         name: "smart-ban",
@@ -59,7 +59,27 @@ const DEFENCES: &[Defence] = &[
     },
     Defence {
         name: "slot-rate",
-        off: &[("engine.slot_rate_min", "\"0 B/s\"")],
+        off: &[("engine.slot_rate_min", "\"1 B/s\"")],
+    },
+    Defence {
+        name: "slots-per-address",
+        off: &[("engine.slots_per_address", "1000000")],
+    },
+    Defence {
+        name: "place-sharing",
+        off: &[("engine.share_places", "false")],
+    },
+    Defence {
+        name: "ids-by-address",
+        off: &[("engine.ids_by_address", "false")],
+    },
+    Defence {
+        name: "port-limit",
+        off: &[("engine.dial_ports_max", "1000000")],
+    },
+    Defence {
+        name: "tracker-floor",
+        off: &[("tracker.hold_floor", "false")],
     },
 ];
 

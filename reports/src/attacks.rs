@@ -11,7 +11,7 @@ use skep_sim::outcome::{Outcome, PeerOutcome};
 use skep_sim::scenario::plan::Role;
 
 use crate::statistics::{interval, mean};
-use crate::table::{cell, lines, percent, seconds, table};
+use crate::table::{COLUMNS, bytes, cell, lines, percent, seconds, table};
 
 /// The runs of one scenario under attack: one outcome per seed in each list, in the order of the seeds.
 #[derive(Clone, Debug)]
@@ -199,30 +199,40 @@ pub fn text(rows: &[Row]) -> String {
             row.slower.map_or("-".to_owned(), signed),
             between,
             row.unfinished.to_string(),
-            percent(row.banned),
+            short(row.banned),
             seconds(row.ban_s),
             row.false_bans.to_string(),
-            percent(row.waste),
+            short(row.waste),
         ];
         table.add_row(cells.iter().map(cell));
     }
     out.push_str(&lines(&table));
     if !silent.is_empty() {
-        let _ = writeln!(out, "  no difference without: {}", silent.join(", "));
+        let silent = format!("no difference without: {}", silent.join(", "));
+        for line in textwrap::wrap(&silent, usize::from(COLUMNS) - 2) {
+            let _ = writeln!(out, "  {line}");
+        }
     }
     let peak = rows
         .iter()
         .map(|row| row.buffered)
         .max()
         .unwrap_or_default();
-    let peak = crate::table::bytes(peak);
-    let _ = writeln!(out, "  held for one connection at most: {peak}");
+    let _ = writeln!(out, "  held for one connection at most: {}", bytes(peak));
     out
 }
 
 fn signed(share: f64) -> String {
     let sign = if share < 0.0 { "-" } else { "+" };
-    format!("{sign}{}", percent(share.abs()))
+    format!("{sign}{}", short(share.abs()))
+}
+
+/// A share in per cent: as many digits as matter, and as there is room for.
+fn short(share: f64) -> String {
+    match share {
+        large if large >= 0.995 => format!("{:.0}%", large * 100.0),
+        small => percent(small),
+    }
 }
 
 #[cfg(test)]
@@ -233,6 +243,6 @@ mod tests {
     fn only_seeds_with_both_values_are_paired() {
         let (of, base) = ([Some(3.0), None, Some(5.0)], [Some(2.0), Some(1.0), None]);
         assert_eq!(paired(&of, &base, |a, b| a / b - 1.0), [0.5]);
-        assert_eq!(signed(-0.034), "-3.4%");
+        assert_eq!([-0.034, 4.721].map(signed), ["-3.4%", "+472%"]);
     }
 }

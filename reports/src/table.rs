@@ -18,7 +18,8 @@ pub(crate) fn table(header: &[&str], left: usize) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(COLUMNS);
+    // Lines are indented by two, and lose the blank at their end.
+    table.set_width(COLUMNS - 1);
     table.set_header(header.iter().map(cell));
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
