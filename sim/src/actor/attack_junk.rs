@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand_chacha::ChaCha8Rng;
 use skep_engine::wire::Message;
 use skep_engine::wire::handshake::{FAST, reserved};
-use skep_engine::{ConnId, PieceIndex};
+use skep_engine::{BlockRange, ConnId, PieceIndex};
 
 use super::attack_free_rider::FreeRider;
 use super::parts::{piece, spoilt};
@@ -29,6 +29,11 @@ impl JunkForUnchoke {
             rng,
         }
     }
+}
+
+fn block(piece: PieceIndex, begin: u32, data: &[u8]) -> BlockRange {
+    let len = u32::try_from(data.len()).expect("the codec bounds a block");
+    BlockRange { piece, begin, len }
 }
 
 impl Attacker for JunkForUnchoke {
@@ -67,6 +72,15 @@ impl Attacker for JunkForUnchoke {
                 let junk = spoilt(&self.content.slice(range), &mut self.rng);
                 io.tell(Attack::Acted);
                 io.send(conn, &piece(range, junk));
+            }
+            // Others of its kind: junk for junk buys nothing.
+            Message::Piece {
+                piece,
+                begin,
+                ref data,
+            } if !self.content.is_true(block(piece, begin, data), data) => {
+                io.close(conn);
+                self.rider.on_gone(io, conn);
             }
             message => self.rider.on_message(io, conn, message),
         }
