@@ -156,6 +156,15 @@ fn metric_since(
             let count: f64 = honest().map(|p| f64::from(p.announces)).sum();
             (hours > 0.0).then(|| count / hours)
         }
+        "announced" => {
+            let count = |of: fn(&PeerOutcome) -> u32| honest().map(|p| f64::from(of(p))).sum();
+            match name.stat? {
+                "started" => Some(count(|p| p.announced.started)),
+                "completed" => Some(count(|p| p.announced.completed)),
+                "stopped" => Some(count(|p| p.announced.stopped)),
+                _ => Some(count(|p| p.announced.repeated)),
+            }
+        }
         "dials_failed" => {
             let peers = honest().filter(|p| p.role.peer());
             statistic(

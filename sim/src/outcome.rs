@@ -11,7 +11,7 @@ use crate::bounds::{BothWays, Bound};
 use crate::check::Failure;
 use crate::scenario::plan::Role;
 use crate::trace::Checkpoints;
-use crate::world::Measured;
+use crate::world::{Announced, Measured};
 
 /// How a run ended, in the order in which several runs' worst is told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -84,6 +84,8 @@ pub struct PeerOutcome {
     pub banned_by: u32,
     /// Announces that met a tracker, be it one that misbehaves.
     pub announces: u32,
+    /// What it told trackers once, or too often.
+    pub announced: Announced,
     /// Dials that led to no connection.
     pub dials_failed: u32,
     /// Seconds online.

@@ -12,6 +12,7 @@ mod attack_free_rider;
 mod attack_handshake_stall;
 mod attack_have_spam;
 mod attack_interest_flapper;
+mod attack_junk;
 mod attack_liar;
 mod attack_malformed;
 mod attack_metadata_liar;
@@ -85,6 +86,7 @@ pub fn attacker(
         "choke-flapper" => Box::new(attack_choke_flapper::ChokeFlapper::new(content)),
         "request-flood" => Box::new(attack_request_flood::RequestFlood::new(content)),
         "stale-have" => Box::new(attack_stale_have::StaleHave::new(&content)),
+        "junk-for-unchoke" => Box::new(attack_junk::JunkForUnchoke::new(content, rng)),
         "unrequested" => Box::new(attack_unrequested::Unrequested::new(content, rng)),
         "have-spam" => Box::new(attack_have_spam::HaveSpam::new(&content)),
         "interest-flapper" => Box::new(attack_interest_flapper::InterestFlapper::new()),

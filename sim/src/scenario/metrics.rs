@@ -295,6 +295,15 @@ pub const METRICS: &[Metric] = &[
         doc: "announces per honest peer and online hour, those that met a misbehaving tracker included",
     },
     Metric {
+        name: "announced",
+        stats: &["started", "completed", "stopped", "repeated"],
+        per_group: true,
+        unit: Unit::Count,
+        max: None,
+        doc: "announces of honest peers that trackers answered, by what they say; `repeated`: those that say once more \
+              what is to be said once in a stay, or `completed` without having completed",
+    },
+    Metric {
         name: "dials_failed",
         stats: &["mean", "max"],
         per_group: true,

@@ -205,6 +205,12 @@ pub const ATTACKS: Family = Family {
             params: &[],
         },
         Named {
+            name: "junk-for-unchoke",
+            doc: "downloads like a free-rider, claims half of the pieces and serves wrong bytes, so as to look like who \
+                  gives",
+            params: &[],
+        },
+        Named {
             name: "have-spam",
             doc: "sends 100,000 `have` messages per second",
             params: &[],

@@ -86,6 +86,7 @@ fn peer(recorder: &Recorder, host: usize, end: Now, net: &Net) -> PeerOutcome {
         hash_failed: tally.hash_failed,
         banned_by: tally.banned_by,
         announces: tally.announces,
+        announced: tally.announced(),
         dials_failed: tally.dials_failed,
         online_s: Now(online).as_secs_f64(),
         control: net.sent_to_peers(plan.ip).saturating_sub(tally.uploaded),

@@ -38,8 +38,8 @@ use crate::seed;
 use crate::trace::{Lines, Trace, WorldEvent};
 
 use diary::Diary;
-pub use recorder::Measured;
 use recorder::Recorder;
+pub use recorder::{Announced, Measured};
 use stage::Stage;
 pub use trackers::Contacts;
 

@@ -27,10 +27,12 @@ use crate::trace::{Attack, Trace, WorldEvent};
 use super::crowds::Crowds;
 use super::diary::Diary;
 
+mod announced;
 mod copies;
 mod faults;
 mod measures;
 
+pub use announced::Announced;
 pub use measures::Measured;
 pub(super) use measures::Measures;
 
@@ -57,6 +59,9 @@ pub(super) struct Tally {
     /// The most that it held in memory for a connection, bytes.
     pub(super) buffered: u64,
     pub(super) announces: u32,
+    announced: Announced,
+    /// Times that it joined.
+    stays: u32,
     /// Dials that led to no connection.
     pub(super) dials_failed: u32,
     /// Addresses in the trackers' answers to it.
@@ -256,18 +261,13 @@ impl Recorder {
         }
     }
 
-    /// An announce of whoever is at this address met a tracker that misbehaves.
-    pub(super) fn on_announce_met(&mut self, from: IpAddr, told: u32) {
-        if let Some(host) = self.addresses.host_at(from) {
-            self.tallies[host].announces += 1;
-            self.tallies[host].told += told;
-        }
-    }
-
     /// Takes the next event of a tracker.
     fn take_tracker(&mut self, at: Now, name: &str, event: TrackerEvent) {
-        if let TrackerEvent::Announced { from, given, .. } = &event {
-            self.on_announce_met(from.ip(), *given);
+        if let TrackerEvent::Announced {
+            from, given, event, ..
+        } = &event
+        {
+            self.on_announced(from.ip(), *event, *given);
         }
         let event = WorldEvent::Tracker(event);
         self.trace.push(at, u32::MAX, || name, &event);
@@ -479,6 +479,7 @@ impl Recorder {
         }
         let tally = &mut self.tallies[host];
         tally.joined.get_or_insert(at);
+        tally.stays += 1;
         tally.online_since = Some(at);
         // A server has the content, and has no session to tell of it.
         tally.whole |= self.plan.hosts[host].role == Role::Server;

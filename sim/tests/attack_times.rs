@@ -1,0 +1,65 @@
+//! Attackers act between their `from` and `until`, and at no other time, whatever the attack is.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::rc::Rc;
+
+use skep_sim::campaign::{self, Job};
+use skep_sim::outcome::{Outcome, Verdict};
+use skep_sim::scenario::Scenario;
+use skep_sim::trace::Lines;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Lines that stay in memory.
+#[derive(Clone, Default)]
+struct Kept(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A run, and when whom of a group did harm.
+fn harm(scenario: &Scenario, seed: u64, group: &str) -> (Outcome, Vec<(u64, String)>) {
+    let kept = Kept::default();
+    let lines = Lines::new(Box::new(kept.clone()));
+    let outcome = campaign::run_one(Job { scenario, seed }, Some(lines)).expect("a run");
+    let text = String::from_utf8(kept.0.take()).expect("JSON");
+    let mut harm = Vec::new();
+    for line in text.lines().filter(|line| line.contains("\"Acted\"")) {
+        let event: serde_json::Value = serde_json::from_str(line).expect("an event");
+        let host = event["host"].as_str().expect("a host's name").to_owned();
+        assert_eq!(event["event"], "attack", "{line}");
+        assert!(host.starts_with(group), "{host} is no attacker");
+        harm.push((event["t_ns"].as_u64().expect("a time"), host));
+    }
+    (outcome, harm)
+}
+
+#[test]
+fn a_mixed_group_acts_in_its_time_alone() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/attacks/mixed-company.toml");
+    let text = fs::read_to_string(&path).expect("the scenario");
+    let scenario = Scenario::parse("mixed-company.toml", &text).expect("a good file");
+    for seed in scenario.seeds() {
+        let (outcome, harm) = harm(&scenario, *seed, "company");
+        assert_eq!(outcome.verdict, Verdict::Pass, "{:?}", outcome.failures);
+        let from_until = 10 * SECOND..40 * SECOND;
+        for (at, host) in &harm {
+            assert!(from_until.contains(at), "seed {seed}: {host} at {at} ns");
+        }
+        let all = (0..8).map(|n| format!("company-{n}"));
+        for host in all {
+            assert!(harm.iter().any(|(_, who)| *who == host), "{host} did nothing");
+        }
+    }
+}
