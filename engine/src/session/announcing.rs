@@ -125,10 +125,11 @@ impl Torrent {
         if now < self.next_turnover {
             return None;
         }
-        let idle = self.longest_idle(now)?;
+        // First what is mostly known without a look at anybody.
         if !self.dial.any_due(now, &self.roll, &self.config) {
             return None;
         }
+        let idle = self.longest_idle(now)?;
         self.explore(now);
         Some(idle)
     }
