@@ -47,7 +47,8 @@ fn harm(scenario: &Scenario, seed: u64, group: &str) -> (Outcome, Vec<(u64, Stri
 
 #[test]
 fn a_mixed_group_acts_in_its_time_alone() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/attacks/mixed-company.toml");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/attacks/mixed-company.toml");
     let text = fs::read_to_string(&path).expect("the scenario");
     let scenario = Scenario::parse("mixed-company.toml", &text).expect("a good file");
     for seed in scenario.seeds() {
@@ -59,7 +60,10 @@ fn a_mixed_group_acts_in_its_time_alone() {
         }
         let all = (0..8).map(|n| format!("company-{n}"));
         for host in all {
-            assert!(harm.iter().any(|(_, who)| *who == host), "{host} did nothing");
+            assert!(
+                harm.iter().any(|(_, who)| *who == host),
+                "{host} did nothing"
+            );
         }
     }
 }
