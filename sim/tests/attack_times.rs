@@ -72,9 +72,10 @@ fn a_mixed_group_acts_in_its_time_alone() {
 /// A swarm that is busy for more than 20 s, and joined by one more while the attack is on.
 const BUSY: &str = r#"
 name = "busy"
-about = "A swarm with two attackers who attack for four seconds."
+about = "A swarm with one attacker, who attacks for four seconds."
 [run]
 time_limit = "20 s"
+settle = "5 s"
 [torrent]
 size = "16 MiB"
 piece = "128 KiB"
@@ -100,7 +101,6 @@ arrive = { at = "12500 ms" }
 name = "enemy"
 role = "attacker"
 attack = "ATTACK"
-count = 2
 up = "1 Mbit/s"
 down = "20 Mbit/s"
 from = "12 s"

@@ -118,8 +118,9 @@ fn every_attack_has_a_scenario() {
     scenarios(&root(), &mut files);
     let mut acted = BTreeSet::new();
     for file in files {
-        let text = fs::read_to_string(root().join(&file)).expect("a readable file");
-        let scenario = Scenario::parse(&file, &text).expect("a good file");
+        let path = root().join(file);
+        let text = fs::read_to_string(&path).expect("a readable file");
+        let scenario = Scenario::parse(&path.display().to_string(), &text).expect("a good file");
         let hosts = scenario.expand(0).hosts;
         acted.extend(hosts.into_iter().filter_map(|h| Some(h.attack?.name)));
     }
