@@ -9,6 +9,7 @@ use std::rc::Rc;
 use skep_sim::campaign::{self, Job};
 use skep_sim::outcome::{Outcome, Verdict};
 use skep_sim::scenario::Scenario;
+use skep_sim::scenario::strategies::ATTACKS;
 use skep_sim::trace::Lines;
 
 const SECOND: u64 = 1_000_000_000;
@@ -39,7 +40,7 @@ fn harm(scenario: &Scenario, seed: u64, group: &str) -> (Outcome, Vec<(u64, Stri
         let event: serde_json::Value = serde_json::from_str(line).expect("an event");
         let host = event["host"].as_str().expect("a host's name").to_owned();
         assert_eq!(event["event"], "attack", "{line}");
-        assert!(host.starts_with(group), "{host} is no attacker");
+        assert!(host.starts_with(group), "{host} is not of {group}");
         harm.push((event["t_ns"].as_u64().expect("a time"), host));
     }
     (outcome, harm)
@@ -66,4 +67,65 @@ fn a_mixed_group_acts_in_its_time_alone() {
             );
         }
     }
+}
+
+/// A swarm that is busy for more than 20 s, and joined by one more while the attack is on.
+const BUSY: &str = r#"
+name = "busy"
+about = "A swarm with one attacker, who attacks for four seconds."
+[run]
+time_limit = "20 s"
+settle = "5 s"
+[torrent]
+size = "16 MiB"
+piece = "128 KiB"
+[[group]]
+name = "seed"
+role = "seed"
+up = "2 Mbit/s"
+down = "20 Mbit/s"
+[[group]]
+name = "home"
+role = "leecher"
+count = 3
+up = "1 Mbit/s"
+down = "20 Mbit/s"
+[[group]]
+name = "late"
+role = "leecher"
+up = "1 Mbit/s"
+down = "20 Mbit/s"
+metainfo = "magnet"
+arrive = { at = "12500 ms" }
+[[group]]
+name = "enemy"
+role = "attacker"
+attack = "ATTACK"
+up = "1 Mbit/s"
+down = "20 Mbit/s"
+from = "12 s"
+until = "16 s"
+[tracker]
+interval = "60 s"
+"#;
+
+#[test]
+fn no_attack_acts_outside_its_time() {
+    let mut wrong = Vec::new();
+    for attack in ATTACKS.known {
+        // A file server's, and the canary that needs a tag.
+        if ["range-errors", "wrong-bytes", "unseeded"].contains(&attack.name) {
+            continue;
+        }
+        let text = BUSY.replace("ATTACK", attack.name);
+        let scenario = Scenario::parse("busy.toml", &text).expect("a good file");
+        let (_, harm) = harm(&scenario, 0, "enemy");
+        let outside = |(at, _): &&(u64, String)| !(12 * SECOND..16 * SECOND).contains(at);
+        match harm.iter().find(outside) {
+            Some(found) => wrong.push((attack.name, Some(found.clone()))),
+            None if harm.is_empty() => wrong.push((attack.name, None)),
+            None => {}
+        }
+    }
+    assert!(wrong.is_empty(), "outside their time, or never: {wrong:?}");
 }

@@ -27,10 +27,12 @@ enum Manner {
     Leave,
 }
 
-/// The attacker. Outside its time it never unchokes.
+/// The attacker. Outside its time it chokes everybody, refuses what is on its way, and leaves nobody.
 pub(super) struct StaleHave {
     bitfield: Bytes,
     manners: BTreeMap<ConnId, Manner>,
+    /// Who wants something, and whether it is unchoked.
+    unchoked: BTreeMap<ConnId, bool>,
     opened: u64,
 }
 
@@ -39,14 +41,31 @@ impl StaleHave {
         StaleHave {
             bitfield: everything(content),
             manners: BTreeMap::new(),
+            unchoked: BTreeMap::new(),
             opened: 0,
         }
     }
 
     fn leave(&mut self, io: &mut RawIo, conn: ConnId) {
         self.manners.remove(&conn);
+        self.unchoked.remove(&conn);
         io.close(conn);
         io.tell(Attack::Acted);
+    }
+
+    /// Unchokes who wants something in its time, and chokes it after it.
+    fn settle(&mut self, io: &mut RawIo) {
+        let active = io.active();
+        for (conn, unchoked) in &mut self.unchoked {
+            if *unchoked != active {
+                *unchoked = active;
+                let message = match active {
+                    true => Message::Unchoke,
+                    false => Message::Choke,
+                };
+                io.send(*conn, &message);
+            }
+        }
     }
 }
 
@@ -71,7 +90,11 @@ impl Attacker for StaleHave {
 
     fn on_message(&mut self, io: &mut RawIo, conn: ConnId, message: Message) {
         match message {
-            Message::Interested if io.active() => io.send(conn, &Message::Unchoke),
+            Message::Interested => {
+                self.unchoked.entry(conn).or_insert(false);
+                self.settle(io);
+            }
+            Message::Request(range) if !io.active() => io.send(conn, &Message::Reject(range)),
             Message::Request(range) => match self.manners.get_mut(&conn) {
                 Some(Manner::Refuse { since }) => {
                     since.get_or_insert(io.now());
@@ -87,6 +110,7 @@ impl Attacker for StaleHave {
 
     fn on_gone(&mut self, _io: &mut RawIo, conn: ConnId) {
         self.manners.remove(&conn);
+        self.unchoked.remove(&conn);
     }
 
     fn habits(&self) -> Habits {
@@ -97,6 +121,10 @@ impl Attacker for StaleHave {
     }
 
     fn on_tick(&mut self, io: &mut RawIo) {
+        self.settle(io);
+        if !io.active() {
+            return;
+        }
         let now = io.now();
         let over = |manner: &Manner| match manner {
             Manner::Refuse { since: Some(since) } => since.after(STAY) <= now,
