@@ -49,23 +49,23 @@ impl Pex {
     /// The message for a receiver that takes it under `id`.
     #[must_use]
     pub fn message(&self, id: u8) -> Message {
-        // In order of address: those over IPv4 come first.
-        let v4 = |addr: &SocketAddr| addr.is_ipv4();
-        let (added, added6) = self
-            .added
-            .split_at(self.added.partition_point(|(addr, _)| v4(addr)));
-        let (dropped, dropped6) = self.dropped.split_at(self.dropped.partition_point(v4));
-        let contacts = V6_BYTES * (added6.len() + dropped6.len())
-            + V4_BYTES * (added.len() + dropped.len())
-            + self.added.len();
-        let mut dict = Dict::new(KEYS_BYTES + contacts);
-        write_added(&mut dict, ["added", "added.f"], V4_BYTES, added);
-        if !added6.is_empty() {
-            write_added(&mut dict, ["added6", "added6.f"], V6_BYTES, added6);
+        let added6 = self.added.iter().any(|(addr, _)| addr.is_ipv6());
+        let dropped6 = self.dropped.iter().any(SocketAddr::is_ipv6);
+        let contacts = self.added.len() + self.dropped.len();
+        let contact = if added6 || dropped6 {
+            V6_BYTES
+        } else {
+            V4_BYTES
+        };
+        let mut dict = Dict::new(KEYS_BYTES + (contact + 1) * contacts);
+        write_added(&mut dict, ["added", "added.f"], false, &self.added);
+        if added6 {
+            write_added(&mut dict, ["added6", "added6.f"], true, &self.added);
         }
-        write_contacts(&mut dict, "dropped", V4_BYTES, dropped.iter().copied());
-        if !dropped6.is_empty() {
-            write_contacts(&mut dict, "dropped6", V6_BYTES, dropped6.iter().copied());
+        let dropped = self.dropped.iter().copied();
+        write_contacts(&mut dict, "dropped", false, dropped.clone());
+        if dropped6 {
+            write_contacts(&mut dict, "dropped6", true, dropped);
         }
         Message::Extended {
             id,
@@ -125,24 +125,27 @@ impl Pex {
     }
 }
 
-/// Writes contacts of one address family and their flags.
-fn write_added(dict: &mut Dict, keys: [&str; 2], bytes: usize, added: &[(SocketAddr, u8)]) {
+/// Writes those contacts that are over IPv6, or over IPv4, and their flags.
+fn write_added(dict: &mut Dict, keys: [&str; 2], v6: bool, added: &[(SocketAddr, u8)]) {
+    let its = added.iter().filter(|(addr, _)| addr.is_ipv6() == v6);
     let [contacts, flags] = keys;
-    write_contacts(dict, contacts, bytes, added.iter().map(|(addr, _)| *addr));
-    dict.parts(flags, added.len(), |bytes| {
-        bytes.extend(added.iter().map(|(_, flags)| flags));
+    write_contacts(dict, contacts, v6, added.iter().map(|(addr, _)| *addr));
+    dict.parts(flags, its.clone().count(), |bytes| {
+        bytes.extend(its.map(|(_, flags)| flags));
     });
 }
 
-/// Writes contacts of one address family, of so many bytes each.
+/// Writes those addresses that are over IPv6, or over IPv4.
 fn write_contacts(
     dict: &mut Dict,
     key: &str,
-    bytes: usize,
-    addrs: impl ExactSizeIterator<Item = SocketAddr>,
+    v6: bool,
+    addrs: impl Iterator<Item = SocketAddr> + Clone,
 ) {
-    dict.parts(key, bytes * addrs.len(), |list| {
-        for addr in addrs {
+    let its = addrs.filter(|addr| addr.is_ipv6() == v6);
+    let bytes = if v6 { V6_BYTES } else { V4_BYTES };
+    dict.parts(key, bytes * its.clone().count(), |list| {
+        for addr in its {
             match addr.ip() {
                 IpAddr::V4(ip) => list.extend_from_slice(&ip.octets()),
                 IpAddr::V6(ip) => list.extend_from_slice(&ip.octets()),
