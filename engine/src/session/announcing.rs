@@ -182,8 +182,8 @@ impl Torrent {
         self.peers[slot].as_ref().map(|p| (p.conn, why))
     }
 
-    /// The connection that has stood for longest, and long enough, of those to who never gave us a block or
-    /// got one of us.
+    /// The connection that has stood for longest, and long enough, of those whose peer never gave us a
+    /// block or got one of us.
     fn longest_barren(&self, now: Now) -> Option<usize> {
         let long_ago = |p: &Peer| p.since.after(self.config.barren_timeout) <= now;
         let barren = self.peers.iter().enumerate();

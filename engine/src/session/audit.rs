@@ -3,8 +3,8 @@
 //! Invariant checked: availability is the sum of the bitfields, every piece and block is in one state, and a
 //! block's requests are those that the peers hold. What an input changed is audited after it: availability by
 //! the piece's holders, the states by the piece's own books. In every choke round the bitfields of all peers are
-//! added up as well, if any changed, and the requests that all peers hold, which take longer. A full audit does all of it after
-//! every input. An error is an event: it fails a simulated run, and a test.
+//! added up as well, if any changed, and the requests that all peers hold, which take longer. A full audit does
+//! all of it after every input. An error is an event: it fails a simulated run, and a test.
 
 use crate::config::Audit;
 use crate::ids::PieceIndex;

@@ -1,7 +1,8 @@
 //! Owns who may download from us: the rounds, the slots between rounds, and interest.
 //!
-//! Invariants: never more interested peers unchoked than slots, nor more than `slots_per_address` of one address; a peer that is choked loses what it
-//! still waits for; a free slot goes to somebody interested at once (`unchoke_on_interest`).
+//! Invariants: never more interested peers unchoked than slots, nor more than `slots_per_address` of one address;
+//! a peer that is choked loses what it still waits for; a free slot goes to somebody interested at once
+//! (`unchoke_on_interest`).
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;

@@ -156,8 +156,8 @@ impl DialBook {
         }
     }
 
-    /// Takes addresses that a peer told, in their order, up to `pex_contacts_max` of one teller; how many were new. They
-    /// take no place from what trackers told.
+    /// Takes addresses that a peer told, in their order, up to `pex_contacts_max` of one teller; how many were
+    /// new. They take no place from what trackers told.
     pub(super) fn learn_from_peer(
         &mut self,
         told: impl Iterator<Item = Told>,

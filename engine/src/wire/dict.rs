@@ -5,9 +5,6 @@
 
 use bytes::Bytes;
 
-/// Bytes of a number's text, at most: those of `u64::MAX`.
-const DIGITS_MAX: usize = 20;
-
 /// A dictionary that is being written.
 #[derive(Debug)]
 pub(super) struct Dict {
@@ -93,18 +90,10 @@ impl Dict {
         self.bytes.push(b':');
     }
 
-    fn number(&mut self, mut value: u64) {
-        let mut digits = [0; DIGITS_MAX];
-        let mut first = DIGITS_MAX;
-        loop {
-            first -= 1;
-            digits[first] = b'0' + (value % 10) as u8;
-            value /= 10;
-            if value == 0 {
-                break;
-            }
-        }
-        self.bytes.extend_from_slice(&digits[first..]);
+    fn number(&mut self, value: u64) {
+        let mut digits = itoa::Buffer::new();
+        self.bytes
+            .extend_from_slice(digits.format(value).as_bytes());
     }
 }
 

@@ -28,7 +28,8 @@ const HUGE_BYTES: usize = 16 * 1024 * 1024;
 const PEERS_MAX: usize = 50;
 /// Seconds between announces where it makes sense.
 const INTERVAL: i64 = 60;
-/// Intervals that make no sense, of which a host is always told the same one: none, more than a lifetime, the past, one second.
+/// Intervals that make no sense, of which a host is always told the same one: none, more than a lifetime, the past,
+/// one second.
 const WRONG_INTERVALS: [i64; 4] = [0, i64::MAX, -1, 1];
 
 /// Counts that make no sense.

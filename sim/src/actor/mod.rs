@@ -10,8 +10,6 @@ mod attack_corrupt_one_block;
 mod attack_crowd;
 mod attack_free_rider;
 mod attack_handshake_stall;
-mod attack_have_spam;
-mod attack_interest_flapper;
 mod attack_junk;
 mod attack_liar;
 mod attack_malformed;
@@ -22,6 +20,7 @@ mod attack_range_errors;
 mod attack_rarest_corruptor;
 mod attack_request_flood;
 mod attack_slot_thief;
+mod attack_spam;
 mod attack_stale_have;
 mod attack_stolen_id;
 mod attack_trickle;
@@ -88,8 +87,8 @@ pub fn attacker(
         "stale-have" => Box::new(attack_stale_have::StaleHave::new(&content)),
         "junk-for-unchoke" => Box::new(attack_junk::JunkForUnchoke::new(content, rng)),
         "unrequested" => Box::new(attack_unrequested::Unrequested::new(content, rng)),
-        "have-spam" => Box::new(attack_have_spam::HaveSpam::new(&content)),
-        "interest-flapper" => Box::new(attack_interest_flapper::InterestFlapper::new()),
+        "have-spam" => Box::new(attack_spam::Spam::haves(&content)),
+        "interest-flapper" => Box::new(attack_spam::Spam::interest()),
         "rarest-corruptor" => Box::new(attack_rarest_corruptor::RarestCorruptor::new(content, rng)),
         "slot-thief" => Box::new(attack_slot_thief::SlotThief::new(content, rng)),
         "unseeded" => Box::new(attack_unseeded::Unseeded::new(&content)),

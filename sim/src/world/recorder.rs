@@ -31,65 +31,12 @@ mod announced;
 mod copies;
 mod faults;
 mod measures;
+mod tally;
 
 pub use announced::Announced;
 pub use measures::Measured;
 pub(super) use measures::Measures;
-
-/// What one host has done so far. What blocks touch comes first: a line of memory.
-#[derive(Clone, Debug, Default)]
-#[repr(C)]
-pub(super) struct Tally {
-    pub(super) gained: u64,
-    pub(super) uploaded: u64,
-    pub(super) first_block: Option<Now>,
-    pub(super) first_piece: Option<Now>,
-    pub(super) online_since: Option<Now>,
-    pub(super) online_ns: u64,
-    pub(super) joined: Option<Now>,
-    pub(super) completed: Option<Now>,
-    pub(super) duplicates: u64,
-    pub(super) unrequested: u64,
-    pub(super) hash_failed: u64,
-    /// Bytes that a client had of a file and dropped.
-    pub(super) dropped: u64,
-    pub(super) banned_by: u32,
-    /// When somebody banned it first.
-    pub(super) first_ban: Option<Now>,
-    /// The most that it held in memory for a connection, bytes.
-    pub(super) buffered: u64,
-    pub(super) announces: u32,
-    announced: Announced,
-    /// Times that it joined.
-    stays: u32,
-    /// Dials that led to no connection.
-    pub(super) dials_failed: u32,
-    /// Addresses in the trackers' answers to it.
-    pub(super) told: u32,
-    /// The tracker of the last announce, if it failed.
-    pub(super) failed_tracker: Option<u32>,
-    /// The server at which a client's last fetch failed for good.
-    pub(super) failed_server: Option<std::net::Ipv4Addr>,
-    pub(super) acted: u64,
-    /// A stay of it ended by a crash or a power loss.
-    pub(super) crashed: bool,
-    pub(super) churned: u32,
-    /// Its last planned stay is over, or its user left.
-    pub(super) gone_for_good: bool,
-    pub(super) whole: bool,
-    /// Its user paused it.
-    pub(super) paused: bool,
-    /// It began with a magnet link, and others gave it the metainfo.
-    pub(super) got_metainfo: bool,
-}
-
-/// A sample for utilisation, taken at each completion.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
-    pub(super) sent: u64,
-    /// Bytes that the honest uplinks online could have carried.
-    pub(super) capacity: f64,
-}
+pub(super) use tally::{Sample, Tally};
 
 /// Everything that is seen of a run.
 pub(super) struct Recorder {

@@ -1,5 +1,5 @@
-//! Owns the attack `have-spam`: 100,000 `have` messages per second to every neighbour, the same ones over
-//! and over, of pieces that it does not have.
+//! Owns the attacks `have-spam` and `interest-flapper`: 100,000 messages per second to every neighbour, the same
+//! ones over and over. The one claims pieces that it does not have, the other one changes its interest.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,28 +13,40 @@ use crate::content::Content;
 use crate::trace::Attack;
 
 /// Time between two bursts.
-pub(super) const PERIOD: Duration = Duration::from_millis(20);
+const PERIOD: Duration = Duration::from_millis(20);
 /// Messages of a burst.
-pub(super) const BURST: u32 = 2000;
+const BURST: u32 = 2000;
 
-/// The attacker.
-pub(super) struct HaveSpam {
+/// The attacker. It asks for nothing when it is unchoked.
+pub(super) struct Spam {
     burst: Burst,
     neighbours: BTreeSet<ConnId>,
 }
 
-impl HaveSpam {
-    pub(super) fn new(content: &Content) -> HaveSpam {
+impl Spam {
+    /// `have-spam`.
+    pub(super) fn haves(content: &Content) -> Spam {
         let pieces = content.geometry().pieces;
-        let haves = (0..BURST).map(|n| Message::Have(PieceIndex(n % pieces)));
-        HaveSpam {
-            burst: Burst::new(haves),
+        Spam::new(|n| Message::Have(PieceIndex(n % pieces)))
+    }
+
+    /// `interest-flapper`.
+    pub(super) fn interest() -> Spam {
+        Spam::new(|n| match n % 2 {
+            0 => Message::Interested,
+            _ => Message::NotInterested,
+        })
+    }
+
+    fn new(message: impl Fn(u32) -> Message) -> Spam {
+        Spam {
+            burst: Burst::new((0..BURST).map(message)),
             neighbours: BTreeSet::new(),
         }
     }
 }
 
-impl Attacker for HaveSpam {
+impl Attacker for Spam {
     fn claims_complete(&self) -> bool {
         false
     }
