@@ -13,7 +13,6 @@ use crate::tracker::schedule::Schedule;
 
 use super::dial::Wanted;
 use super::event::{CloseReason, Event};
-use super::peer::Peer;
 use super::roll::Marks;
 use super::torrent::{Output, Phase, Torrent};
 
@@ -185,13 +184,11 @@ impl Torrent {
     /// The connection that has stood for longest, and long enough, of those whose peer never gave us a
     /// block or got one of us.
     fn longest_barren(&self, now: Now) -> Option<usize> {
-        let long_ago = |p: &Peer| p.since.after(self.config.barren_timeout) <= now;
-        let barren = self.peers.iter().enumerate();
-        let barren = barren.filter_map(|(slot, peer)| Some((peer.as_ref()?, slot)));
-        let barren = barren.filter(|(p, _)| p.active() && !p.web && long_ago(p));
-        let barren = barren.filter(|(p, _)| self.blame.carried(p.sender) == 0);
-        let (_, slot) = barren.min_by_key(|(p, slot)| (p.since, *slot))?;
-        Some(slot)
+        let standing = self.roll.standing_for(self.config.barren_timeout, now);
+        let sender = |slot: usize| self.peers[slot].as_ref().map(|p| p.sender);
+        let barren =
+            standing.filter(|(_, slot)| sender(*slot).is_some_and(|s| self.blame.carried(s) == 0));
+        barren.min().map(|(_, slot)| slot)
     }
 
     /// Fewer connections than we would like, and nobody left to dial would change that.

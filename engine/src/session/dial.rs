@@ -109,6 +109,8 @@ pub(super) struct DialBook {
     quiet: Option<Quiet>,
     /// Hosts where nobody shook hands yet, of those that were dialled in vain.
     barren: BTreeMap<IpAddr, Barren>,
+    /// The most ports that any of them ever had: mostly too few for somebody to be passed over.
+    ports_most: u32,
 }
 
 /// A host where dials led to nobody.
@@ -310,7 +312,7 @@ impl DialBook {
         let rank = |c: &Contact| (c.hearsay(), c.failures.saturating_sub(1));
         let mut due: Vec<_> = due.map(|(place, c)| (rank(c), place)).collect();
         if due.is_empty() && !elsewhere {
-            let until = self.next_idle(now).min(self.next_port(now));
+            let until = self.next_idle(now).min(self.next_port(now, config));
             self.quiet = Some(Quiet { seeding, until });
             return Vec::new();
         }
@@ -368,22 +370,27 @@ impl DialBook {
         barren.filter(|b| now < b.until).map_or(0, |b| b.ports)
     }
 
+    /// Whether some host may have had so many ports dialled in vain that others of it are not for now.
+    fn any_barren(&self, config: &EngineConfig) -> bool {
+        self.ports_most >= config.dial_ports_max.max(1)
+    }
+
     /// Whether so many ports of an address's host were dialled in vain that no further one is for now.
     fn is_barren(&self, place: usize, now: Now, config: &EngineConfig) -> bool {
-        // Of most books there is nothing to look up.
-        !self.barren.is_empty() && {
+        self.any_barren(config) && {
             let ip = self.addrs.get(place).ip();
             self.tried_at(ip, now) >= config.dial_ports_max.max(1)
         }
     }
 
     /// When further ports of some host may be dialled.
-    fn next_port(&self, now: Now) -> Now {
+    fn next_port(&self, now: Now, config: &EngineConfig) -> Now {
+        if !self.any_barren(config) {
+            return Now::NEVER;
+        }
         let later = self.barren.values().map(|b| b.until);
-        later
-            .filter(|until| *until > now)
-            .min()
-            .unwrap_or(Now::NEVER)
+        let later = later.filter(|until| *until > now);
+        later.min().unwrap_or(Now::NEVER)
     }
 
     /// A port of a host was dialled for the first time, and nobody shook hands.
@@ -399,6 +406,7 @@ impl DialBook {
             return;
         }
         let ports = self.tried_at(ip, now) + 1;
+        self.ports_most = self.ports_most.max(ports);
         let until = now.after(config.dial_backoff_max);
         self.barren.insert(ip, Barren { ports, until });
     }

@@ -58,6 +58,8 @@ pub(super) struct Roll {
     marks: Vec<Marks>,
     /// Since when nobody has wanted anything on a connection; never, where somebody does.
     still: Vec<Now>,
+    /// Since when a connection has stood; never, before the handshake and of web seeds.
+    stands: Vec<Now>,
     ips: Vec<Option<IpAddr>>,
     ids: Vec<Option<PeerId>>,
     /// The ids and their slots, in order.
@@ -74,11 +76,14 @@ impl Roll {
         if self.marks.len() <= slot {
             self.marks.resize(slot + 1, Marks::NONE);
             self.still.resize(slot + 1, Now::NEVER);
+            self.stands.resize(slot + 1, Now::NEVER);
             self.ips.resize(slot + 1, None);
             self.ids.resize(slot + 1, None);
         }
         self.marks[slot] = peer.map_or(Marks::NONE, Marks::of);
         self.still[slot] = peer.map_or(Now::NEVER, Peer::still_since);
+        let stands = peer.filter(|p| p.active() && !p.web);
+        self.stands[slot] = stands.map_or(Now::NEVER, |p| p.since);
         let ip = peer.filter(|p| !p.web).map(|p| p.addr.ip());
         if ip != self.ips[slot] {
             self.move_to(slot, ip);
@@ -157,9 +162,16 @@ impl Roll {
         time: Duration,
         now: Now,
     ) -> impl Iterator<Item = (Now, usize)> + '_ {
-        let slots = self.still.iter().enumerate();
-        let slots = slots.filter(move |(_, since)| since.after(time) <= now);
-        slots.map(|(slot, since)| (*since, slot))
+        long_since(&self.still, time, now)
+    }
+
+    /// Slots of connections that have stood for so long, and since when.
+    pub(super) fn standing_for(
+        &self,
+        time: Duration,
+        now: Now,
+    ) -> impl Iterator<Item = (Now, usize)> + '_ {
+        long_since(&self.stands, time, now)
     }
 
     /// The id of the peer in this slot.
@@ -202,9 +214,21 @@ impl Roll {
         (self.marks.len()..peers.len()).all(|slot| peers[slot].is_none())
             && self.marks.iter().zip(&anew.marks).all(|(a, b)| a == b)
             && self.still.iter().zip(&anew.still).all(|(a, b)| a == b)
+            && self.stands.iter().zip(&anew.stands).all(|(a, b)| a == b)
             && self.ips.iter().zip(&anew.ips).all(|(a, b)| a == b)
             && self.ids.iter().zip(&anew.ids).all(|(a, b)| a == b)
             && self.by_id == anew.by_id
             && (&self.by_ip, self.crowd) == (&anew.by_ip, anew.crowd)
     }
+}
+
+/// Slots whose moment is so long ago, and their moments.
+fn long_since(
+    moments: &[Now],
+    time: Duration,
+    now: Now,
+) -> impl Iterator<Item = (Now, usize)> + '_ {
+    let slots = moments.iter().enumerate();
+    let slots = slots.filter(move |(_, since)| since.after(time) <= now);
+    slots.map(|(slot, since)| (*since, slot))
 }
