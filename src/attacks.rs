@@ -39,6 +39,10 @@ const DEFENCES: &[Defence] = &[
         off: &[("engine.snub_after", "\"1000 h\"")],
     },
     Defence {
+        name: "snub-awareness",
+        off: &[("engine.snub_aware", "false")],
+    },
+    Defence {
         name: "turnover",
         off: &[
             ("engine.idle_timeout", "\"1000 h\""),

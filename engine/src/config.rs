@@ -311,6 +311,9 @@ config! {
     request_timeout_max: Duration = secs(45);
     /// Time unchoked without a block after which a peer is snubbed (libtorrent: 60 s).
     snub_after: Duration = secs(60);
+    /// Copies at peers that snub us do not count when it is asked which piece is rare, until one of them sends a
+    /// block (ours: else whoever claims what is rare and sends none of it has everybody begin something else).
+    snub_aware: bool = true;
     /// What happens when every missing block is requested.
     endgame: Endgame = Endgame::Bounded;
     /// Live requesters of one block in bounded end-game.

@@ -201,6 +201,7 @@ impl Torrent {
         peer.fast = fast;
         peer.extended = extended;
         self.contacts.add(slot, peer);
+        self.on_return(slot);
         self.note(slot);
         self.contacts_changed(now);
         self.emit(Event::PeerJoined {
@@ -260,12 +261,7 @@ impl Torrent {
         self.note(slot);
         self.contacts_changed(now);
         self.refund_upload(peer.up.reading_bytes);
-        let bits = self.bitfields.close(slot);
-        for piece in bits.iter() {
-            let copies = self.pieces.drop_copy(piece);
-            self.picker.on_availability(piece, copies);
-            self.touch_copies(piece);
-        }
+        self.drop_copies(slot);
         self.connections -= 1;
         if !peer.inbound {
             let of_use = peer.active() && peer.down.received_now + peer.up.given > 0;

@@ -8,6 +8,7 @@ mod blame;
 mod choking;
 mod crowds;
 mod disk;
+mod doubt;
 mod download;
 mod extended;
 mod fast;
