@@ -62,6 +62,10 @@ const DEFENCES: &[Defence] = &[
         off: &[("engine.strays_max", "1000000000")],
     },
     Defence {
+        name: "chatter-limit",
+        off: &[("engine.chatter_max", "0")],
+    },
+    Defence {
         name: "slot-rate",
         off: &[("engine.slot_rate_min", "\"1 B/s\"")],
     },

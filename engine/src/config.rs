@@ -346,6 +346,10 @@ config! {
     /// Longest extension message, its two ids included (BEP 9, 10: a metadata block of 16 KiB and its
     /// dictionary).
     extended_bytes_max: u64 = 18 * KIB;
+    /// Messages per second, in the long run, that a peer may send beside requests, their answers and what it has
+    /// that we did not know; ten seconds' worth may come at once, with more it is closed. 0: no limit (ours: an honest
+    /// peer says little that is neither payload nor news).
+    chatter_max: u32 = 1000;
     /// Real sockets: bytes of one connection that were read and that the engine has not looked at, above
     /// which no more is read; one read may pass it.
     unread_max: u64 = 256 * KIB;

@@ -24,7 +24,7 @@ impl Torrent {
             return Err("a have for a piece that does not exist");
         }
         if !self.bitfields.insert(slot, piece) {
-            return Ok(());
+            return self.bear_chatter(slot, now);
         }
         self.add_copy(slot, piece);
         if !self.pieces.have.contains(piece) && !self.pieces.is_unwanted(piece) {
