@@ -61,9 +61,9 @@ impl Torrent {
             false => None,
         };
         let full = many || late || crowded && gives_way.is_none();
-        let banned = self.blame.banned_addr(addr);
-        if self.phase != Phase::Running || full || banned {
-            if banned {
+        let refused = self.config.ip_filter.refuses(ip) || self.blame.banned_addr(addr);
+        if self.phase != Phase::Running || full || refused {
+            if refused {
                 self.dial.never(addr);
             }
             if !inbound {

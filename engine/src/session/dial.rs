@@ -132,10 +132,11 @@ struct Quiet {
 }
 
 impl DialBook {
-    /// Takes addresses from a tracker, up to the maximum.
+    /// Takes addresses from a tracker, up to the maximum, but those that are refused.
     pub(super) fn learn(&mut self, peers: &[PeerAddr], me: PeerId, config: &EngineConfig) {
         for peer in peers {
-            if peer.id == Some(me) || peer.addr.port() == 0 {
+            let refused = config.ip_filter.refuses(peer.addr.ip());
+            if peer.id == Some(me) || peer.addr.port() == 0 || refused {
                 continue;
             }
             // An IPv4 address in IPv6's clothes is that address: it has one place and one cap.
@@ -169,7 +170,8 @@ impl DialBook {
         let mut new = Vec::new();
         // Where the one before belongs.
         let mut from = 0;
-        for told in told.filter(|told| told.addr.port() != 0) {
+        let refused = |addr: SocketAddr| config.ip_filter.refuses(addr.ip());
+        for told in told.filter(|told| told.addr.port() != 0 && !refused(told.addr)) {
             let place = self.addrs.place_from(from, told.addr);
             from = place.unwrap_or_else(|place| place);
             match place {

@@ -20,6 +20,7 @@ mod peers;
 mod pex;
 mod priorities;
 mod random;
+mod refusals;
 mod speakers;
 mod super_seeding;
 mod swarm;
