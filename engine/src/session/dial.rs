@@ -75,12 +75,12 @@ impl Contact {
 
 /// What a peer tells of somebody.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told {
+pub(super) struct Told<'a> {
     pub(super) addr: SocketAddr,
     /// It has everything, as the teller says.
     pub(super) seed: bool,
     /// Who lives there, as we know ourselves: it is connected already, by a dial of its own.
-    pub(super) id: Option<PeerId>,
+    pub(super) id: Option<&'a PeerId>,
 }
 
 /// Whether two addresses may be those of one host: the same, or one of each family.
@@ -160,21 +160,23 @@ impl DialBook {
 
     /// Takes addresses that a peer told, in their order, up to `pex_contacts_max` of one teller; how many were
     /// new. They take no place from what trackers told.
-    pub(super) fn learn_from_peer(
+    pub(super) fn learn_from_peer<'a>(
         &mut self,
-        told: impl Iterator<Item = Told>,
+        told: impl Iterator<Item = Told<'a>>,
         teller: SenderId,
         config: &EngineConfig,
     ) -> u32 {
         let mut new = Vec::new();
-        // Where the one before belongs.
+        // Behind the one before.
         let mut from = 0;
         for told in told.filter(|told| told.addr.port() != 0) {
-            let place = self.addrs.place_from(from, told.addr);
-            from = place.unwrap_or_else(|place| place);
-            match place {
-                Err(_) => new.push(told),
+            match self.addrs.place_from(from, told.addr) {
+                Err(place) => {
+                    from = place;
+                    new.push(told);
+                }
                 Ok(place) => {
+                    from = place + 1;
                     if let Some(id) = told.id {
                         self.name(place, id);
                     }
@@ -195,7 +197,7 @@ impl DialBook {
             }
             let mut contact = Contact::new(teller);
             contact.seed = told.seed;
-            contact.id = told.id.map(Box::new);
+            contact.id = told.id.copied().map(Box::new);
             self.insert(told.addr, contact);
             learned += 1;
         }
@@ -306,14 +308,12 @@ impl DialBook {
             return Vec::new();
         }
         let seeds = !(seeding && config.close_seed_to_seed);
-        let due = self.due(now, roll, config);
-        let due = due.filter(|(_, c)| seeds || !c.seed);
+        let due = self.due(now, seeds, roll, config);
         let due = due.filter(|(place, _)| !elsewhere || self.is_elsewhere(*place, roll));
         let rank = |c: &Contact| (c.hearsay(), c.failures.saturating_sub(1));
         let mut due: Vec<_> = due.map(|(place, c)| (rank(c), place)).collect();
         if due.is_empty() && !elsewhere {
-            let until = self.next_idle(now).min(self.next_port(now, config));
-            self.quiet = Some(Quiet { seeding, until });
+            self.be_quiet(seeding, now, config);
             return Vec::new();
         }
         // The best come last, and of alike ones those in front.
@@ -343,16 +343,17 @@ impl DialBook {
         chosen
     }
 
-    /// Contacts that may be dialled now, with their places.
+    /// Contacts that may be dialled now, with their places; with `seeds` also those that have everything.
     fn due(
         &self,
         now: Now,
+        seeds: bool,
         roll: &Roll,
         config: &EngineConfig,
     ) -> impl Iterator<Item = (usize, &Contact)> {
         let due = self.contacts.iter().enumerate();
         let by_address = config.ids_by_address;
-        due.filter(move |(_, c)| c.state == State::Idle && c.next <= now)
+        due.filter(move |(_, c)| c.state == State::Idle && c.next <= now && (seeds || !c.seed))
             .filter(move |(place, c)| {
                 c.id.as_deref().is_none_or(|id| {
                     let ip = self.addrs.get(*place).ip();
@@ -430,14 +431,26 @@ impl DialBook {
 
     /// Whether there is somebody to dial now at an address that has neither a connection nor a dial.
     pub(super) fn any_due_elsewhere(&self, now: Now, roll: &Roll, config: &EngineConfig) -> bool {
-        let mut due = self.due(now, roll, config);
+        let mut due = self.due(now, true, roll, config);
         due.any(|(place, _)| self.is_elsewhere(place, roll))
     }
 
     /// Whether there is somebody to dial now.
-    pub(super) fn any_due(&self, now: Now, roll: &Roll, config: &EngineConfig) -> bool {
-        let mut due = self.due(now, roll, config);
-        !self.is_quiet(false, now) && due.next().is_some()
+    pub(super) fn any_due(&mut self, now: Now, roll: &Roll, config: &EngineConfig) -> bool {
+        if self.is_quiet(false, now) {
+            return false;
+        }
+        let any = self.due(now, true, roll, config).next().is_some();
+        if !any {
+            self.be_quiet(false, now, config);
+        }
+        any
+    }
+
+    /// A search found nobody to dial.
+    fn be_quiet(&mut self, seeding: bool, now: Now, config: &EngineConfig) {
+        let until = self.next_idle(now).min(self.next_port(now, config));
+        self.quiet = Some(Quiet { seeding, until });
     }
 
     /// A dial was answered by a connection.
@@ -512,15 +525,15 @@ impl DialBook {
             self.quiet = None;
         }
         if let Ok(place) = self.addrs.place(addr) {
-            self.name(place, id);
+            self.name(place, &id);
         }
     }
 
-    fn name(&mut self, place: usize, id: PeerId) {
+    fn name(&mut self, place: usize, id: &PeerId) {
         // What the tracker told stands: somebody else may claim the port.
         let contact = &mut self.contacts[place];
-        if !contact.id_told && contact.id.as_deref() != Some(&id) {
-            contact.id = Some(Box::new(id));
+        if !contact.id_told && contact.id.as_deref() != Some(id) {
+            contact.id = Some(Box::new(*id));
             self.quiet = None;
         }
     }

@@ -295,9 +295,14 @@ impl Download {
         }
     }
 
+    /// Requested payload that came in this choke round and the one before, bytes.
+    pub(super) fn received(&self) -> u64 {
+        self.received_now + self.received_before
+    }
+
     /// Whether payload came in this choke round or the one before.
     pub(super) fn gave(&self) -> bool {
-        self.received_now + self.received_before > 0
+        self.received() > 0
     }
 
     /// Requests that may be open now.
