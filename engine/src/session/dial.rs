@@ -5,13 +5,9 @@
 //! takes the place of what trackers told, and no peer fills the book alone. While nothing changes the
 //! book is not searched for somebody to dial.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 
 use crate::config::EngineConfig;
 use crate::ids::PeerId;
@@ -20,7 +16,8 @@ use crate::tracker::announce::PeerAddr;
 
 use super::addresses::Addresses;
 use super::blame::SenderId;
-use super::roll::Roll;
+
+mod choosing;
 
 /// A dial that waited for so long probably leads to nobody (TCP has tried three times).
 const HOPELESS_AFTER: Duration = Duration::from_secs(4);
@@ -67,6 +64,11 @@ impl Contact {
         }
     }
 
+    /// What trackers told comes first, and who did not answer twice in a row comes later.
+    fn turn(&self) -> Turn {
+        (self.hearsay(), self.failures.saturating_sub(1))
+    }
+
     /// Told by a peer alone.
     fn hearsay(&self) -> bool {
         self.teller != SenderId::NOBODY
@@ -111,7 +113,12 @@ pub(super) struct DialBook {
     barren: BTreeMap<IpAddr, Barren>,
     /// The most ports that any of them ever had: mostly too few for somebody to be passed over.
     ports_most: u32,
+    /// Room for a search.
+    alike: Vec<usize>,
 }
+
+/// In which turn a contact is dialled: the lowest first.
+type Turn = (bool, u8);
 
 /// A host where dials led to nobody.
 #[derive(Clone, Copy, Debug)]
@@ -290,81 +297,6 @@ impl DialBook {
         u32::try_from(taken.count()).expect("at most dials_max")
     }
 
-    /// Addresses to dial now, at most `room`, chosen at random among those that are due; what trackers told
-    /// comes first, and who did not answer twice in a row comes later: a list of the dead keeps nobody from
-    /// the living.
-    pub(super) fn choose(
-        &mut self,
-        now: Now,
-        room: u32,
-        wanted: Wanted,
-        roll: &Roll,
-        config: &EngineConfig,
-        rng: &mut ChaCha8Rng,
-    ) -> Vec<SocketAddr> {
-        let Wanted { seeding, elsewhere } = wanted;
-        let room = room.min(config.dials_max.saturating_sub(self.dialling())) as usize;
-        if room == 0 || self.is_quiet(seeding, now) {
-            return Vec::new();
-        }
-        let seeds = !(seeding && config.close_seed_to_seed);
-        let due = self.due(now, seeds, roll, config);
-        let due = due.filter(|(place, _)| !elsewhere || self.is_elsewhere(*place, roll));
-        let rank = |c: &Contact| (c.hearsay(), c.failures.saturating_sub(1));
-        let mut due: Vec<_> = due.map(|(place, c)| (rank(c), place)).collect();
-        if due.is_empty() && !elsewhere {
-            self.be_quiet(seeding, now, config);
-            return Vec::new();
-        }
-        // The best come last, and of alike ones those in front.
-        due.sort_by_key(|(rank, _)| Reverse(*rank));
-        let mut chosen = Vec::new();
-        while chosen.len() < room
-            && let Some((best, _)) = due.last().copied()
-        {
-            let alike = due.partition_point(|(rank, _)| *rank > best);
-            let (_, place) = due.swap_remove(rng.random_range(alike..due.len()));
-            let addr = self.addrs.get(place);
-            let ip = addr.ip();
-            let taken = roll.at(ip) + self.dialling_at(ip);
-            if taken >= config.connections_per_address && !ip.is_loopback() {
-                continue;
-            }
-            let tried = self.tried_at(ip, now);
-            let at_host = tried + self.dialling_at(ip);
-            let untried = self.contacts[place].failures == 0;
-            if untried && tried > 0 && at_host >= config.dial_ports_max.max(1) {
-                continue;
-            }
-            self.contacts[place].state = State::Dialling;
-            self.dials.push((now, addr));
-            chosen.push(addr);
-        }
-        chosen
-    }
-
-    /// Contacts that may be dialled now, with their places; with `seeds` also those that have everything.
-    fn due(
-        &self,
-        now: Now,
-        seeds: bool,
-        roll: &Roll,
-        config: &EngineConfig,
-    ) -> impl Iterator<Item = (usize, &Contact)> {
-        let due = self.contacts.iter().enumerate();
-        let by_address = config.ids_by_address;
-        due.filter(move |(_, c)| c.state == State::Idle && c.next <= now && (seeds || !c.seed))
-            .filter(move |(place, c)| {
-                c.id.as_deref().is_none_or(|id| {
-                    let ip = self.addrs.get(*place).ip();
-                    // Who says that id elsewhere may be somebody else.
-                    let its = |other| !by_address || same_host(other, ip);
-                    roll.with_id(*id, its).is_none()
-                })
-            })
-            .filter(move |(place, c)| c.failures > 0 || !self.is_barren(*place, now, config))
-    }
-
     /// Ports of a host that were dialled, without a handshake at any of them.
     fn tried_at(&self, ip: IpAddr, now: Now) -> u32 {
         let barren = self.barren.get(&ip);
@@ -412,45 +344,9 @@ impl DialBook {
         self.barren.insert(ip, Barren { ports, until });
     }
 
-    /// Whether it is known that there is nobody to dial.
-    pub(super) fn is_quiet(&self, seeding: bool, now: Now) -> bool {
-        self.quiet
-            .is_some_and(|q| q.seeding == seeding && now < q.until)
-    }
-
     /// A connection ended: who is there may be dialled again.
     pub(super) fn left(&mut self) {
         self.quiet = None;
-    }
-
-    /// Whether an address has neither a connection nor a dial.
-    fn is_elsewhere(&self, place: usize, roll: &Roll) -> bool {
-        let ip = self.addrs.get(place).ip();
-        roll.at(ip) + self.dialling_at(ip) == 0
-    }
-
-    /// Whether there is somebody to dial now at an address that has neither a connection nor a dial.
-    pub(super) fn any_due_elsewhere(&self, now: Now, roll: &Roll, config: &EngineConfig) -> bool {
-        let mut due = self.due(now, true, roll, config);
-        due.any(|(place, _)| self.is_elsewhere(place, roll))
-    }
-
-    /// Whether there is somebody to dial now.
-    pub(super) fn any_due(&mut self, now: Now, roll: &Roll, config: &EngineConfig) -> bool {
-        if self.is_quiet(false, now) {
-            return false;
-        }
-        let any = self.due(now, true, roll, config).next().is_some();
-        if !any {
-            self.be_quiet(false, now, config);
-        }
-        any
-    }
-
-    /// A search found nobody to dial.
-    fn be_quiet(&mut self, seeding: bool, now: Now, config: &EngineConfig) {
-        let until = self.next_idle(now).min(self.next_port(now, config));
-        self.quiet = Some(Quiet { seeding, until });
     }
 
     /// A dial was answered by a connection.
@@ -583,14 +479,6 @@ impl DialBook {
         let hopeless = |(since, _): &(Now, SocketAddr)| since.after(HOPELESS_AFTER) <= now;
         let hopeful = self.dials.len() - self.dials.partition_point(hopeless);
         u32::try_from(hopeful).expect("at most dials_max")
-    }
-
-    /// When the first idle address may be dialled, of those that may not be dialled yet. Who may be
-    /// already and is not chosen waits for a connection to end, not for time.
-    fn next_idle(&self, now: Now) -> Now {
-        let idle = self.contacts.iter();
-        let idle = idle.filter(|c| c.state == State::Idle && c.next > now);
-        idle.map(|c| c.next).min().unwrap_or(Now::NEVER)
     }
 
     /// When something here is due: a dial to give up, or, with `room` for one, an address to dial.

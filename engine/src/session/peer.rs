@@ -14,6 +14,7 @@ use crate::ids::{BLOCK_BYTES, BlockRange, ConnId, PeerId, PieceIndex};
 use crate::time::Now;
 
 use super::blame::SenderId;
+use super::canonical::canonical_priority;
 use super::pex::PexTalk;
 use super::super_seeding::Hidden;
 
@@ -87,6 +88,8 @@ pub(super) struct Rest {
     pub(super) extended: bool,
     /// Set by its handshake; before that nothing else counts.
     pub(super) id: Option<PeerId>,
+    /// Its canonical priority, and our address that it was computed for.
+    rank: Option<(SocketAddr, u32)>,
     pub(super) said: Said,
     /// When interest on either side last changed, or it connected.
     pub(super) interest_changed: Now,
@@ -218,6 +221,7 @@ impl Peer {
             choke_changed: now,
             waiting_since: now,
             since: now,
+            rank: None,
             pex: PexTalk::default(),
         };
         Peer {
@@ -260,6 +264,18 @@ impl Peer {
     /// Whether payload comes or goes here, or may at any moment.
     pub(super) fn carries(&self) -> bool {
         self.down.gave() || !self.down.open.is_empty() || self.unchoked && self.interested
+    }
+
+    /// Its canonical priority for us at this address (BEP 40), which is computed once.
+    pub(super) fn rank(&mut self, me: SocketAddr) -> u32 {
+        match self.rank {
+            Some((to, rank)) if to == me => rank,
+            _ => {
+                let rank = canonical_priority(me, self.addr);
+                self.rank = Some((me, rank));
+                rank
+            }
+        }
     }
 
     /// Since when nobody has wanted anything here; never, while somebody does, and of web seeds.
