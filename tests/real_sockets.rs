@@ -117,7 +117,14 @@ fn whom_a_list_names_is_neither_dialled_nor_let_in() {
     let peers = report["peers"].as_array().expect("peers").len();
     assert_eq!((peers, &report["downloaded"]), (0, &0.into()), "{report}");
 
-    let args = ["get", "film.torrent", "--dir", "open", "--ip-filter", "film.bin"];
+    let args = [
+        "get",
+        "film.torrent",
+        "--dir",
+        "open",
+        "--ip-filter",
+        "film.bin",
+    ];
     let wrong = Skep::run(scene.dir.path(), "wrong", &args);
     assert_eq!(wrong.code, Some(64), "{wrong:?}");
     assert!(wrong.err.contains("film.bin: line "), "{wrong:?}");
