@@ -69,7 +69,7 @@ fn a_peer_that_repeats_itself_ten_thousand_times_is_closed() {
         0 => Message::Interested,
         _ => Message::NotInterested,
     };
-    assert!(closed(again, 2, 6000) && closed(flaps, 2, 6000));
+    assert!(closed(again, 3, 6000) && closed(flaps, 3, 6000));
     assert!(closed(|_| Message::KeepAlive, 1, 12_000));
     assert!(!closed(again, 20, 900) && !closed(flaps, 20, 900));
 }
