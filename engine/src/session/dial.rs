@@ -139,10 +139,11 @@ struct Quiet {
 }
 
 impl DialBook {
-    /// Takes addresses from a tracker, up to the maximum.
+    /// Takes addresses from a tracker, up to the maximum, but those that are refused.
     pub(super) fn learn(&mut self, peers: &[PeerAddr], me: PeerId, config: &EngineConfig) {
         for peer in peers {
-            if peer.id == Some(me) || peer.addr.port() == 0 {
+            let refused = config.ip_filter.refuses(peer.addr.ip());
+            if peer.id == Some(me) || peer.addr.port() == 0 || refused {
                 continue;
             }
             // An IPv4 address in IPv6's clothes is that address: it has one place and one cap.
@@ -180,7 +181,9 @@ impl DialBook {
             match self.addrs.place_from(from, *told.addr) {
                 Err(place) => {
                     from = place;
-                    new.push(told);
+                    if !config.ip_filter.refuses(told.addr.ip()) {
+                        new.push(told);
+                    }
                 }
                 Ok(place) => {
                     from = place + 1;
