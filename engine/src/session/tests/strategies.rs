@@ -102,8 +102,8 @@ fn shares(weights: &[u32], limit: u64, stuck: Option<usize>) -> Vec<usize> {
             counts[i] += blocks;
             queued[i] += blocks as u64 * 16_397;
         }
-        let next = (0..3).map(|step| (turn + step) % 3);
-        let next = next.filter(|i| queued[*i] > 0 && stuck != Some(*i)).next();
+        let mut next = (0..3).map(|step| (turn + step) % 3);
+        let next = next.find(|i| queued[*i] > 0 && stuck != Some(*i));
         if let Some(i) = next {
             queued[i] -= 16_397;
             let (conn, queued) = (takers[i], queued[i]);
