@@ -5,7 +5,7 @@
 //! ever show a candidate at one neighbour alone (all neighbours but one are seeds, say) the paper's rule would wait for
 //! ever; then the rarest candidate is taken (ours).
 
-use rand::seq::{IndexedRandom, IteratorRandom};
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::rarest_first::rarest;
@@ -36,9 +36,10 @@ impl PiecePicker for RareChunk {
             reason = "who has no piece is a neighbour all the same"
         )]
         let neighbours = || view.neighbours.iter().filter(|row| row.len() > 0);
-        let known = neighbours().count();
+        let mut all: Vec<&BitSet> = neighbours().collect();
+        let known = all.len();
         let size = self.sample.max(1).min(known);
-        let sampled: Vec<&BitSet> = neighbours().sample(rng, size);
+        let (sampled, _) = all.partial_shuffle(rng, size);
         let alone = |piece: &&PieceIndex| {
             let holders = sampled.iter().filter(|row| row.contains(**piece));
             holders.take(2).count() == 1
