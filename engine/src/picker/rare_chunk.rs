@@ -35,8 +35,8 @@ impl PiecePicker for RareChunk {
             clippy::len_zero,
             reason = "who has no piece is a neighbour all the same"
         )]
-        let neighbours = || view.neighbours.iter().filter(|row| row.len() > 0);
-        let mut all: Vec<&BitSet> = neighbours().collect();
+        let neighbours = view.neighbours.iter().filter(|row| row.len() > 0);
+        let mut all: Vec<&BitSet> = neighbours.collect();
         let known = all.len();
         let size = self.sample.max(1).min(known);
         let (sampled, _) = all.partial_shuffle(rng, size);

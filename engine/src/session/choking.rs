@@ -5,6 +5,8 @@
 //! a peer that is choked loses what it still waits for; a free slot goes to somebody interested at once
 //! (`unchoke_on_interest`).
 
+use std::cmp::Reverse;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -151,7 +153,6 @@ impl Torrent {
         let peer = self.peers[slot]
             .as_ref()
             .expect("only active peers take part");
-        let held = now.since(peer.choke_changed) >= self.config.choke_hold_min;
         let sender = self.blame.get(peer.sender);
         ChokePeer {
             conn: peer.conn,
@@ -165,13 +166,18 @@ impl Torrent {
             unchoked: peer.unchoked,
             optimistic: peer.optimistic,
             snubbed: peer.down.snubbed,
-            received: peer.down.received_now + peer.down.received_before,
+            received: peer.down.received(),
             given: peer.up.given,
             since: peer.choke_changed,
             waiting_since: peer.waiting_since,
-            changeable: !peer.ever_unchoked || held,
+            changeable: self.changeable(peer, now),
             idle: self.hardly_uses_slot(peer, now),
         }
+    }
+
+    /// Whether a peer may be choked or unchoked again.
+    fn changeable(&self, peer: &Peer, now: Now) -> bool {
+        !peer.ever_unchoked || now.since(peer.choke_changed) >= self.config.choke_hold_min
     }
 
     /// Whether a peer holds a slot, asks for nothing now, and has taken too little since it got it.
@@ -308,13 +314,29 @@ impl Torrent {
     fn choke_worst(&mut self, now: Now) {
         let worst = self.roll.all(HOLDER).min_by_key(|&slot| {
             let peer = self.peers[slot].as_ref().expect("it holds a slot");
-            let gave = peer.down.received_now + peer.down.received_before;
-            let last = std::cmp::Reverse(peer.choke_changed);
-            (peer.optimistic, gave, last, slot)
+            let last = Reverse(peer.choke_changed);
+            (peer.optimistic, peer.down.received(), last, slot)
         });
         if let Some(slot) = worst {
             self.choke(slot, now);
         }
+    }
+
+    /// Who waits for a slot and comes first: who gave most, then who waits longest.
+    fn next_waiting(&self, now: Now) -> Option<usize> {
+        let mut best = None;
+        for slot in self.roll.which(WAITS, WAITS, Marks::UNCHOKED) {
+            let peer = self.peers[slot].as_ref().expect("it is active");
+            if !self.changeable(peer, now) {
+                continue;
+            }
+            let order = (Reverse(peer.down.received()), peer.waiting_since, slot);
+            // How many there are at its address takes longer to find out.
+            if best.is_none_or(|best| order < best) && self.address_has_room(slot) {
+                best = Some(order);
+            }
+        }
+        best.map(|(_, _, slot)| slot)
     }
 
     /// Gives free slots to interested peers between rounds: who gave most, then who waits longest.
@@ -325,12 +347,9 @@ impl Torrent {
         let Between { slots, terms } = self.between();
         let regular = slots.saturating_sub(self.config.optimistic_slots);
         while self.slots_used() < slots {
-            let wait = self.roll.which(WAITS, WAITS, Marks::UNCHOKED);
-            let best = wait
-                .map(|slot| (slot, self.snapshot(slot, now)))
-                .filter(|(slot, p)| p.changeable && self.address_has_room(*slot))
-                .min_by_key(|(slot, p)| (std::cmp::Reverse(p.received), p.waiting_since, *slot));
-            let Some((slot, _)) = best else { return };
+            let Some(slot) = self.next_waiting(now) else {
+                return;
+            };
             let optimistic = self.regular_used() >= regular && !self.pieces.finished();
             self.unchoke(slot, optimistic, terms, now);
         }

@@ -111,7 +111,9 @@ impl Torrent {
             self.vote_for_our_ip(ip);
         }
         if let Some(client) = said.client {
-            if let Some(sender) = self.blame.get_mut(sender) {
+            if let Some(sender) = self.blame.get_mut(sender)
+                && sender.client != client
+            {
                 sender.client.clone_from(&client);
             }
             self.emit(Event::ClientNamed { peer: addr, client });
