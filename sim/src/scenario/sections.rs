@@ -401,8 +401,8 @@ fn compare(value: &Value<'_>, log: &mut Log) -> Option<Expectation> {
     });
     let better = fields.text("better", log);
     let than = fields.text("than", log);
-    let wanted = "a difference such as \">= 5%\"";
-    let by = fields.quantity("by", wanted, expect::difference, log);
+    let wanted = "a difference such as \">= 5%\" or \"45% .. 55%\"";
+    let by = fields.quantity("by", wanted, expect::Difference::parse, log);
     let text = fields.get("by").and_then(|by| by.get_ref().as_str());
     let text = text.unwrap_or_default().to_owned();
     Some(Expectation {
