@@ -9,6 +9,7 @@ pub mod chart;
 pub mod compare;
 pub mod expected;
 pub mod json;
+pub mod limits;
 pub mod statistics;
 pub mod summary;
 pub mod sweep;
