@@ -1,6 +1,7 @@
 //! Owns who may download from us: the rounds, the slots between rounds, and interest.
 //!
-//! Invariants: never more interested peers unchoked than slots, nor more than `slots_per_address` of one address;
+//! Invariants: never more interested peers unchoked than the choker's slots, nor more than `slots_per_address` of one
+//! address;
 //! a peer that is choked loses what it still waits for; a free slot goes to somebody interested at once
 //! (`unchoke_on_interest`).
 
@@ -9,7 +10,7 @@ use std::cmp::Reverse;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::choker::{ChokePeer, ChokeRound, Choker};
+use crate::choker::{Between, ChokePeer, ChokeRound, Choker, Terms, Verdict};
 use crate::config::EngineConfig;
 use crate::time::Now;
 use crate::wire::Message;
@@ -32,6 +33,10 @@ pub(super) struct Choking {
     phase_ns: u64,
     next_round: Now,
     next_rotation: Now,
+    /// Somebody's share of the bandwidth is another's.
+    weighs: bool,
+    /// How far the last one served was, where turns are by weight.
+    pub(super) turn: u64,
 }
 
 impl Choking {
@@ -46,6 +51,8 @@ impl Choking {
             phase_ns: rng.random_range(0..interval),
             next_round: Now::NEVER,
             next_rotation: Now::START,
+            weighs: false,
+            turn: 0,
         }
     }
 
@@ -55,6 +62,11 @@ impl Choking {
 
     pub(super) fn next_round(&self) -> Now {
         self.next_round
+    }
+
+    /// Whether bandwidth goes by weight.
+    pub(super) fn weighs(&self) -> bool {
+        self.weighs
     }
 }
 
@@ -74,6 +86,9 @@ impl Torrent {
         let peers: Vec<_> = peers.collect();
         let round = ChokeRound {
             now,
+            interval: self.config.choke_interval,
+            pieces: self.pieces.geometry.pieces,
+            upload_limit: self.config.upload_limit.0,
             seeding: self.pieces.finished(),
             slots: self.config.upload_slots,
             optimistic_slots: self.config.optimistic_slots,
@@ -91,6 +106,9 @@ impl Torrent {
             peers.len(),
             "a choker gives one verdict per peer"
         );
+        let weight = |verdict: &Verdict| verdict.terms.weight;
+        let unchoked = verdicts.iter().filter(|verdict| verdict.unchoke);
+        self.choking.weighs = unchoked.map(weight).any(|w| w != Terms::EQUAL);
         // Chokes first: their slots are free before somebody else takes them.
         for (slot, verdict) in slots.iter().zip(&verdicts) {
             if !verdict.unchoke {
@@ -101,18 +119,30 @@ impl Torrent {
         for (slot, verdict) in slots.iter().zip(&verdicts) {
             let stays = self.peer(*slot).unchoked;
             if verdict.unchoke && (stays || self.address_has_room(*slot)) {
-                self.unchoke(*slot, verdict.optimistic, now);
+                self.unchoke(*slot, verdict.optimistic, verdict.terms, now);
             } else {
                 left_over |= verdict.unchoke;
             }
         }
         for slot in slots {
-            let down = &mut self.peer(slot).down;
+            let peer = self.peer(slot);
+            peer.up.sent_now = 0;
+            let down = &mut peer.down;
             down.received_before = std::mem::take(&mut down.received_now);
             self.note(slot);
         }
         if left_over {
             self.fill_slots(now);
+        }
+        // Terms may have become better.
+        let owed = |slot: &usize| {
+            self.peers[*slot]
+                .as_ref()
+                .is_some_and(|p| !p.up.queue.is_empty())
+        };
+        let owed: Vec<usize> = self.roll.all(HOLDER).filter(owed).collect();
+        for slot in owed {
+            self.serve(slot, now);
         }
         self.part_from_content(now);
         self.emit_audit();
@@ -123,7 +153,15 @@ impl Torrent {
         let peer = self.peers[slot]
             .as_ref()
             .expect("only active peers take part");
+        let sender = self.blame.get(peer.sender);
         ChokePeer {
+            conn: peer.conn,
+            unchokes_us: !peer.choking_us,
+            received_last: peer.down.received_now,
+            sent_last: peer.up.sent_now,
+            received_ever: sender.map_or(0, |sender| sender.received),
+            sent_ever: sender.map_or(0, |sender| sender.sent),
+            pieces: self.bitfields[slot].count(),
             interested: peer.interested,
             unchoked: peer.unchoked,
             optimistic: peer.optimistic,
@@ -160,6 +198,7 @@ impl Torrent {
         }
         peer.unchoked = false;
         peer.optimistic = false;
+        peer.up.sent_now = 0;
         peer.choke_changed = now;
         peer.waiting_since = now.after(queue_behind);
         let addr = peer.addr;
@@ -178,9 +217,10 @@ impl Torrent {
         }
     }
 
-    fn unchoke(&mut self, slot: usize, optimistic: bool, now: Now) {
+    fn unchoke(&mut self, slot: usize, optimistic: bool, terms: Terms, now: Now) {
         let peer = self.peer(slot);
         peer.optimistic = optimistic;
+        peer.up.terms = terms;
         if peer.unchoked {
             return self.note(slot);
         }
@@ -220,6 +260,12 @@ impl Torrent {
         held.is_none_or(|held| held < self.config.slots_per_address)
     }
 
+    /// What the choker says until its next round.
+    pub(super) fn between(&self) -> Between {
+        let choker = self.choking.choker.as_ref().expect("no round is under way");
+        choker.between(self.pieces.finished(), self.config.upload_slots)
+    }
+
     /// Slots in use.
     fn slots_used(&self) -> u32 {
         let used = self.roll.all(HOLDER);
@@ -248,7 +294,7 @@ impl Torrent {
                 self.choke(slot, now);
             }
             // It takes a slot again; if that went to somebody else meanwhile, one must go.
-            (true, true) if self.slots_used() > self.config.upload_slots => {
+            (true, true) if self.slots_used() > self.between().slots => {
                 self.choke_worst(now);
             }
             (true, false) => self.fill_slots(now),
@@ -298,16 +344,14 @@ impl Torrent {
         if !self.config.unchoke_on_interest || self.phase != Phase::Running {
             return;
         }
-        while self.slots_used() < self.config.upload_slots {
+        let Between { slots, terms } = self.between();
+        let regular = slots.saturating_sub(self.config.optimistic_slots);
+        while self.slots_used() < slots {
             let Some(slot) = self.next_waiting(now) else {
                 return;
             };
-            let regular = self
-                .config
-                .upload_slots
-                .saturating_sub(self.config.optimistic_slots);
             let optimistic = self.regular_used() >= regular && !self.pieces.finished();
-            self.unchoke(slot, optimistic, now);
+            self.unchoke(slot, optimistic, terms, now);
         }
     }
 }

@@ -78,7 +78,7 @@ impl Contact {
 /// What a peer tells of somebody.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told<'a> {
-    pub(super) addr: SocketAddr,
+    pub(super) addr: &'a SocketAddr,
     /// It has everything, as the teller says.
     pub(super) seed: bool,
     /// Who lives there, as we know ourselves: it is connected already, by a dial of its own.
@@ -178,7 +178,7 @@ impl DialBook {
         // Behind the one before.
         let mut from = 0;
         for told in told.filter(|told| told.addr.port() != 0) {
-            match self.addrs.place_from(from, told.addr) {
+            match self.addrs.place_from(from, *told.addr) {
                 Err(place) => {
                     from = place;
                     if !config.ip_filter.refuses(told.addr.ip()) {
@@ -208,7 +208,7 @@ impl DialBook {
             let mut contact = Contact::new(teller);
             contact.seed = told.seed;
             contact.id = told.id.copied().map(Box::new);
-            self.insert(told.addr, contact);
+            self.insert(*told.addr, contact);
             learned += 1;
         }
         learned

@@ -168,6 +168,7 @@ impl Torrent {
     /// A verified piece of ours turned out to be gone from the disk: it is wanted again, and who
     /// understands it is told (BEP 54).
     pub(super) fn on_piece_lost(&mut self, piece: PieceIndex, now: Now) {
+        self.play(now);
         let finished = self.pieces.finished();
         if !self.pieces.lose(piece) {
             return;

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use crate::choker::Terms;
 use crate::config::EngineConfig;
 use crate::ids::{BLOCK_BYTES, BlockRange, ConnId, PeerId, PieceIndex};
 use crate::time::Now;
@@ -164,6 +165,14 @@ pub(super) struct Upload {
     pub(super) reading_bytes: u64,
     /// Payload sent since it was unchoked.
     pub(super) given: u64,
+    /// Payload sent in this choke round, to who is unchoked.
+    pub(super) sent_now: u64,
+    /// What it gets of the bandwidth.
+    pub(super) terms: Terms,
+    /// How far it is served, where turns are by weight: who is least far is next.
+    pub(super) pass: u64,
+    /// When the network last took something, or had nothing before.
+    pub(super) moved: Now,
     /// Requests refused since the last block was sent, or it was unchoked.
     pub(super) refused: u32,
     /// Blocks being read.

@@ -10,7 +10,7 @@ use toml::de::DeTable;
 use super::model::Model;
 use super::problem::{Found, Log, ScenarioErrors, Sources};
 use super::{arrivals, sections, set, validate, validate_expect, vary};
-use crate::actor::own::OwnAttack;
+use crate::own::{self, Own};
 
 /// A checked scenario.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Scenario {
     file: String,
     text: Arc<str>,
     overrides: Vec<(String, String)>,
-    own_attacks: &'static [OwnAttack],
+    own: &'static Own,
     model: Model,
     /// Without its attackers.
     clean: bool,
@@ -54,18 +54,18 @@ impl Scenario {
         text: &str,
         overrides: &[(String, String)],
     ) -> Result<Scenario, ScenarioErrors> {
-        Scenario::parse_with_attacks(file, text, overrides, &[])
+        Scenario::parse_with_own(file, text, overrides, &own::NONE)
     }
 
-    /// As [`Scenario::parse_with`], with attacks of the user's own beside ours: see [`crate::actor::own`].
+    /// As [`Scenario::parse_with`], with strategies and attacks of the user's own beside ours: see [`crate::own`].
     ///
     /// # Errors
     /// Everything that is wrong with the file or the changes.
-    pub fn parse_with_attacks(
+    pub fn parse_with_own(
         file: &str,
         text: &str,
         overrides: &[(String, String)],
-        own_attacks: &'static [OwnAttack],
+        own: &'static Own,
     ) -> Result<Scenario, ScenarioErrors> {
         let (mut sources, mut log) = (Sources::new(file, text), Log::default());
         let (root, errors) = DeTable::parse_recoverable(text);
@@ -86,14 +86,14 @@ impl Scenario {
         }
         let axes = vary::read(&root, &mut changes, &sources, &mut log);
         let document = axes.document(&root, None, &changes, &mut log);
-        let mut model = sections::model(&document, axes.free.clone(), own_attacks, &mut log);
+        let mut model = sections::model(&document, axes.free.clone(), own, &mut log);
         arrivals::load(&mut model.groups, file, &mut log);
         validate::check(&model, &mut log);
         vary::variants_allowed(&model, &mut log);
         if overrides.is_empty() {
             validate_expect::comparisons(&model, &mut log);
         }
-        axes.check_others(&root, &changes, own_attacks, &mut log);
+        axes.check_others(&root, &changes, own, &mut log);
         if !log.is_empty() {
             return Err(log.into_errors(&sources));
         }
@@ -102,7 +102,7 @@ impl Scenario {
             file,
             text: text.into(),
             overrides,
-            own_attacks,
+            own,
             model,
             clean: false,
         })
@@ -114,7 +114,17 @@ impl Scenario {
     /// Everything that is wrong after the changes.
     pub fn with(&self, more: &[(String, String)]) -> Result<Scenario, ScenarioErrors> {
         let overrides: Vec<_> = self.overrides.iter().chain(more).cloned().collect();
-        Scenario::parse_with_attacks(&self.file, &self.text, &overrides, self.own_attacks)
+        Scenario::parse_with_own(&self.file, &self.text, &overrides, self.own)
+    }
+
+    /// This scenario with these values for an axis of `[vary]`: one of the file, of which they are labels or new values;
+    /// or a new one, the last. Whether a new value is right is seen when it is set, by [`Scenario::with`].
+    ///
+    /// # Errors
+    /// What is wrong, in words: a bundle has no such name, or there are too many combinations.
+    pub fn varied(mut self, key: &str, values: &[String]) -> Result<Scenario, String> {
+        vary::replace(&mut self.model.vary, key, values)?;
+        Ok(self)
     }
 
     /// This scenario without its attackers, and without what it expects: every other host is as before, with
@@ -197,8 +207,8 @@ impl Scenario {
 
     /// Attacks of the user's own that it may name.
     #[must_use]
-    pub fn own_attacks(&self) -> &'static [OwnAttack] {
-        self.own_attacks
+    pub fn own(&self) -> &'static Own {
+        self.own
     }
 
     /// The overrides in force, in order.
@@ -262,6 +272,32 @@ down = "1 MiB/s"
             .map(|p| &text[p.span.clone()])
             .collect();
         assert_eq!(places, ["\"radnom\"", "-4"]);
+    }
+
+    #[test]
+    fn an_axis_is_replaced_or_added_from_outside() {
+        let values = |of: &[&str]| of.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>();
+        let scenario = Scenario::parse("tiny.toml", FILE).expect("right");
+        let varied = scenario
+            .clone()
+            .varied("group.home.picker", &values(&["random", "sequential"]))
+            .and_then(|s| s.varied("group.seed.up", &values(&["2 MiB/s"])))
+            .expect("axes");
+        let variants = varied.variants();
+        let labels: Vec<_> = variants.iter().map(|v| v.label.as_str()).collect();
+        assert_eq!(labels, ["random, 2 MiB/s", "sequential, 2 MiB/s"]);
+        let last = varied.with(&variants[1].set).expect("right values");
+        let plan = last.expand(0);
+        assert_eq!(plan.hosts[0].link.up, 2 << 20);
+        assert_eq!(plan.hosts[1].picker.name, "sequential");
+        let twice = scenario
+            .clone()
+            .varied("group.seed.up", &values(&["1 MiB/s", "1 MiB/s"]));
+        assert!(twice.is_err_and(|why| why.contains("twice")));
+        let wrong = scenario
+            .varied("group.home.picker", &values(&["rarest"]))
+            .expect("an axis");
+        assert!(wrong.with(&wrong.variants()[0].set).is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::problem::{Found, Log, Sources, suggest};
 use super::read::{self, Value};
 use super::set::{self, Override};
 use super::{sections, validate};
-use crate::actor::own::OwnAttack;
+use crate::own::Own;
 
 /// Combinations of values that one file may have.
 const VARIANTS_MAX: usize = 1000;
@@ -113,7 +113,7 @@ impl Axes {
         &self,
         file: &DeTable<'t>,
         overrides: &[Override<'t>],
-        own_attacks: &'static [OwnAttack],
+        own: &'static Own,
         log: &mut Log,
     ) {
         let clean = log.is_empty();
@@ -121,7 +121,7 @@ impl Axes {
             for (index, varied) in axis.values.iter().enumerate().skip(1) {
                 let (mut found, span) = (Log::default(), varied.text.span());
                 let changed = self.document(file, Some((number, index)), overrides, &mut found);
-                let other = sections::model(&changed, Vec::new(), own_attacks, &mut found);
+                let other = sections::model(&changed, Vec::new(), own, &mut found);
                 validate::check(&other, &mut found);
                 match found.first_message() {
                     None => {}
@@ -145,6 +145,48 @@ pub(super) fn variants_allowed(model: &Model, log: &mut Log) {
     if let Some(last) = model.vary.last().filter(|_| count > VARIANTS_MAX) {
         let message = format!("{count} combinations; at most {VARIANTS_MAX} are compared");
         log.push(Found::at(last.key.span(), message).label("with this key"));
+    }
+}
+
+/// Gives an axis these values, or adds one that has them; see [`super::Scenario::varied`].
+pub(super) fn replace(axes: &mut Vec<Vary>, key: &str, values: &[String]) -> Result<(), String> {
+    let place = axes.iter().position(|axis| axis.key.get_ref() == key);
+    let mut taken: Vec<Varied> = Vec::new();
+    for value in values {
+        let label = unquoted(value);
+        if taken.iter().any(|other| other.label == label) {
+            return Err(format!("`{key}` has the value `{label}` twice"));
+        }
+        let of_file = place.and_then(|at| {
+            let mut known = axes[at].values.iter();
+            known.find(|known| known.label == label)
+        });
+        taken.push(match of_file {
+            Some(known) => known.clone(),
+            None if place.is_some_and(|at| axes[at].bundles) => {
+                return Err(format!("`{key}` has no value `{label}`"));
+            }
+            None => Varied {
+                label: label.to_owned(),
+                text: Spanned::new(0..0, value.clone()),
+                index: 0,
+            },
+        });
+    }
+    match place {
+        Some(at) => axes[at].values = taken,
+        None => axes.push(Vary {
+            key: Spanned::new(0..0, key.to_owned()),
+            bundles: false,
+            values: taken,
+        }),
+    }
+    match axes
+        .iter()
+        .try_fold(1_usize, |n, axis| n.checked_mul(axis.values.len()))
+    {
+        Some(count) if count <= VARIANTS_MAX => Ok(()),
+        _ => Err(format!("at most {VARIANTS_MAX} combinations are compared")),
     }
 }
 
