@@ -28,6 +28,7 @@ use super::crowds::Crowds;
 use super::diary::Diary;
 
 mod announced;
+mod camera;
 mod copies;
 mod faults;
 mod measures;
@@ -35,6 +36,7 @@ mod tally;
 
 pub use announced::Announced;
 pub use measures::Measured;
+use camera::Camera;
 pub(super) use measures::Measures;
 pub(super) use tally::{Sample, Tally};
 
@@ -83,6 +85,8 @@ pub(super) struct Recorder {
     pub(super) diary: Option<Diary>,
     /// What is measured because the scenario asks for it.
     pub(super) measures: Option<Measures>,
+    /// What films the run, where a film is wanted.
+    camera: Option<Camera>,
     /// Events that wait until all of their time are there; `None`: they come in order.
     held: Option<Vec<(Now, Held)>>,
 }
@@ -119,6 +123,7 @@ impl Recorder {
                 hosts.map(|host| IpAddr::V4(host.ip)).collect()
             },
             measures: Measures::asked_for(&plan),
+            camera: Camera::asked_for(&plan, content.geometry()),
             plan,
             content,
             disks,
@@ -191,6 +196,7 @@ impl Recorder {
         let plan = &self.plan;
         let name = || plan.hosts[host].name.as_str();
         self.trace.push(at, index, name, event);
+        self.film_host(at, host, event);
         self.count(at, host, event);
         let seen = Seen {
             at,
