@@ -12,6 +12,7 @@ mod determinism;
 mod failure;
 mod humane;
 mod real;
+mod report;
 mod run;
 mod torrent;
 
@@ -47,6 +48,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Report(args) => report::run(args),
         Command::Attacks(args) => attacks::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Check(args) => check::run(args),
