@@ -11,6 +11,7 @@ use skep_sim::scenario::{Scenario, schema};
 use crate::args::CheckArgs;
 use crate::failure::{COLUMNS, Exit, Failure, print};
 use crate::humane;
+use crate::own::own;
 
 /// Runs the command.
 pub fn run(args: &CheckArgs) -> Result<Exit, Failure> {
@@ -105,7 +106,8 @@ pub fn read_scenario_with(path: &Path, set: &[(String, String)]) -> Result<Scena
     let name = path.display().to_string();
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::new(Exit::Wrong, format!("cannot read {name}: {error}")))?;
-    Scenario::parse_with(&name, &text, set).map_err(|errors| Failure::drawn(Exit::Wrong, errors))
+    Scenario::parse_with_own(&name, &text, set, own())
+        .map_err(|errors| Failure::drawn(Exit::Wrong, errors))
 }
 
 /// One line about a scenario that is right.

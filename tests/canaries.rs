@@ -113,3 +113,12 @@ fn a_hash_that_is_never_told_is_caught_by_liveness_which_names_the_piece() {
     assert_eq!((wait.received, wait.blocks), (8, 8));
     assert!(stall.to_string().contains("its hash is not told"));
 }
+
+#[test]
+fn a_picker_that_declines_for_ever_is_caught_by_liveness_which_names_its_peer() {
+    let outcome = caught("declining", Verdict::Liveness, &["liveness"]);
+    assert_eq!(outcome.failures.len(), 1, "{:?}", outcome.failures);
+    let stall = stall(&outcome);
+    assert_eq!((stall.peer.as_str(), stall.missing.len()), ("picky", 32));
+    assert_eq!(stall.last_block_s, None);
+}

@@ -240,6 +240,11 @@ config! {
     upload_limit: RateLimit = RateLimit(0);
     /// Payload asked for per second, over all peers; 0: no limit.
     download_limit: RateLimit = RateLimit(0);
+    /// The rate at which the user plays the content while it comes, in order; 0: nobody plays. What the strategies
+    /// `window`, `bitos` and `zipf` go by.
+    play_rate: RateLimit = RateLimit(0);
+    /// What has to be there ahead before a player begins, or goes on after a stall, in time of playback (field).
+    play_buffer: Duration = secs(10);
     /// Connections, both directions and half-open ones included (field: 50).
     connections_max: u32 = 50;
     /// Connections and dials to one address, whatever the ports; loopback is exempt (libtorrent: 1;

@@ -114,6 +114,18 @@ fn metric_since(
             let counts: Vec<u32> = takers().filter_map(|p| p.measured.stalls).collect();
             (!counts.is_empty()).then(|| counts.into_iter().map(f64::from).sum())
         }
+        "playback.startup" => {
+            let times = takers().filter_map(|p| Some(p.measured.playback?.startup_s));
+            statistic(times.collect(), name.stat)
+        }
+        "playback.stalls" => {
+            let counts = takers().filter_map(|p| Some(f64::from(p.measured.playback?.stalls)));
+            statistic(counts.collect(), name.stat)
+        }
+        "playback.continuity" => {
+            let parts = takers().filter_map(|p| p.measured.playback?.continuity);
+            statistic(parts.collect(), name.stat)
+        }
         "ban" => {
             let attackers = peers().filter(|p| !p.honest());
             let times = attackers.filter_map(|p| p.first_ban_s.map(|at| at - from(p)));

@@ -116,10 +116,7 @@ fn an_unknown_metric() {
 #[test]
 fn a_key_that_a_later_version_has() {
     insta::assert_snapshot!(draw(
-        &[
-            ("picker = \"random\"", "picker = \"bitos\""),
-            ("[link]", "[tracker]\nup = \"1 MB/s\"\n[link]")
-        ],
+        &[("[link]", "[tracker]\nup = \"1 MB/s\"\n[link]")],
         &[]
     ));
 }

@@ -187,6 +187,10 @@ impl Blame {
             .is_some_and(|s| s.banned)
     }
 
+    pub(super) fn get(&self, sender: SenderId) -> Option<&Sender> {
+        self.senders.get(sender.0 as usize)
+    }
+
     pub(super) fn get_mut(&mut self, sender: SenderId) -> Option<&mut Sender> {
         self.senders.get_mut(sender.0 as usize)
     }

@@ -198,8 +198,13 @@ impl Torrent {
                 availability: &self.pieces.availability,
                 have: &self.pieces.have,
                 neighbours: self.bitfields.rows(),
+                playhead: self
+                    .player
+                    .playhead(&self.pieces.have, self.pieces.geometry),
             };
-            self.picker.pick(&view, &candidates, &mut self.rngs.picker)
+            let picked = self.picker.pick(&view, &candidates, &mut self.rngs.picker);
+            self.declined |= picked.is_none();
+            picked
         };
         assert!(
             picked.is_none_or(|piece| candidates.binary_search(&piece).is_ok()),

@@ -94,7 +94,7 @@ impl Torrent {
     }
 
     /// The connection that makes room for a newcomer at this address, and why.
-    fn gives_way(&self, newcomer: SocketAddr, now: Now) -> Option<(ConnId, CloseReason)> {
+    fn gives_way(&mut self, newcomer: SocketAddr, now: Now) -> Option<(ConnId, CloseReason)> {
         // Who had its place and gave nothing takes none from others.
         if self.blame.barren_addr(newcomer) {
             return None;
@@ -123,14 +123,15 @@ impl Torrent {
 
     /// The connection that ranks below a newcomer at this address, if it carries nothing now
     /// (BEP 40: both ends rank alike, so what one keeps the other keeps).
-    fn outranked(&self, newcomer: SocketAddr) -> Option<ConnId> {
+    fn outranked(&mut self, newcomer: SocketAddr) -> Option<ConnId> {
+        if !self.config.drop_by_priority {
+            return None;
+        }
         let me = SocketAddr::new(self.our_ip?.0, self.port);
-        let rank = |peer: SocketAddr| canonical_priority(me, peer);
-        let idle = self.peers.iter().flatten();
+        let idle = self.peers.iter_mut().flatten();
         let idle = idle.filter(|p| !p.web && !p.carries());
-        let lowest = idle.min_by_key(|p| rank(p.addr))?;
-        let drop = self.config.drop_by_priority && rank(lowest.addr) < rank(newcomer);
-        drop.then_some(lowest.conn)
+        let (rank, lowest) = idle.map(|p| (p.rank(me), p.conn)).min_by_key(|(r, _)| *r)?;
+        (rank < canonical_priority(me, newcomer)).then_some(lowest)
     }
 
     fn push_handshake(&mut self, conn: ConnId) {

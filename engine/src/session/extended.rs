@@ -111,7 +111,9 @@ impl Torrent {
             self.vote_for_our_ip(ip);
         }
         if let Some(client) = said.client {
-            if let Some(sender) = self.blame.get_mut(sender) {
+            if let Some(sender) = self.blame.get_mut(sender)
+                && sender.client != client
+            {
                 sender.client.clone_from(&client);
             }
             self.emit(Event::ClientNamed { peer: addr, client });
@@ -168,6 +170,7 @@ impl Torrent {
     /// A verified piece of ours turned out to be gone from the disk: it is wanted again, and who
     /// understands it is told (BEP 54).
     pub(super) fn on_piece_lost(&mut self, piece: PieceIndex, now: Now) {
+        self.play(now);
         let finished = self.pieces.finished();
         if !self.pieces.lose(piece) {
             return;

@@ -9,11 +9,13 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use crate::choker::Terms;
 use crate::config::EngineConfig;
 use crate::ids::{BLOCK_BYTES, BlockRange, ConnId, PeerId, PieceIndex};
 use crate::time::Now;
 
 use super::blame::SenderId;
+use super::canonical::canonical_priority;
 use super::pex::PexTalk;
 use super::super_seeding::Hidden;
 
@@ -87,6 +89,8 @@ pub(super) struct Rest {
     pub(super) extended: bool,
     /// Set by its handshake; before that nothing else counts.
     pub(super) id: Option<PeerId>,
+    /// Its canonical priority, and our address that it was computed for.
+    rank: Option<(SocketAddr, u32)>,
     pub(super) said: Said,
     /// When interest on either side last changed, or it connected.
     pub(super) interest_changed: Now,
@@ -156,6 +160,14 @@ pub(super) struct Upload {
     pub(super) reading_bytes: u64,
     /// Payload sent since it was unchoked.
     pub(super) given: u64,
+    /// Payload sent in this choke round, to who is unchoked.
+    pub(super) sent_now: u64,
+    /// What it gets of the bandwidth.
+    pub(super) terms: Terms,
+    /// How far it is served, where turns are by weight: who is least far is next.
+    pub(super) pass: u64,
+    /// When the network last took something, or had nothing before.
+    pub(super) moved: Now,
     /// Requests refused since the last block was sent, or it was unchoked.
     pub(super) refused: u32,
     /// Blocks being read.
@@ -218,6 +230,7 @@ impl Peer {
             choke_changed: now,
             waiting_since: now,
             since: now,
+            rank: None,
             pex: PexTalk::default(),
         };
         Peer {
@@ -262,6 +275,18 @@ impl Peer {
         self.down.gave() || !self.down.open.is_empty() || self.unchoked && self.interested
     }
 
+    /// Its canonical priority for us at this address (BEP 40), which is computed once.
+    pub(super) fn rank(&mut self, me: SocketAddr) -> u32 {
+        match self.rank {
+            Some((to, rank)) if to == me => rank,
+            _ => {
+                let rank = canonical_priority(me, self.addr);
+                self.rank = Some((me, rank));
+                rank
+            }
+        }
+    }
+
     /// Since when nobody has wanted anything here; never, while somebody does, and of web seeds.
     pub(super) fn still_since(&self) -> Now {
         let wanted = self.am_interested || self.interested;
@@ -295,9 +320,14 @@ impl Download {
         }
     }
 
+    /// Requested payload that came in this choke round and the one before, bytes.
+    pub(super) fn received(&self) -> u64 {
+        self.received_now + self.received_before
+    }
+
     /// Whether payload came in this choke round or the one before.
     pub(super) fn gave(&self) -> bool {
-        self.received_now + self.received_before > 0
+        self.received() > 0
     }
 
     /// Requests that may be open now.

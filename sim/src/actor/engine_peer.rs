@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use skep_engine::bits::BitSet;
-use skep_engine::choker;
+use skep_engine::choker::{self, Choker};
 use skep_engine::node::announcer::Announcer;
 use skep_engine::node::magnet_host::{MagnetHost, MagnetHostSetup};
 use skep_engine::node::network::Network;
 use skep_engine::node::peer_host::{Command, Observer, PeerHost, PeerHostSetup, check_content};
 use skep_engine::node::web_seeds::WebSeedsSetup;
-use skep_engine::picker;
+use skep_engine::picker::{self, PiecePicker};
 use skep_engine::session::event::Event;
 use skep_engine::session::metadata_fetch::{FetchSetup, Found, MetadataFetch};
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
@@ -31,7 +31,9 @@ use crate::content::Content;
 use crate::disk::{Disk, DiskStorage};
 use crate::fault::users::User;
 use crate::network::{HostNet, Net};
-use crate::scenario::plan::{EndKind, HostPlan, OnComplete, Role};
+use crate::oracle::{self, SwarmCopies};
+use crate::own::Own;
+use crate::scenario::plan::{EndKind, HostPlan, OnComplete, Role, StrategyPlan};
 use crate::seed;
 use crate::world::Contacts;
 
@@ -63,6 +65,10 @@ pub struct EnginePeer {
     pub epoch: Instant,
     /// Messages that the engines of the run got from peers.
     pub messages: Rc<Cell<u64>>,
+    /// Strategies of the user's own.
+    pub own: &'static Own,
+    /// The swarm's copies of each piece, for the oracle.
+    pub swarm: SwarmCopies,
 }
 
 impl EnginePeer {
@@ -176,6 +182,27 @@ impl EnginePeer {
         self.plan.magnet && !self.has_metainfo.get()
     }
 
+    fn picker(&self) -> Box<dyn PiecePicker> {
+        let StrategyPlan { name, params } = &self.plan.picker;
+        if let Some(spoilt) = self.plan.canary.and_then(Canary::picker) {
+            return spoilt;
+        }
+        if name == oracle::GLOBAL_RAREST {
+            let copies = Rc::clone(&self.swarm);
+            return Box::new(oracle::GlobalRarest { copies });
+        }
+        let own = || self.own.picker(name, params);
+        let picker = picker::by_name(name, params).or_else(own);
+        picker.expect("validation refuses unknown strategies")
+    }
+
+    fn choker(&self) -> Box<dyn Choker> {
+        let StrategyPlan { name, params } = &self.plan.choker;
+        let own = || self.own.choker(name, params);
+        let choker = choker::by_name(name, params).or_else(own);
+        choker.expect("validation refuses unknown strategies")
+    }
+
     fn id(&self, life: usize) -> PeerId {
         PeerId::random(&mut self.stream(life, "id"))
     }
@@ -241,12 +268,8 @@ impl EnginePeer {
             port: PEER_PORT,
             tiers: self.contacts.tiers.clone(),
             web_seeds: web_seeds.urls.clone(),
-            picker: plan.canary.and_then(Canary::picker).unwrap_or_else(|| {
-                picker::by_name(&plan.picker.name, &plan.picker.params)
-                    .expect("validation refuses unknown strategies")
-            }),
-            choker: choker::by_name(&plan.choker.name, &plan.choker.params)
-                .expect("validation refuses unknown strategies"),
+            picker: self.picker(),
+            choker: self.choker(),
             rngs: Rngs {
                 picker: self.stream(life, "picker"),
                 choker: self.stream(life, "choker"),

@@ -24,6 +24,8 @@ pub use disk::SpoiltDisk;
 pub enum Canary {
     /// Its picker takes the piece with the most copies.
     RarestDisabled,
+    /// Its picker starts nothing, ever.
+    Declining,
     /// Nobody hears that it bans.
     BansUnheard,
     /// Nobody hears of one block that it received.
@@ -56,6 +58,10 @@ pub const CANARIES: Family = Family {
             "picks the piece with the most copies, for expectations to catch",
         ),
         named(
+            "declining",
+            "its picker never starts a piece, for liveness to catch",
+        ),
+        named(
             "bans-unheard",
             "bans, and nobody hears of it, for expectations to catch",
         ),
@@ -80,7 +86,6 @@ pub const CANARIES: Family = Family {
             "buffers without end, for `buffers-bounded` to catch",
         ),
     ],
-    later: &[],
 };
 
 /// Blocks that the disk of [`Canary::Stalled`] reads before it reads no more.
@@ -94,6 +99,7 @@ impl Canary {
     pub fn by_name(name: &str) -> Option<Canary> {
         Some(match name {
             "rarest-disabled" => Canary::RarestDisabled,
+            "declining" => Canary::Declining,
             "bans-unheard" => Canary::BansUnheard,
             "lost-block" => Canary::LostBlock,
             "hash-untold" => Canary::HashUntold,
@@ -107,7 +113,11 @@ impl Canary {
     /// The picker in place of the host's own, if that is what is spoilt.
     #[must_use]
     pub fn picker(self) -> Option<Box<dyn PiecePicker>> {
-        (self == Canary::RarestDisabled).then(|| Box::new(picker::Commonest) as Box<_>)
+        Some(match self {
+            Canary::RarestDisabled => Box::new(picker::Commonest),
+            Canary::Declining => Box::new(picker::Declining),
+            _ => return None,
+        })
     }
 
     /// The numbers that the engine really goes by.

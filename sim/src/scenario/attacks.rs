@@ -20,7 +20,7 @@ use super::problem::{Found, Log};
 use super::read::{self, Fields, Value};
 use super::strategies::{ATTACKS, Named};
 use super::units::{self, MILLION};
-use crate::actor::own::OwnAttack;
+use crate::own::Own;
 
 const SHARES_HELP: &str = r#"for example { mix = { liar = "50%", trickle = "50%" } }"#;
 
@@ -28,7 +28,7 @@ const SHARES_HELP: &str = r#"for example { mix = { liar = "50%", trickle = "50%"
 pub(super) fn read(
     value: &Value<'_>,
     with: Option<&Value<'_>>,
-    own: &'static [OwnAttack],
+    own: &'static Own,
     log: &mut Log,
 ) -> Option<Spanned<Vec<AttackShare>>> {
     if value.get_ref().is_table() {
@@ -66,23 +66,22 @@ pub(super) fn read(
 }
 
 /// An attack by name: one of ours, or of the user's own.
-fn named(
-    name: &Spanned<String>,
-    own: &'static [OwnAttack],
-    log: &mut Log,
-) -> Option<&'static Named> {
-    let mut others = own.iter().map(|own| &own.named);
+fn named(name: &Spanned<String>, own: &'static Own, log: &mut Log) -> Option<&'static Named> {
+    let mut others = own.attacks.iter().map(|own| &own.named);
     let found = ATTACKS.find(name.get_ref());
     let found = found.or_else(|| others.find(|n| n.name == name.get_ref()));
     if found.is_none() {
-        let known = ATTACKS.known.iter().chain(own.iter().map(|own| &own.named));
+        let known = ATTACKS
+            .known
+            .iter()
+            .chain(own.attacks.iter().map(|own| &own.named));
         let known = known.map(|n| n.name);
-        log.push(read::unknown_word(ATTACKS.what, name, known, ATTACKS.later));
+        log.push(read::unknown_word(ATTACKS.what, name, known, &[]));
     }
     found
 }
 
-fn mix(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Option<Vec<AttackShare>> {
+fn mix(value: &Value<'_>, own: &'static Own, log: &mut Log) -> Option<Vec<AttackShare>> {
     let fields = Fields::open(&keys::MIX, value, log)?;
     let mix = fields.get("mix")?;
     let DeValue::Table(table) = mix.get_ref() else {
@@ -112,7 +111,7 @@ fn mix(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Option<Ve
 fn share(
     name: Spanned<String>,
     value: &Value<'_>,
-    own: &'static [OwnAttack],
+    own: &'static Own,
     log: &mut Log,
 ) -> Option<AttackShare> {
     let named = named(&name, own, log)?;

@@ -183,6 +183,10 @@ fn param(param: &Param) -> (String, Value) {
             json!({ "type": "integer", "minimum": 0 }),
             format!("{}", param.default),
         ),
+        ParamForm::Number => (
+            json!({ "type": "number", "minimum": 0 }),
+            format!("{}", param.default),
+        ),
         ParamForm::Percent => (percent(), format!("{}%", param.default / 1e4)),
         ParamForm::Duration => {
             let default = Duration::from_nanos(param.default as u64);

@@ -10,8 +10,6 @@ use skep_engine::config::{FIELDS, FieldKind, FieldValue};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::actor::own::OwnAttack;
-
 use super::expect::{self, Expectation, ExpectationKind, Limit};
 use super::faults;
 use super::groups;
@@ -23,6 +21,7 @@ use super::problem::{Found, Log, suggest};
 use super::read::{self, Fields, Value};
 use super::{regions, trackers, units};
 use crate::check;
+use crate::own::Own;
 
 /// Seeds that one file may name.
 const SEEDS_MAX: u64 = 1_000_000;
@@ -31,7 +30,7 @@ const SEEDS_MAX: u64 = 1_000_000;
 pub(super) fn model(
     document: &DeTable<'_>,
     vary: Vec<Vary>,
-    own_attacks: &'static [OwnAttack],
+    own: &'static Own,
     log: &mut Log,
 ) -> Model {
     let root = Fields::of(&keys::ROOT, document, 0..0, log);
@@ -67,7 +66,7 @@ pub(super) fn model(
         regions: root.get("link").and_then(|v| regions::regions(v, log)),
         groups: root
             .get("group")
-            .map_or_else(Vec::new, |v| groups::groups(v, own_attacks, log)),
+            .map_or_else(Vec::new, |v| groups::groups(v, own, log)),
         trackers: trackers::trackers(root.get("tracker"), log),
         faults: root
             .get("fault")

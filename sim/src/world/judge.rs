@@ -143,7 +143,8 @@ pub(super) fn outcome(
         }
     }
     let measures = recorder.measures.take();
-    let measured = measures.map_or_else(Vec::new, |measures| measures.finish(end));
+    let geometry = recorder.geometry();
+    let measured = measures.map_or_else(Vec::new, |measures| measures.finish(geometry, end));
     let peers: Vec<PeerOutcome> = (0..recorder.plan.hosts.len())
         .map(|h| peer(recorder, h, end, net))
         .collect();

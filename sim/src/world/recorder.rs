@@ -1,7 +1,7 @@
 //! Owns what is seen of a run: every event passes through here once, in order, to the trace, the
 //! checks and the statistics.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -20,6 +20,7 @@ use crate::content::Content;
 use crate::disk::Disk;
 use crate::disk::condition::Firings;
 use crate::fault::FaultNews;
+use crate::oracle::SwarmCopies;
 use crate::scenario::Plan;
 use crate::scenario::plan::{EndKind, FaultKind, Role, UserAction};
 use crate::trace::{Attack, Trace, WorldEvent};
@@ -35,9 +36,9 @@ mod measures;
 mod tally;
 
 pub use announced::Announced;
-pub use measures::Measured;
 use camera::Camera;
 pub(super) use measures::Measures;
+pub use measures::{Measured, Playback};
 pub(super) use tally::{Sample, Tally};
 
 /// Everything that is seen of a run.
@@ -67,7 +68,7 @@ pub(super) struct Recorder {
     /// Payload sent by seeds before the first completion.
     pub(super) seed_until_second: Option<u64>,
     /// Copies of each piece among the honest peers online.
-    copies: Vec<u32>,
+    pub(super) copies: SwarmCopies,
     pub(super) copies_min: Option<u32>,
     sent: u64,
     capacity: f64,
@@ -117,7 +118,9 @@ impl Recorder {
             firings: vec![0; plan.faults.len()],
             counters: plan.faults.iter().map(|_| Firings::default()).collect(),
             active: BTreeSet::new(),
-            copies: vec![0; content.geometry().pieces as usize],
+            copies: (0..content.geometry().pieces)
+                .map(|_| Cell::new(0))
+                .collect(),
             web_seeds: {
                 let hosts = plan.hosts.iter().filter(|host| host.web_seed);
                 hosts.map(|host| IpAddr::V4(host.ip)).collect()
@@ -323,7 +326,8 @@ impl Recorder {
             }
             Event::PieceVerified { piece, good: true } => {
                 tally.first_piece.get_or_insert(at);
-                self.copies[piece.at()] += 1;
+                let copies = &self.copies[piece.at()];
+                copies.set(copies.get() + 1);
             }
             Event::PieceVerified { piece, good: false } => {
                 tally.hash_failed += u64::from(self.content.geometry().piece_len(*piece));

@@ -3,6 +3,8 @@
 use super::*;
 use crate::ids::ConnId;
 use crate::session::peer::Peer;
+use crate::session::roll::Roll;
+use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 fn addr(n: u8) -> SocketAddr {

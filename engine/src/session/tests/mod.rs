@@ -20,6 +20,7 @@ mod pex;
 mod priorities;
 mod random;
 mod speakers;
+mod strategies;
 mod super_seeding;
 mod swarm;
 mod trackers;
@@ -235,7 +236,7 @@ impl Rig {
         self.check_owed();
         let holders = self.torrent.peers.iter().flatten();
         let used = holders.filter(|p| p.unchoked && p.interested).count();
-        let slots = self.torrent.config.upload_slots as usize;
+        let slots = self.torrent.between().slots as usize;
         assert!(used <= slots, "{used} upload in {slots} slots");
     }
 

@@ -181,6 +181,31 @@ pub const METRICS: &[Metric] = &[
         doc: "times that an honest leecher, online and not complete, received no block of use for a minute",
     },
     Metric {
+        name: "playback.startup",
+        stats: TIMES,
+        per_group: true,
+        unit: Unit::Seconds,
+        max: None,
+        doc: "time from joining until the user's player began (`play_rate`, `play_buffer` of `engine`), over the honest \
+              leechers whose player did",
+    },
+    Metric {
+        name: "playback.stalls",
+        stats: &["mean", "max"],
+        per_group: true,
+        unit: Unit::Number,
+        max: None,
+        doc: "times that the player of an honest leecher had to wait after it had begun",
+    },
+    Metric {
+        name: "playback.continuity",
+        stats: &["min", "mean"],
+        per_group: true,
+        unit: Unit::Fraction,
+        max: Some(1.0),
+        doc: "time of playback over the time from its beginning to its end, over the honest leechers that finished",
+    },
+    Metric {
         name: "buffered",
         stats: &["max"],
         per_group: true,
