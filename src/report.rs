@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use skep_reports::compare::{self, Comparison};
 use skep_reports::html::{self, FORMAT, Finding, PageError, RunFile, RunSet, run_file};
 use skep_sim::campaign::Report;
 use skep_sim::scenario::Scenario;
@@ -41,7 +42,10 @@ pub fn save(
 ) -> Result<PathBuf, Failure> {
     let runs = dir.join("runs");
     fs::create_dir_all(&runs).map_err(|error| {
-        Failure::new(Exit::Wrong, format!("cannot make {}: {error}", runs.display()))
+        Failure::new(
+            Exit::Wrong,
+            format!("cannot make {}: {error}", runs.display()),
+        )
     })?;
     for outcome in &report.outcomes {
         let json = serde_json::to_string(&run_file(outcome)).expect("numbers and words");
@@ -103,7 +107,11 @@ fn page_of_runs(dir: &Path) -> Result<String, Failure> {
 }
 
 fn page_of_comparison(dir: &Path) -> Result<String, Failure> {
-    todo_comparison(dir)
+    let path = dir.join(COMPARE);
+    let comparison: Comparison = read(&path)?;
+    right_format(&path, &comparison.format, compare::FORMAT)?;
+    let text = fs::read_to_string(dir.join(SCENARIO)).ok();
+    html::comparison_page(&comparison, text.as_deref()).map_err(no_page)
 }
 
 fn no_page(error: PageError) -> Failure {
@@ -123,7 +131,11 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     })?;
     serde_json::from_str(&text).map_err(|error| {
         let text = format!("{shown} is not what Skep writes: {error}");
-        Failure::with_help(Exit::Wrong, text, "make the folder again with this version of Skep")
+        Failure::with_help(
+            Exit::Wrong,
+            text,
+            "make the folder again with this version of Skep",
+        )
     })
 }
 
@@ -131,6 +143,13 @@ fn right_format(path: &Path, is: &str, ours: &str) -> Result<(), Failure> {
     if is == ours {
         return Ok(());
     }
-    let text = format!("{} has the format {is:?}, and this Skep reads {ours:?}", path.display());
-    Err(Failure::with_help(Exit::Wrong, text, "make the folder again with this version of Skep"))
+    let text = format!(
+        "{} has the format {is:?}, and this Skep reads {ours:?}",
+        path.display()
+    );
+    Err(Failure::with_help(
+        Exit::Wrong,
+        text,
+        "make the folder again with this version of Skep",
+    ))
 }

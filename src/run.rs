@@ -39,7 +39,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         return Ok(exit);
     }
     if args.out.is_some() && scenarios.len() != 1 {
-        let text = format!("--out takes one scenario, and these are {}", scenarios.len());
+        let text = format!(
+            "--out takes one scenario, and these are {}",
+            scenarios.len()
+        );
         let help = "give one file, and each its own folder";
         return Err(Failure::with_help(Exit::Wrong, text, help));
     }

@@ -153,7 +153,8 @@ fn same(ways: &[&[Record]], of: impl Fn(&Record) -> Option<f64>) -> Option<f64> 
 }
 
 fn point(runs: &[Record]) -> Point {
-    let of_all = |value: fn(&Record) -> Option<f64>| median(runs.iter().filter_map(value).collect());
+    let of_all =
+        |value: fn(&Record) -> Option<f64>| median(runs.iter().filter_map(value).collect());
     Point {
         last_s: of_all(Record::last_s),
         times_bound: of_all(Record::times_bound),

@@ -45,7 +45,11 @@ fn long_tails(rng: &mut ChaCha8Rng) -> f64 {
 /// Half of the seeds differ by nothing, as where a strategy rarely comes into play; mean 0 after a shift.
 fn half_alike(rng: &mut ChaCha8Rng) -> f64 {
     let value = exponential(rng) + 1.0;
-    if rng.next_u32() % 2 == 0 { value - 0.5 } else { -0.5 }
+    if rng.next_u32() % 2 == 0 {
+        value - 0.5
+    } else {
+        -0.5
+    }
 }
 
 const KINDS: [Kind; 7] = [
@@ -91,7 +95,10 @@ const KINDS: [Kind; 7] = [
 #[test]
 fn the_intervals_of_twenty_differences_cover_the_truth_as_often_as_they_say() {
     println!("{SETS} sets of {N} differences, true mean 0");
-    println!("{:32}{:>8}{:>8}{:>8}{:>8}", "drawn from", "covered", "above", "below", "p < 5%");
+    println!(
+        "{:32}{:>8}{:>8}{:>8}{:>8}",
+        "drawn from", "covered", "above", "below", "p < 5%"
+    );
     let mut wrong = Vec::new();
     for kind in KINDS {
         let mut rng = seed::stream(7, &format!("coverage/{}", kind.name));
@@ -113,14 +120,21 @@ fn the_intervals_of_twenty_differences_cover_the_truth_as_often_as_they_say() {
             kind.name,
             percent(above),
             percent(below),
-            if kind.name == "normal" { format!("{:.1}%", percent(found)) } else { String::new() },
+            if kind.name == "normal" {
+                format!("{:.1}%", percent(found))
+            } else {
+                String::new()
+            },
         );
         let [least, most] = kind.must_cover;
         if covered < least || covered > most {
             wrong.push(format!("{}: {covered:.1}%, not {least}-{most}%", kind.name));
         }
         if kind.name == "normal" && !(3.0..=6.0).contains(&percent(found)) {
-            wrong.push(format!("the test finds {:.1}% where nothing is", percent(found)));
+            wrong.push(format!(
+                "the test finds {:.1}% where nothing is",
+                percent(found)
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");

@@ -28,7 +28,13 @@ pub(super) fn differences(
             let parts = differ(&variants[*base], &variants[*other], metric, |b, o| {
                 (b != 0.0).then(|| (o - b) / b)
             });
-            all.push(measured(metric, circumstances, [*base, *other], by_seed, &parts));
+            all.push(measured(
+                metric,
+                circumstances,
+                [*base, *other],
+                by_seed,
+                &parts,
+            ));
         }
     }
     judge(&mut all, metrics);

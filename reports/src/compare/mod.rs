@@ -83,10 +83,7 @@ pub struct Subject<'a> {
 pub fn compare(subject: &Subject<'_>, variants: &[VariantRuns]) -> Comparison {
     for variant in variants {
         let ran: Vec<u64> = variant.runs.iter().map(|o| o.seed).collect();
-        assert_eq!(
-            ran, subject.seeds,
-            "every variant runs on the same seeds"
-        );
+        assert_eq!(ran, subject.seeds, "every variant runs on the same seeds");
     }
     let axes = axes(variants);
     let compared = compared(&axes, subject.expect);
@@ -131,12 +128,14 @@ fn axes(variants: &[VariantRuns]) -> Vec<Axis> {
 /// else the first.
 fn compared(axes: &[Axis], expect: &[Expectation]) -> usize {
     let has = |axis: &Axis, label: &String| axis.labels.contains(label);
-    let expected = expect.iter().find_map(|expectation| match &expectation.kind {
-        ExpectationKind::Compare { better, than, .. } => axes
-            .iter()
-            .position(|axis| has(axis, better) && has(axis, than)),
-        _ => None,
-    });
+    let expected = expect
+        .iter()
+        .find_map(|expectation| match &expectation.kind {
+            ExpectationKind::Compare { better, than, .. } => axes
+                .iter()
+                .position(|axis| has(axis, better) && has(axis, than)),
+            _ => None,
+        });
     let varies = |axis: &Axis| axis.labels.len() > 1;
     let words = |axis: &Axis| {
         let number = |label: &String| label.starts_with(|c: char| c.is_ascii_digit());

@@ -275,10 +275,19 @@ pub(crate) mod tests {
     fn of_a_run_that_not_all_finished_there_is_no_time_of_completion() {
         let mut run = record(0, &[3.0, 4.0]);
         assert_eq!(run.value("completion.p50"), Some(4.0));
-        assert_eq!((run.value(X_BOUND), run.value("share.jain")), (Some(2.0), None));
+        assert_eq!(
+            (run.value(X_BOUND), run.value("share.jain")),
+            (Some(2.0), None)
+        );
         run.unfinished = 1;
-        assert_eq!((run.value("completion.p50"), run.value(X_BOUND)), (None, None));
-        assert_eq!((run.value(UNFINISHED), run.value("wasted")), (Some(1.0), Some(0.1)));
+        assert_eq!(
+            (run.value("completion.p50"), run.value(X_BOUND)),
+            (None, None)
+        );
+        assert_eq!(
+            (run.value(UNFINISHED), run.value("wasted")),
+            (Some(1.0), Some(0.1))
+        );
         assert_eq!(run.completions_s(), [2.5, 3.5]);
     }
 }

@@ -75,7 +75,11 @@ struct Column<'a, T> {
     cell: Box<dyn Fn(&T) -> Cell + 'a>,
 }
 
-fn column<'a, T>(name: impl Into<String>, kind: Kind, cell: impl Fn(&T) -> Cell + 'a) -> Column<'a, T> {
+fn column<'a, T>(
+    name: impl Into<String>,
+    kind: Kind,
+    cell: impl Fn(&T) -> Cell + 'a,
+) -> Column<'a, T> {
     Column {
         name: name.into(),
         kind,
@@ -119,10 +123,7 @@ fn peers_of((variant, run): OfRun<'_>) -> impl Iterator<Item = OfPeer<'_>> {
 }
 
 /// The values of `[vary]`, by the names of their keys.
-fn axes<'a, T: 'a>(
-    variants: &'a [VariantRuns],
-    of: fn(&T) -> &VariantRuns,
-) -> Vec<Column<'a, T>> {
+fn axes<'a, T: 'a>(variants: &'a [VariantRuns], of: fn(&T) -> &VariantRuns) -> Vec<Column<'a, T>> {
     let keys = variants.iter().take(1).flat_map(|v| &v.choices);
     keys.enumerate()
         .map(|(at, (key, _))| words(key, move |one| of(one).choices[at].1.clone()))

@@ -57,8 +57,7 @@ fn identical_variants_differ_by_exactly_nothing_and_are_said_not_to_differ() {
 #[test]
 fn a_difference_is_seen_where_it_is_and_not_where_it_is_chance() {
     let slower = BASE.map(|t| t * 1.1);
-    let noise: [f64; 12] =
-        std::array::from_fn(|i| BASE[i] + if i % 2 == 0 { 0.3 } else { -0.29 });
+    let noise: [f64; 12] = std::array::from_fn(|i| BASE[i] + if i % 2 == 0 { 0.3 } else { -0.29 });
     let comparison = compared_of(&variants(&[
         ("a", Some("1 Mbit/s"), &BASE),
         ("a", Some("8 Mbit/s"), &BASE),
@@ -92,7 +91,11 @@ fn too_few_seeds_are_said_to_be_too_few() {
     let comparison = compared_of(&variants(&[("a", None, base), ("b", None, &slower[..5])]));
     let first = &comparison.differences[0];
     assert_eq!(first.finding, Finding::TooFew);
-    assert!(first.sentence.ends_with("6 are needed."), "{}", first.sentence);
+    assert!(
+        first.sentence.ends_with("6 are needed."),
+        "{}",
+        first.sentence
+    );
 }
 
 #[test]
@@ -102,20 +105,33 @@ fn a_seed_without_a_value_is_no_pair_and_the_count_says_so() {
     let comparison = compared_of(&variants);
     let first = &comparison.differences[0];
     assert_eq!((first.n, first.by_seed[3]), (11, None));
-    assert!(first.sentence.contains("11 of 12 seeds"), "{}", first.sentence);
+    assert!(
+        first.sentence.contains("11 of 12 seeds"),
+        "{}",
+        first.sentence
+    );
     let of = |d: &&Difference| d.metric == UNFINISHED;
-    let unfinished = comparison.differences.iter().find(of).expect("always compared");
+    let unfinished = comparison
+        .differences
+        .iter()
+        .find(of)
+        .expect("always compared");
     assert_eq!((unfinished.n, unfinished.mean), (12, Some(2.0 / 12.0)));
 }
 
 #[test]
 fn the_text_fits_80_columns_whatever_the_names_are() {
-    let long = "a picker with a name that somebody thought about for a long time, and then some more";
+    let long =
+        "a picker with a name that somebody thought about for a long time, and then some more";
     let other = format!("{long}, but another one");
     let slower = BASE.map(|t| t * 1.5);
     let comparison = compared_of(&variants(&[
         (long, Some("a circumstance that wants explaining"), &BASE),
-        (&other, Some("a circumstance that wants explaining"), &slower),
+        (
+            &other,
+            Some("a circumstance that wants explaining"),
+            &slower,
+        ),
     ]));
     let said = text(&comparison);
     assert!(
@@ -137,19 +153,25 @@ fn compare_json_is_read_back_as_it_was_written() {
 
 #[test]
 fn the_tables_have_a_row_per_run_and_per_host() {
-    let variants = variants(&[
-        ("a, or \"b\"", Some("1"), &BASE),
-        ("c", Some("1"), &BASE),
-    ]);
+    let variants = variants(&[("a, or \"b\"", Some("1"), &BASE), ("c", Some("1"), &BASE)]);
     let (runs, peers) = (runs(&variants), peers(&variants));
     assert_eq!((runs.rows.len(), peers.rows.len()), (24, 24));
     let csv = runs.csv();
     let mut lines = csv.lines();
     let header = lines.next().expect("names");
-    assert!(header.starts_with("picker,up,seed,verdict,trace_hash,"), "{header}");
+    assert!(
+        header.starts_with("picker,up,seed,verdict,trace_hash,"),
+        "{header}"
+    );
     let first = lines.next().expect("a run");
-    assert!(first.starts_with("\"a, or \"\"b\"\"\",1,0,pass,0,"), "{first}");
+    assert!(
+        first.starts_with("\"a, or \"\"b\"\"\",1,0,pass,0,"),
+        "{first}"
+    );
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     assert_eq!(reader.records().filter(Result::is_ok).count(), 24);
-    assert!(peers.csv().contains(",0.30000000000000004,"), "the last bit too");
+    assert!(
+        peers.csv().contains(",0.30000000000000004,"),
+        "the last bit too"
+    );
 }

@@ -93,7 +93,10 @@ fn means(out: &mut String, comparison: &Comparison) {
     let failed = |v: &&Variant| v.not_passed > 0;
     for variant in comparison.variants.iter().filter(failed) {
         let runs = comparison.seeds.len();
-        let said = format!("{}: {} of {runs} runs did not pass", variant.label, variant.not_passed);
+        let said = format!(
+            "{}: {} of {runs} runs did not pass",
+            variant.label, variant.not_passed
+        );
         let _ = writeln!(out, "{}", filled(&said, "  ", "    "));
     }
 }
@@ -106,18 +109,27 @@ fn explored(out: &mut String, comparison: &Comparison) {
     };
     let seen = |d: &&Difference| matches!(d.finding, Finding::Better | Finding::Worse);
     let all = comparison.differences.iter().filter(exploratory);
-    let (count, seen): (usize, Vec<&Difference>) = (all.clone().count(), all.filter(seen).collect());
+    let (count, seen): (usize, Vec<&Difference>) =
+        (all.clone().count(), all.filter(seen).collect());
     let head = format!(
         "Exploratory, among {count} differences of other metrics (corrected within each metric only; a reason to look, \
          not an answer): {} seen.",
-        if seen.is_empty() { "none".to_owned() } else { seen.len().to_string() },
+        if seen.is_empty() {
+            "none".to_owned()
+        } else {
+            seen.len().to_string()
+        },
     );
     let _ = writeln!(out, "\n{}", filled(&head, "", ""));
     for difference in seen.iter().take(EXPLORED_MAX) {
         let _ = writeln!(out, "{}", filled(&difference.sentence, "  ", "    "));
     }
     if seen.len() > EXPLORED_MAX {
-        let _ = writeln!(out, "  ... and {} more, in compare.json", seen.len() - EXPLORED_MAX);
+        let _ = writeln!(
+            out,
+            "  ... and {} more, in compare.json",
+            seen.len() - EXPLORED_MAX
+        );
     }
 }
 
@@ -136,7 +148,13 @@ pub(super) fn sentence(d: &Difference, metric: &MetricInfo, base: &str, other: &
         let sign = if value < 0.0 { "-" } else { "+" };
         format!("{sign}{}", shown(value.abs(), metric))
     };
-    let part = |value: f64| format!("{}{}", if value < 0.0 { "-" } else { "+" }, percent(value.abs()));
+    let part = |value: f64| {
+        format!(
+            "{}{}",
+            if value < 0.0 { "-" } else { "+" },
+            percent(value.abs())
+        )
+    };
     // A part of a fraction would be read as a difference of fractions.
     let relative = d.relative.filter(|_| metric.unit != "fraction");
     let (effect, range) = match relative {

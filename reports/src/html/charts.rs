@@ -3,8 +3,12 @@
 //! Invariant: a chart names colours (`var(--g0)`) and never says them: the page fills in those of its scheme. Names
 //! that come from a scenario pass through [`label`].
 
-use plotly::common::{ColorBar, DashType, Fill, HoverInfo, Line, LineShape, Marker, MarkerSymbol, Mode, Orientation};
-use plotly::layout::{Annotation, Axis, BarMode, HoverMode, Shape, ShapeLayer, ShapeLine, ShapeType};
+use plotly::common::{
+    ColorBar, DashType, Fill, HoverInfo, Line, LineShape, Marker, MarkerSymbol, Mode, Orientation,
+};
+use plotly::layout::{
+    Annotation, Axis, BarMode, HoverMode, Shape, ShapeLayer, ShapeLine, ShapeType,
+};
 use plotly::{Bar, HeatMap, Layout, Plot, Scatter};
 
 use super::film::PackedFilm;
@@ -21,8 +25,8 @@ pub(super) const PEERS_MAX: usize = 150;
 pub(super) type Drawn = (Plot, usize);
 
 /// One line of a distribution.
-pub(super) struct Curve<'a> {
-    pub(super) name: &'a str,
+pub(super) struct Curve {
+    pub(super) name: String,
     pub(super) color: String,
     /// Ascending.
     pub(super) times: Vec<f64>,
@@ -32,7 +36,7 @@ pub(super) struct Curve<'a> {
 }
 
 /// The part that has finished by each moment, seconds since each joined.
-pub(super) fn distribution(curves: &[Curve<'_>]) -> Drawn {
+pub(super) fn distribution(curves: &[Curve]) -> Drawn {
     let mut plot = Plot::new();
     for curve in curves {
         let (mut x, mut y) = (vec![0.0], vec![0.0]);
@@ -51,7 +55,7 @@ pub(super) fn distribution(curves: &[Curve<'_>]) -> Drawn {
             .color(curve.color.clone());
         let trace = Scatter::new(x, y)
             .mode(Mode::Lines)
-            .name(label(curve.name))
+            .name(label(&curve.name))
             .line(line)
             .hover_template("%{y:.0%} within %{x:.1f} s");
         plot.add_trace(trace);
@@ -79,21 +83,17 @@ pub(super) fn completions(run: &RunFile, others: &[&RunFile], palette: &Palette)
         of.count()
     };
     let with: Vec<&str> = groups.into_iter().filter(|g| takers(g) > 0).collect();
-    let group = |name: &&str| Curve {
-        name,
+    let group = |name: &str| Curve {
+        name: name.to_owned(),
         color: palette.group(name),
         times: run.completions_s(Some(name)),
         of: takers(name),
         dashed: false,
     };
-    let mut curves: Vec<Curve<'_>> = with.iter().map(group).collect();
-    let names: Vec<String> = others
-        .iter()
-        .map(|other| format!("all, seed {}", other.seed))
-        .collect();
-    for (other, name) in others.iter().zip(&names) {
+    let mut curves: Vec<Curve> = with.iter().map(|name| group(name)).collect();
+    for other in others {
         curves.push(Curve {
-            name,
+            name: format!("all, seed {}", other.seed),
             color: "var(--muted)".to_owned(),
             times: other.completions_s(None),
             of: other.takers(),
@@ -147,8 +147,10 @@ pub(super) fn uplinks(run: &RunFile) -> Drawn {
             capacity => sum(&film.sent, c) / capacity,
         })
         .collect();
-    let middle = |c: usize| (film.end_s(c * step) + film.end_s(((c + 1) * step).min(film.slices) - 1)) / 2.0
-        - film.slice_ms as f64 / 2e3;
+    let middle = |c: usize| {
+        (film.end_s(c * step) + film.end_s(((c + 1) * step).min(film.slices) - 1)) / 2.0
+            - film.slice_ms as f64 / 2e3
+    };
     let x: Vec<f64> = (0..columns).map(middle).collect();
     let trace = Scatter::new(x, used)
         .mode(Mode::Lines)
@@ -234,7 +236,10 @@ pub(super) fn lives(run: &RunFile) -> Drawn {
     }
     let peers = &run.peers[..shown];
     let layout = Layout::new()
-        .x_axis(seconds("simulated seconds").range(vec![-0.005 * run.sim_seconds, run.sim_seconds * 1.01]))
+        .x_axis(
+            seconds("simulated seconds")
+                .range(vec![-0.005 * run.sim_seconds, run.sim_seconds * 1.01]),
+        )
         .y_axis(names(peers).range(vec![shown as f64 - 0.4, -0.6]))
         .hover_mode(HoverMode::Closest)
         .show_legend(true);
@@ -294,7 +299,11 @@ pub(super) fn shares(run: &RunFile, palette: &Palette) -> Option<Drawn> {
         plot.add_trace(trace);
     }
     let layout = Layout::new()
-        .x_axis(Axis::new().title("leechers, the most generous first").zero_line(false))
+        .x_axis(
+            Axis::new()
+                .title("leechers, the most generous first")
+                .zero_line(false),
+        )
         .y_axis(Axis::new().title("uploaded / downloaded"))
         .bar_mode(BarMode::Overlay)
         .shapes(vec![across(1.0)])
@@ -318,7 +327,10 @@ pub(super) fn unchokes(run: &RunFile) -> Option<Drawn> {
     let row = |host: u32| {
         let peer = &run.peers[host as usize];
         match by_group {
-            true => groups.iter().position(|g| *g == peer.group).expect("its own"),
+            true => groups
+                .iter()
+                .position(|g| *g == peer.group)
+                .expect("its own"),
             false => host as usize,
         }
     };
@@ -356,32 +368,39 @@ pub(super) fn unchokes(run: &RunFile) -> Option<Drawn> {
     Some((plot, (names.len() * 8).clamp(360, 900)))
 }
 
-/// Checks and how often each looked, the busiest first: a line of bars says it faster than a column of numbers.
+/// What each group sent over what its uplinks could have carried.
 pub(super) fn groups_up(run: &RunFile, palette: &Palette) -> Option<Drawn> {
     let mut plot = Plot::new();
     let groups = run.groups();
-    let part = |group: &&str| {
-        let of = run.peers.iter().filter(|p| p.group == **group && p.role != "client");
+    let part = |group: &str| {
+        let of = run
+            .peers
+            .iter()
+            .filter(|p| p.group == group && p.role != "client");
         let (sent, could) = of.fold((0.0, 0.0), |(sent, could), p| {
             (sent + p.uploaded as f64, could + p.up as f64 * p.online_s)
         });
-        (could > 0.0).then(|| (*group, sent / could))
+        (could > 0.0).then(|| (label(group), palette.group(group), sent / could))
     };
-    let parts: Vec<(&str, f64)> = groups.iter().filter_map(part).collect();
+    let parts: Vec<(String, String, f64)> = groups.iter().filter_map(|group| part(group)).collect();
     if parts.is_empty() {
         return None;
     }
-    for (group, used) in &parts {
-        let trace = Bar::new(vec![*used], vec![label(group)])
+    for (group, color, used) in &parts {
+        let trace = Bar::new(vec![*used], vec![group.clone()])
             .orientation(Orientation::Horizontal)
-            .name(label(group))
-            .marker(Marker::new().color(palette.group(group)))
+            .name(group)
+            .marker(Marker::new().color(color.clone()))
             .text(percent(*used))
             .hover_template("%{y}: %{x:.1%}<extra></extra>");
         plot.add_trace(trace);
     }
     let layout = Layout::new()
-        .x_axis(Axis::new().title("of its uplink while online").tick_format(".0%"))
+        .x_axis(
+            Axis::new()
+                .title("of its uplink while online")
+                .tick_format(".0%"),
+        )
         .y_axis(Axis::new().auto_margin(true))
         .show_legend(false);
     plot.set_layout(layout);
@@ -426,7 +445,12 @@ fn across(y: f64) -> Shape {
         .x1(1.0)
         .y0(y)
         .y1(y)
-        .line(ShapeLine::new().color("var(--muted)").width(1.0).dash(DashType::Dash))
+        .line(
+            ShapeLine::new()
+                .color("var(--muted)")
+                .width(1.0)
+                .dash(DashType::Dash),
+        )
 }
 
 /// The layout with the times of the faults shaded, and named where there are few.

@@ -4,12 +4,14 @@
 //! by the templates as text, by [`page::script_json`] inside scripts, by [`palette::label`] in charts.
 
 mod charts;
+mod comparison_page;
 mod film;
 mod page;
 mod palette;
 mod record;
 mod run_page;
 
+pub use comparison_page::comparison_page;
 pub use film::{PackedFault, PackedFilm};
 pub use page::PageError;
 pub use record::{FORMAT, Finding, PeerFile, RunFile, RunSet, run_file};

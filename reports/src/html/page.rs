@@ -2,6 +2,7 @@
 //!
 //! Invariant: the page names nothing to load, and its content security policy would not let it.
 
+use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value};
 use plotly::Plot;
 use serde::Serialize;
@@ -83,19 +84,37 @@ fn charts_script() -> String {
 }
 
 /// Fills in a template of ours.
-pub(super) fn fill(template: &'static str, context: Value) -> Result<String, PageError> {
+pub(super) fn fill(
+    template: &'static str,
+    context: &serde_json::Value,
+) -> Result<String, PageError> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.add_template("base.html", include_str!("../../templates/base.html"))?;
-    environment.add_template("run.html", include_str!("../../templates/run.html"))?;
-    environment.add_template("comparison.html", include_str!("../../templates/comparison.html"))?;
-    environment.add_global("style", safe(include_str!("../../templates/style.css")));
-    environment.add_global("charts_script", safe(charts_script()));
-    environment.add_global("page_script", safe(include_str!("../../templates/page.js")));
-    environment.add_global("swarm_script", safe(include_str!("../../templates/swarm.js")));
-    Ok(environment.get_template(template)?.render(context)?)
+    for (name, text) in TEMPLATES {
+        environment.add_template(name, text)?;
+    }
+    for (name, text) in SCRIPTS {
+        environment.add_global(name, text);
+    }
+    environment.add_global("charts_script", charts_script());
+    environment.add_global("skep_version", env!("CARGO_PKG_VERSION"));
+    Ok(environment
+        .get_template(template)?
+        .render(Value::from(Serde(context)))?)
 }
 
-fn safe(text: impl Into<String>) -> Value {
-    Value::from_safe_string(text.into())
-}
+const TEMPLATES: [(&str, &str); 3] = [
+    ("base.html", include_str!("../../templates/base.html")),
+    ("run.html", include_str!("../../templates/run.html")),
+    (
+        "comparison.html",
+        include_str!("../../templates/comparison.html"),
+    ),
+];
+
+/// What templates fill in as it is.
+const SCRIPTS: [(&str, &str); 3] = [
+    ("style", include_str!("../../templates/style.css")),
+    ("page_script", include_str!("../../templates/page.js")),
+    ("swarm_script", include_str!("../../templates/swarm.js")),
+];

@@ -78,7 +78,12 @@ mod tests {
 
     #[test]
     fn groups_have_their_own_colours_and_attackers_theirs() {
-        let groups = [("seed", false), ("liar", true), ("home", false), ("seed", false)];
+        let groups = [
+            ("seed", false),
+            ("liar", true),
+            ("home", false),
+            ("seed", false),
+        ];
         let palette = Palette::of(groups.into_iter());
         assert_eq!(palette.group("home"), "var(--g1)");
         assert_eq!(palette.group("liar"), "var(--bad)");

@@ -2,8 +2,8 @@
 //!
 //! Invariant: one run is shown in full, the first that failed or else the first; the others have a row each.
 
-use minijinja::context;
 use serde::Serialize;
+use serde_json::json;
 
 use super::charts;
 use super::page::{self, Chart, PageError};
@@ -79,20 +79,29 @@ pub fn run_page(set: &RunSet, runs: &[RunFile]) -> Result<String, PageError> {
     let checks = table(run.checks.iter().map(|(name, n)| (name.as_str(), *n)));
     let happened = table(run.sometimes.iter().map(|(name, n)| (name.as_str(), *n)));
     let findings: Vec<&Finding> = set.findings.iter().chain(&run.failures).collect();
-    let context = context! {
-        title => format!("{}, seed {}", set.scenario, run.seed),
-        set, run, again, findings,
-        good => matches!(set.verdict.as_str(), "pass" | "unfinishable"),
-        size => bytes(run.content_bytes),
-        tiles => tiles(run),
-        seeds => runs.iter().map(|r| seed_row(r, r.seed == run.seed)).collect::<Vec<_>>(),
-        checks, happened,
-        peers => run.peers.iter().map(peer_row).collect::<Vec<_>>(),
-        groups => groups(run, &palette),
-        charts => charts_of(run, runs, &palette),
-        swarm => minijinja::Value::from_safe_string(page::script_json(&swarm(run, &palette))),
-    };
-    page::fill("run.html", context)
+    let seeds = runs.iter().map(|r| seed_row(r, r.seed == run.seed));
+    let context = json!({
+        "title": format!("{}, seed {}", set.scenario, run.seed),
+        "set": set,
+        "seed": run.seed,
+        "network": run.network,
+        "trace_hash": run.trace_hash,
+        "events": count(run.events),
+        "bound_term": run.bound_term,
+        "again": again,
+        "findings": findings,
+        "good": matches!(set.verdict.as_str(), "pass" | "unfinishable"),
+        "size": bytes(run.content_bytes),
+        "tiles": tiles(run),
+        "seeds": seeds.collect::<Vec<_>>(),
+        "checks": checks,
+        "happened": happened,
+        "peers": run.peers.iter().map(peer_row).collect::<Vec<_>>(),
+        "groups": groups(run, &palette),
+        "charts": charts_of(run, runs, &palette),
+        "swarm": page::script_json(&swarm(run, &palette)),
+    });
+    page::fill("run.html", &context)
 }
 
 fn palette(run: &RunFile) -> Palette {
@@ -107,37 +116,81 @@ fn charts_of(run: &RunFile, runs: &[RunFile], palette: &Palette) -> Vec<Chart> {
     if run.takers() > 0 {
         let note = match others.len() {
             0 => "The part of each group that has the whole content by each moment.".to_owned(),
-            n => format!("The part of each group that has the whole content by each moment; dotted, {n} other seeds."),
+            n => format!(
+                "The part of each group that has the whole content by each moment; dotted, {n} other seeds."
+            ),
         };
-        all.push(page::chart("completion", "Completion", note, false, charts::completions(run, &others, palette)));
+        all.push(page::chart(
+            "completion",
+            "Completion",
+            note,
+            false,
+            charts::completions(run, &others, palette),
+        ));
     }
     let note = "What honest peers sent over what their uplinks could have carried. Shaded: faults.";
-    all.push(page::chart("uplinks", "Uplink utilisation over time", note, false, charts::uplinks(run)));
+    all.push(page::chart(
+        "uplinks",
+        "Uplink utilisation over time",
+        note,
+        false,
+        charts::uplinks(run),
+    ));
     let note = format!(
         "Copies of each piece among the honest peers online; at their fewest {}. Shaded: faults.",
-        match run.copies_min { 1 => "1 copy".to_owned(), n => format!("{n} copies") },
+        match run.copies_min {
+            1 => "1 copy".to_owned(),
+            n => format!("{n} copies"),
+        },
     );
-    all.push(page::chart("copies", "Copies of the pieces", note, true, charts::copies(run)));
+    all.push(page::chart(
+        "copies",
+        "Copies of the pieces",
+        note,
+        true,
+        charts::copies(run),
+    ));
     let cut = match run.peers.len() > charts::PEERS_MAX {
         true => format!(" The first {} of {}.", charts::PEERS_MAX, run.peers.len()),
         false => String::new(),
     };
-    let note = format!("A line while a peer is online; symbols for what happened to it first.{cut}");
-    all.push(page::chart("lives", "Each peer's life", note, true, charts::lives(run)));
+    let note =
+        format!("A line while a peer is online; symbols for what happened to it first.{cut}");
+    all.push(page::chart(
+        "lives",
+        "Each peer's life",
+        note,
+        true,
+        charts::lives(run),
+    ));
     if let Some(drawn) = charts::shares(run, palette) {
         let note = "What each leecher gave for what it took. On the dashed line it gave as much.";
         all.push(page::chart("shares", "Share ratios", note, false, drawn));
     }
     if let Some(drawn) = charts::groups_up(run, palette) {
         let note = "What each group sent over what its uplinks could have carried while online.";
-        all.push(page::chart("groups", "Uplink utilisation by group", note, false, drawn));
+        all.push(page::chart(
+            "groups",
+            "Uplink utilisation by group",
+            note,
+            false,
+            drawn,
+        ));
     }
     if let Some(drawn) = charts::unchokes(run) {
         let note = match run.peers.len() > charts::PEERS_MAX {
             true => "How much of the run a peer of one group unchoked one of another, on average.",
-            false => "For how much of the run each peer (row) unchoked each other (column). Blank: never.",
+            false => {
+                "For how much of the run each peer (row) unchoked each other (column). Blank: never."
+            }
         };
-        all.push(page::chart("unchokes", "Who unchoked whom", note, true, drawn));
+        all.push(page::chart(
+            "unchokes",
+            "Who unchoked whom",
+            note,
+            true,
+            drawn,
+        ));
     }
     all
 }
@@ -145,24 +198,54 @@ fn charts_of(run: &RunFile, runs: &[RunFile], palette: &Palette) -> Vec<Chart> {
 fn tiles(run: &RunFile) -> Vec<Tile> {
     let tile = |value: String, what, more: String| Tile { value, what, more };
     let (takers, done) = (run.takers(), run.completions_s(None).len());
-    let mut tiles = vec![tile(format!("{done} of {takers}"), "finished", String::new())];
+    let mut tiles = vec![tile(
+        format!("{done} of {takers}"),
+        "finished",
+        String::new(),
+    )];
     if let Some(last) = run.last_s() {
         let bound = run.bound_seconds;
         let more = match bound > 0.0 {
-            true => format!("{:.2} x the physical limit, {}", last / bound, seconds(Some(bound))),
+            true => format!(
+                "{:.2} x the physical limit, {}",
+                last / bound,
+                seconds(Some(bound))
+            ),
             false => String::new(),
         };
         tiles.push(tile(seconds(Some(last)), "the last one finished", more));
     }
     if let Some(used) = run.utilisation {
-        tiles.push(tile(percent(used), "of the uplinks used", "between 10 % and 90 % of completions".to_owned()));
+        tiles.push(tile(
+            percent(used),
+            "of the uplinks used",
+            "between 10 % and 90 % of completions".to_owned(),
+        ));
     }
     let source = run.seed_uploaded + run.server_uploaded;
     let times = source as f64 / run.content_bytes.max(1) as f64;
-    tiles.push(tile(format!("{times:.2} x"), "the content left its sources", bytes(source)));
-    let wasted: u64 = run.peers.iter().filter(|p| p.role != "attacker").map(|p| p.wasted).sum();
-    let taken: u64 = run.peers.iter().filter(|p| p.role != "attacker").map(|p| p.downloaded).sum();
-    tiles.push(tile(percent(wasted as f64 / taken.max(1) as f64), "of what was received was waste", bytes(wasted)));
+    tiles.push(tile(
+        format!("{times:.2} x"),
+        "the content left its sources",
+        bytes(source),
+    ));
+    let wasted: u64 = run
+        .peers
+        .iter()
+        .filter(|p| p.role != "attacker")
+        .map(|p| p.wasted)
+        .sum();
+    let taken: u64 = run
+        .peers
+        .iter()
+        .filter(|p| p.role != "attacker")
+        .map(|p| p.downloaded)
+        .sum();
+    tiles.push(tile(
+        percent(wasted as f64 / taken.max(1) as f64),
+        "of what was received was waste",
+        bytes(wasted),
+    ));
     tiles
 }
 
@@ -185,7 +268,8 @@ fn seed_row(run: &RunFile, shown: bool) -> SeedRow {
 
 /// Name and number, in two columns.
 fn table<'a>(rows: impl Iterator<Item = (&'a str, u64)>) -> Vec<(String, String, bool)> {
-    rows.map(|(name, n)| (name.to_owned(), count(n), n == 0)).collect()
+    rows.map(|(name, n)| (name.to_owned(), count(n), n == 0))
+        .collect()
 }
 
 fn peer_row(peer: &super::record::PeerFile) -> Vec<String> {
@@ -213,7 +297,9 @@ fn groups<'a>(run: &RunFile, palette: &'a Palette) -> Vec<(&'a str, &'a str, Str
         }
     };
     let groups = palette.groups().iter();
-    groups.map(|(name, color)| (name.as_str(), color.as_str(), of(name))).collect()
+    groups
+        .map(|(name, color)| (name.as_str(), color.as_str(), of(name)))
+        .collect()
 }
 
 fn swarm<'a>(run: &'a RunFile, palette: &'a Palette) -> Swarm<'a> {
@@ -225,9 +311,16 @@ fn swarm<'a>(run: &'a RunFile, palette: &'a Palette) -> Swarm<'a> {
         peers: run
             .peers
             .iter()
-            .map(|p| Actor { name: &p.name, group: place(&p.group), role: &p.role })
+            .map(|p| Actor {
+                name: &p.name,
+                group: place(&p.group),
+                role: &p.role,
+            })
             .collect(),
-        groups: groups.iter().map(|(name, color)| (name.as_str(), color.as_str())).collect(),
+        groups: groups
+            .iter()
+            .map(|(name, color)| (name.as_str(), color.as_str()))
+            .collect(),
         slice_ms: film.slice_ms,
         slices: film.slices,
         end_s: run.sim_seconds,
@@ -236,7 +329,13 @@ fn swarm<'a>(run: &'a RunFile, palette: &'a Palette) -> Swarm<'a> {
         marks: &film.marks,
         kinds: &film.kinds,
         faults: faults
-            .map(|f| (f.name.as_str(), f.began_ms as f64 / 1e3, f.ended_ms.map(|ms| ms as f64 / 1e3)))
+            .map(|f| {
+                (
+                    f.name.as_str(),
+                    f.began_ms as f64 / 1e3,
+                    f.ended_ms.map(|ms| ms as f64 / 1e3),
+                )
+            })
             .collect(),
         sent: &film.sent,
     }

@@ -3,6 +3,7 @@
 //! Invariant: it is told of every event after all earlier slices were closed, so that what stands at the end of a
 //! slice is what stood there; it answers nothing, so that a filmed run is the same run.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -96,9 +97,9 @@ impl Camera {
     }
 
     /// The slice that is going on is over.
-    fn close(&mut self, copies: &[u32], sent: u64, capacity: u64) {
+    fn close(&mut self, copies: &[Cell<u32>], sent: u64, capacity: u64) {
         let rows = copies.chunks(self.pieces_per_row);
-        let least = |row: &[u32]| row.iter().copied().min().unwrap_or(0);
+        let least = |row: &[Cell<u32>]| row.iter().map(Cell::get).min().unwrap_or(0);
         let flows = std::mem::take(&mut self.flows).into_iter();
         let slice = Slice {
             flows: flows
