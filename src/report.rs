@@ -24,7 +24,7 @@ const COMPARE: &str = "compare.json";
 /// The page.
 const PAGE: &str = "report.html";
 /// The scenario file as it was read.
-const SCENARIO: &str = "scenario.toml";
+pub const SCENARIO: &str = "scenario.toml";
 
 /// Makes the page of a folder.
 pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
@@ -49,7 +49,7 @@ pub fn save(
     })?;
     for outcome in &report.outcomes {
         let json = serde_json::to_string(&run_file(outcome)).expect("numbers and words");
-        write_whole(&path_of_run(dir, outcome.seed), &format!("{json}\n"))?;
+        write_whole(&path_of_run(dir, outcome.seed), format!("{json}\n"))?;
     }
     write_whole(&dir.join(SCENARIO), scenario.text())?;
     let set = RunSet {
@@ -65,12 +65,12 @@ pub fn save(
         seeds: report.outcomes.iter().map(|outcome| outcome.seed).collect(),
     };
     let json = serde_json::to_string_pretty(&set).expect("numbers and words");
-    write_whole(&dir.join(RUN), &format!("{json}\n"))?;
+    write_whole(&dir.join(RUN), format!("{json}\n"))?;
     write_page(dir)
 }
 
 /// Makes the page of a folder; says where it is.
-fn write_page(dir: &Path) -> Result<PathBuf, Failure> {
+pub fn write_page(dir: &Path) -> Result<PathBuf, Failure> {
     let has = |name: &str| dir.join(name).is_file();
     let text = match (has(RUN), has(COMPARE)) {
         (true, false) => page_of_runs(dir)?,
@@ -90,7 +90,7 @@ fn write_page(dir: &Path) -> Result<PathBuf, Failure> {
         }
     };
     let page = dir.join(PAGE);
-    write_whole(&page, &text)?;
+    write_whole(&page, text)?;
     Ok(page)
 }
 

@@ -8,7 +8,7 @@ use std::io::{BufWriter, IsTerminal, Write, stderr};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use skep_reports::{json, summary};
+use skep_reports::{json, junit, summary};
 use skep_sim::campaign::{self, Job, RunError};
 use skep_sim::outcome::{Outcome, Verdict};
 use skep_sim::scenario::Scenario;
@@ -85,18 +85,22 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
 /// Makes all runs, `threads` at a time, with a progress bar where somebody watches.
 pub fn run_all(jobs: &[Job<'_>], threads: usize) -> Result<Vec<Outcome>, Failure> {
-    let bar = if stderr().is_terminal() && jobs.len() > 1 {
-        let style = "{bar:30} {pos}/{len} runs, {eta} left";
-        let style = ProgressStyle::with_template(style).expect("a template of ours");
-        let bar = ProgressBar::new(jobs.len() as u64).with_style(style);
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
-    } else {
-        ProgressBar::hidden()
-    };
+    let bar = bar(jobs.len());
     let outcomes = campaign::run_all(jobs, threads, |_| bar.inc(1));
     bar.finish_and_clear();
     outcomes.map_err(failed)
+}
+
+/// A progress bar for so many runs; hidden where nobody watches.
+pub fn bar(runs: usize) -> ProgressBar {
+    if !stderr().is_terminal() || runs < 2 {
+        return ProgressBar::hidden();
+    }
+    let style = "{bar:30} {pos}/{len} runs, {eta} left";
+    let style = ProgressStyle::with_template(style).expect("a template of ours");
+    let bar = ProgressBar::new(runs as u64).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
 /// What a run without an outcome is to the user.
@@ -119,6 +123,7 @@ fn tell_all(
 ) -> Result<Exit, Failure> {
     let mut exit = Exit::Ok;
     let in_full = outcomes.len() <= IN_FULL_MAX;
+    let mut suites = Vec::new();
     for scenario in scenarios {
         let seeds = args.seeds().unwrap_or_else(|| scenario.seeds().to_vec());
         let rest = outcomes.split_off(seeds.len());
@@ -148,6 +153,14 @@ fn tell_all(
             tell(&format!("written: {}\n", page.display()));
         }
         exit = exit.max(exit_of(report.verdict));
+        if args.junit.is_some() {
+            suites.push(junit::suite(scenario, &report, |seed| {
+                reproduce(scenario, seed)
+            }));
+        }
+    }
+    if let Some(path) = &args.junit {
+        write_whole(path, junit::campaign(suites))?;
     }
     Ok(exit)
 }
@@ -178,7 +191,7 @@ fn reproduce(scenario: &Scenario, seed: Option<u64>) -> String {
 }
 
 /// A word of a shell's command line.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=+:,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
@@ -188,10 +201,13 @@ fn quoted(text: &str) -> String {
 }
 
 /// Writes a file whole or not at all.
-pub fn write_whole(path: &std::path::Path, text: &str) -> Result<(), Failure> {
-    let folder = path.parent().unwrap_or(std::path::Path::new("."));
+pub fn write_whole(path: &std::path::Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(std::path::Path::new("."));
     let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
+        file.write_all(content.as_ref())?;
         file.persist(path).map_err(|error| error.error)
     });
     written.map(|_| ()).map_err(|error| {

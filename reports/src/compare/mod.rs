@@ -5,6 +5,8 @@
 
 mod differences;
 mod format;
+#[cfg(feature = "parquet")]
+mod parquet_file;
 mod record;
 mod tables;
 mod text;
