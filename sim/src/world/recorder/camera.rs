@@ -366,3 +366,157 @@ impl Recorder {
         Some(camera.develop(&self.plan, end))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Outcome, Verdict};
+    use crate::scenario::Scenario;
+
+    /// A seed, three leechers of which one crashes and comes back, a poisoner; a partition.
+    fn scenario() -> Scenario {
+        let text = r#"
+name = "filmed"
+about = "Everybody finishes, and is seen to."
+run = { time_limit = "10 min", settle = "2 min" }
+torrent = { size = "2 MiB", piece = "64 KiB" }
+[[group]]
+name = "seed"
+role = "seed"
+up = "128 KiB/s"
+down = "128 KiB/s"
+[[group]]
+name = "home"
+role = "leecher"
+count = 3
+up = "64 KiB/s"
+down = "1 MiB/s"
+[[group]]
+name = "liar"
+role = "attacker"
+attack = "corrupt-blocks"
+up = "64 KiB/s"
+down = "1 MiB/s"
+[[fault.crash]]
+at = "8 s"
+who = "home[1]"
+down = "5 s"
+[[fault.partition]]
+at = "15 s"
+for = "3 s"
+between = ["home[0]", "seed"]
+"#;
+        Scenario::parse("filmed.toml", text).expect("a good file")
+    }
+
+    fn run(scenario: &Scenario) -> Outcome {
+        crate::world::run(&scenario.expand(1), None).expect("no trace to write")
+    }
+
+    #[test]
+    fn a_filmed_run_is_the_same_run() {
+        let plain = run(&scenario());
+        let filmed = run(&scenario().filmed());
+        assert_eq!(plain.film, None);
+        assert!(filmed.film.is_some());
+        let rest = Outcome {
+            film: None,
+            cpu_seconds: plain.cpu_seconds,
+            ..filmed
+        };
+        assert_eq!(rest, plain);
+    }
+
+    #[test]
+    fn a_film_shows_what_the_outcome_says() {
+        let outcome = run(&scenario().filmed());
+        assert_eq!(outcome.verdict, Verdict::Pass, "{:?}", outcome.failures);
+        let film = outcome.film.as_ref().expect("it was filmed");
+        let honest = |host: u32| outcome.peers[host as usize].honest();
+        // Who sent how much, by flows, in the slices, and in the outcome.
+        let mut sent = vec![0; outcome.peers.len()];
+        for flow in film.slices.iter().flat_map(|slice| &slice.flows) {
+            sent[flow.from as usize] += flow.bytes;
+            assert_ne!(flow.from, flow.to);
+        }
+        let uploaded: Vec<u64> = outcome.peers.iter().map(|p| p.uploaded).collect();
+        assert_eq!(sent, uploaded);
+        let honest_sent: u64 = (0..)
+            .zip(&sent)
+            .filter(|(h, _)| honest(*h))
+            .map(|(_, s)| s)
+            .sum();
+        assert_eq!(film.slices.iter().map(|s| s.sent).sum::<u64>(), honest_sent);
+        // What stands at the end.
+        let mut held = vec![0; outcome.peers.len()];
+        for (host, parts) in film.slices.iter().flat_map(|slice| &slice.progress) {
+            held[*host as usize] = *parts;
+        }
+        assert_eq!(held[..4], [WHOLE; 4]);
+        let rarest = film.slices.last().and_then(|s| s.copies.iter().min());
+        assert_eq!(rarest.copied().map(u32::from), Some(outcome.copies_end));
+        let end_ms = (outcome.sim_seconds * 1e3) as u64;
+        assert!(film.length_ms() >= end_ms && film.length_ms() < end_ms + 2 * film.slice_ms);
+        // What happened to whom.
+        let of = |host: u32, what: MarkKind| {
+            let marks = film
+                .marks
+                .iter()
+                .filter(move |m| m.host == host && m.what == what);
+            marks.map(|m| m.at_ms).collect::<Vec<_>>()
+        };
+        for host in 1..4 {
+            let completed = outcome.peers[host as usize]
+                .completed_s
+                .expect("it finished");
+            assert_eq!(of(host, MarkKind::Complete), [(completed * 1e3) as u64]);
+            for first in [
+                MarkKind::Interested,
+                MarkKind::Unchoked,
+                MarkKind::FirstPiece,
+            ] {
+                assert_eq!(of(host, first).len(), 1, "{first:?} of {host}");
+            }
+        }
+        assert_eq!(of(2, MarkKind::Joined), [0, 13_000]);
+        assert_eq!(of(2, MarkKind::Crashed), [8_000]);
+        assert_eq!(of(4, MarkKind::Banned).len(), 1);
+        assert!(film.marks.is_sorted_by_key(|m| m.at_ms));
+        // Nobody unchokes for longer than the run is, and the seed unchoked every leecher.
+        assert!(film.unchokes.iter().all(|u| u.ms <= end_ms && u.times > 0));
+        let by_seed = film.unchokes.iter().filter(|u| u.by == 0 && u.whom < 4);
+        assert_eq!(by_seed.count(), 3);
+        let faults: Vec<_> = film
+            .faults
+            .iter()
+            .map(|f| (f.began_ms, f.ended_ms))
+            .collect();
+        assert_eq!(faults, [(8_000, Some(13_000)), (15_000, Some(18_000))]);
+    }
+
+    #[test]
+    fn a_film_stays_small_and_loses_nothing() {
+        let plan = scenario().filmed().expand(1);
+        let geometry = Geometry::new(2 << 20, 64 << 10).expect("good sizes");
+        let mut camera = Camera::asked_for(&plan, geometry).expect("it is wanted");
+        let copies = vec![Cell::new(1); geometry.pieces as usize];
+        let (slices, pairs) = (5_000_u64, 300_u64);
+        for slice in 1..=slices {
+            for pair in 0..pairs {
+                let pair = u32::try_from((pair + slice) % 1_000).expect("small");
+                *camera.flows.entry((pair, pair + 1)).or_default() += 10;
+            }
+            camera.close(&copies, slice * pairs * 10, 0);
+        }
+        let film = camera.film;
+        assert!(film.slices.len() <= SLICES_MAX, "{}", film.slices.len());
+        assert!(film.length_ms().abs_diff(slices * SLICE_MS) <= film.slice_ms);
+        let flows = || film.slices.iter().flat_map(|slice| &slice.flows);
+        assert!(flows().count() <= FLOWS_MAX + 2_000, "{}", flows().count());
+        assert_eq!(flows().map(|f| f.bytes).sum::<u64>(), slices * pairs * 10);
+        assert_eq!(
+            film.slices.iter().map(|s| s.sent).sum::<u64>(),
+            slices * pairs * 10
+        );
+    }
+}
