@@ -11,6 +11,7 @@ pub mod expected;
 pub mod html;
 pub mod json;
 pub mod junit;
+pub mod limits;
 pub mod statistics;
 pub mod summary;
 pub mod sweep;

@@ -22,6 +22,7 @@ pub mod own;
 pub mod scenario;
 pub mod seed;
 pub mod stall;
+pub mod steady;
 pub mod trace;
 pub mod world;
 pub mod yardstick;

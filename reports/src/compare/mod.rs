@@ -89,7 +89,9 @@ pub fn compare(subject: &Subject<'_>, variants: &[VariantRuns]) -> Comparison {
     }
     let axes = axes(variants);
     let compared = compared(&axes, subject.expect);
-    let metrics = metrics(subject.expect);
+    let mut all = variants.iter().flat_map(|v| &v.runs);
+    let unfinished = all.any(|run| run.unfinished > 0);
+    let metrics = metrics(subject.expect, unfinished);
     Comparison {
         format: FORMAT.to_owned(),
         skep: subject.skep.to_owned(),
@@ -149,9 +151,13 @@ fn compared(axes: &[Axis], expect: &[Expectation]) -> usize {
         .unwrap_or(0)
 }
 
-/// What is measured: first what the comparison is made for.
-fn metrics(expect: &[Expectation]) -> Vec<MetricInfo> {
+/// What is measured: first what the comparison is made for. Where not everybody finishes that is asked first of all: times
+/// are of runs in which everybody did.
+fn metrics(expect: &[Expectation], unfinished: bool) -> Vec<MetricInfo> {
     let mut asked: Vec<String> = Vec::new();
+    if unfinished {
+        asked.push(UNFINISHED.to_owned());
+    }
     for expectation in expect {
         if let ExpectationKind::Compare { metric, .. } = &expectation.kind
             && !asked.contains(&metric.full())
@@ -159,7 +165,7 @@ fn metrics(expect: &[Expectation]) -> Vec<MetricInfo> {
             asked.push(metric.full());
         }
     }
-    if asked.is_empty() {
+    if asked.iter().all(|name| name == UNFINISHED) {
         asked.push(QUESTION.to_owned());
     }
     let others = METRICS.iter().map(|name| (*name).to_owned());

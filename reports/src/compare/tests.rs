@@ -79,6 +79,8 @@ fn a_difference_is_seen_where_it_is_and_not_where_it_is_chance() {
     assert_eq!(found[0].holm_p, Some(1.0 / 1024.0));
     let said = text(&comparison).replace("\n    ", " ");
     assert!(said.contains("1 of 2 differ"), "{said}");
+    let summary = "* b: worse with 1 Mbit/s; no difference seen with 8 Mbit/s\n";
+    assert!(said.contains(summary), "{said}");
     assert!(
         said.contains("8 Mbit/s: b against a, completion.p50: no difference seen"),
         "{said}"
@@ -103,7 +105,8 @@ fn a_seed_without_a_value_is_no_pair_and_the_count_says_so() {
     let mut variants = variants(&[("a", None, &BASE), ("b", None, &BASE.map(|t| t + 1.0))]);
     variants[1].runs[3].unfinished = 2;
     let comparison = compared_of(&variants);
-    let first = &comparison.differences[0];
+    let of = |d: &&Difference| d.metric == "completion.p50";
+    let first = comparison.differences.iter().find(of).expect("compared");
     assert_eq!((first.n, first.by_seed[3]), (11, None));
     assert!(
         first.sentence.contains("11 of 12 seeds"),
@@ -117,6 +120,8 @@ fn a_seed_without_a_value_is_no_pair_and_the_count_says_so() {
         .find(of)
         .expect("always compared");
     assert_eq!((unfinished.n, unfinished.mean), (12, Some(2.0 / 12.0)));
+    assert_eq!(comparison.metrics[0].name, UNFINISHED);
+    assert!(!comparison.metrics[0].exploratory && !comparison.metrics[1].exploratory);
 }
 
 #[test]

@@ -1,19 +1,19 @@
-//! Owns a comparison as text: what was asked, answered in a sentence for each pair of variants; then what else was
-//! measured.
+//! Owns a comparison as text: what was asked, answered in a sentence for each pair of variants; the means; then what
+//! else differs.
 //!
 //! Invariant: no line is wider than 80 columns, whatever the variants are called.
 
 use std::fmt::Write;
 
 use super::differences::pairs_needed;
-use super::format::{Comparison, Difference, Finding, MetricInfo, Variant};
+use super::format::{Comparison, Difference, Finding, MetricInfo};
 use crate::table::{COLUMNS, bytes, cell, lines, percent, seconds, table};
 use crate::{expected, sweep};
 
 /// Exploratory differences that are told; the file has all.
 const EXPLORED_MAX: usize = 12;
 /// Characters of a label in a table.
-const LABEL_MAX: usize = 40;
+const LABEL_MAX: usize = 31;
 
 /// The comparison as text: a sweep's own table where it is one; the answers; the means; what else differs; what was
 /// expected of it.
@@ -56,10 +56,55 @@ fn answers(out: &mut String, comparison: &Comparison) {
             first.family,
         );
         let _ = writeln!(out, "\n{}", filled(&head, "", ""));
+        summary(out, comparison, &all);
         for difference in all {
             let _ = writeln!(out, "{}", filled(&difference.sentence, "  ", "    "));
         }
     }
+}
+
+/// Where there are several circumstances: what was found for each value, and under which of them.
+fn summary(out: &mut String, comparison: &Comparison, all: &[&Difference]) {
+    let label = |at: usize| {
+        let mut choices = comparison.variants[at].choices.iter();
+        let choice = choices.find(|choice| choice.key == comparison.compared);
+        choice.map_or("", |choice| choice.label.as_str())
+    };
+    let mut others: Vec<&str> = Vec::new();
+    for difference in all {
+        if !others.contains(&label(difference.other)) {
+            others.push(label(difference.other));
+        }
+    }
+    if all.len() == others.len() {
+        return;
+    }
+    for other in others {
+        let mut found: Vec<(&str, Vec<String>)> = Vec::new();
+        for difference in all.iter().filter(|d| label(d.other) == other) {
+            let words = match difference.finding {
+                Finding::Identical => Finding::NotSeen.words(),
+                finding => finding.words(),
+            };
+            let under: Vec<&str> = difference
+                .circumstances
+                .iter()
+                .map(|choice| choice.label.as_str())
+                .collect();
+            let under = under.join(" and ");
+            match found.iter_mut().find(|(known, _)| *known == words) {
+                Some((_, places)) => places.push(under),
+                None => found.push((words, vec![under])),
+            }
+        }
+        let parts: Vec<String> = found
+            .iter()
+            .map(|(words, under)| format!("{words} with {}", under.join(", ")))
+            .collect();
+        let said = format!("* {other}: {}", parts.join("; "));
+        let _ = writeln!(out, "{}", filled(&said, "  ", "    "));
+    }
+    out.push('\n');
 }
 
 /// The means of all variants; of a sweep its own table is enough.
@@ -67,17 +112,17 @@ fn means(out: &mut String, comparison: &Comparison) {
     if comparison.sweep.is_some() {
         return;
     }
-    const SHOWN: [(&str, &str); 6] = [
+    const SHOWN: [(&str, &str); 5] = [
         ("completion.p50", "p50"),
         ("completion.max", "last"),
         (super::X_BOUND, "x bound"),
         (super::UNFINISHED, "unfinished"),
-        ("utilisation", "uplinks"),
         ("wasted", "waste"),
     ];
-    let header = ["mean of all seeds"]
+    let header = ["means over the seeds"]
         .into_iter()
-        .chain(SHOWN.iter().map(|(_, short)| *short));
+        .chain(SHOWN.iter().map(|(_, short)| *short))
+        .chain(["failed"]);
     let mut table = table(&header.collect::<Vec<_>>(), 1);
     for variant in &comparison.variants {
         let mean = |(name, _): &(&str, &str)| {
@@ -87,18 +132,13 @@ fn means(out: &mut String, comparison: &Comparison) {
             value.map_or("-".to_owned(), |v| shown(v, &comparison.metrics[at]))
         };
         let label = std::iter::once(clipped(&variant.label));
-        table.add_row(label.chain(SHOWN.iter().map(mean)).map(cell));
+        let failed = std::iter::once(match variant.not_passed {
+            0 => "-".to_owned(),
+            some => format!("{some}/{}", comparison.seeds.len()),
+        });
+        table.add_row(label.chain(SHOWN.iter().map(mean)).chain(failed).map(cell));
     }
     let _ = write!(out, "\n{}", lines(&table));
-    let failed = |v: &&Variant| v.not_passed > 0;
-    for variant in comparison.variants.iter().filter(failed) {
-        let runs = comparison.seeds.len();
-        let said = format!(
-            "{}: {} of {runs} runs did not pass",
-            variant.label, variant.not_passed
-        );
-        let _ = writeln!(out, "{}", filled(&said, "  ", "    "));
-    }
 }
 
 /// What differs beside it.
