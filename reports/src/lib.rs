@@ -8,6 +8,7 @@ pub mod bench;
 pub mod chart;
 pub mod compare;
 pub mod expected;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod limits;
