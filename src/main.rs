@@ -14,6 +14,7 @@ mod humane;
 mod real;
 mod run;
 mod torrent;
+mod watch;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};

@@ -3,8 +3,7 @@
 //! Invariant: stdout holds the runs in the order of files and seeds, whatever finished first; with
 //! `--json` one object per run and nothing else. The exit code is the worst of all runs.
 
-use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,12 +11,12 @@ use skep_reports::{json, summary};
 use skep_sim::campaign::{self, Job, RunError};
 use skep_sim::outcome::{Outcome, Verdict};
 use skep_sim::scenario::Scenario;
-use skep_sim::trace::Lines;
 
 use crate::args::{NETWORK_KEY, RunArgs};
 use crate::check::{read_scenario_with, scenario_files};
 use crate::determinism;
 use crate::failure::{Exit, Failure, print, tell};
+use crate::watch;
 
 /// Runs up to this many are shown in full; of more, one line each and the failed ones in full.
 const IN_FULL_MAX: usize = 4;
@@ -49,25 +48,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     if args.probe {
         return determinism::probe(args, &jobs);
     }
-    let outcomes = match &args.trace {
-        Some(path) => {
-            let [job] = jobs[..] else {
-                let text = format!("--trace takes one run, and these are {}", jobs.len());
-                return Err(Failure::with_help(
-                    Exit::Wrong,
-                    text,
-                    "give one file and --seed N",
-                ));
-            };
-            let file = File::create(path).map_err(|error| {
-                Failure::new(
-                    Exit::Wrong,
-                    format!("cannot write {}: {error}", path.display()),
-                )
-            })?;
-            let lines = Lines::new(Box::new(BufWriter::new(file)));
-            vec![campaign::run_one(job, Some(lines)).map_err(failed)?]
-        }
+    let outcomes = match args.watch.first() {
+        Some(option) => vec![watch::run(&args.watch, option, &jobs)?],
         None => run_all(&jobs, args.threads)?,
     };
     report(args, &scenarios, outcomes)

@@ -5,10 +5,12 @@
 
 pub mod attacks;
 pub mod bench;
+pub mod capture;
 pub mod chart;
 pub mod compare;
 pub mod expected;
 pub mod json;
+pub mod perfetto;
 pub mod statistics;
 pub mod summary;
 pub mod sweep;

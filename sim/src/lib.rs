@@ -20,5 +20,6 @@ pub mod scenario;
 pub mod seed;
 pub mod stall;
 pub mod trace;
+pub mod watch;
 pub mod world;
 pub mod yardstick;

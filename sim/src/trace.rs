@@ -20,6 +20,7 @@ use skep_engine::session::event::Event;
 use crate::actor::client::ClientEvent;
 use crate::fault::FaultNews;
 use crate::scenario::plan::EndKind;
+use crate::watch::Listener;
 
 /// One event of a run: of a peer, of the tracker, of an end of direct download, of an attacker, or of the
 /// world.
@@ -233,6 +234,7 @@ pub struct Trace {
     events: u64,
     checkpoints: Checkpoints,
     lines: Option<Lines>,
+    listeners: Vec<Box<dyn Listener>>,
     failed: Option<io::Error>,
 }
 
@@ -273,11 +275,18 @@ impl Trace {
             events: 0,
             checkpoints: Checkpoints::default(),
             lines,
+            listeners: Vec::new(),
             failed: None,
         }
     }
 
-    /// Takes the next event. Only lines ask for the name of its host.
+    /// With those who also hear every event.
+    #[must_use]
+    pub fn heard_by(self, listeners: Vec<Box<dyn Listener>>) -> Trace {
+        Trace { listeners, ..self }
+    }
+
+    /// Takes the next event. Only lines and listeners ask for the name of its host.
     pub fn push<'a>(
         &mut self,
         at: Now,
@@ -290,8 +299,16 @@ impl Trace {
         if self.events == self.checkpoints.next {
             self.checkpoints.note(self.hash);
         }
+        if self.lines.is_none() && self.listeners.is_empty() {
+            return;
+        }
+        let name = name();
         if self.lines.is_some() && self.failed.is_none() {
-            self.write(at, name(), event);
+            self.write(at, name, event);
+        }
+        let host = (host != u32::MAX).then_some(host as usize);
+        for listener in &mut self.listeners {
+            listener.on_event(at, host, name, event);
         }
     }
 
@@ -331,11 +348,14 @@ impl Trace {
         (self.hash, self.events)
     }
 
-    /// Ends the lines.
+    /// Ends the lines and what listeners write.
     ///
     /// # Errors
-    /// When a line could not be written.
-    pub fn finish(&mut self) -> io::Result<()> {
+    /// When something could not be written.
+    pub fn finish(&mut self, at: Now) -> io::Result<()> {
+        for listener in &mut self.listeners {
+            listener.finish(at)?;
+        }
         match (self.failed.take(), &mut self.lines) {
             (Some(error), _) => Err(error),
             (None, Some(lines)) => lines.out.flush(),
@@ -439,7 +459,7 @@ mod tests {
         for number in 0..3 {
             trace.push(Now(number), 0, || "h", &WorldEvent::Joined);
         }
-        trace.finish().unwrap();
+        trace.finish(Now(2)).unwrap();
         let text = String::from_utf8(out.0.borrow().clone()).unwrap();
         let lines: Vec<serde_json::Value> = text
             .lines()

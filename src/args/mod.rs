@@ -9,6 +9,7 @@ mod direct;
 mod peers;
 mod scenarios;
 mod torrents;
+mod watch;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub use direct::{FetchArgs, ServeArgs};
 pub use peers::{GetArgs, HowToPreallocate, ScrapeArgs, SeedArgs, TrackArgs, info_hash};
 pub use scenarios::{AttacksArgs, CheckArgs, CompareArgs, NETWORK_KEY, RunArgs};
 pub use torrents::{CreateArgs, ShowArgs, TorrentCommand, VerifyArgs};
+pub use watch::WatchArgs;
 
 const EXAMPLES: &str = "\
 Exit codes:

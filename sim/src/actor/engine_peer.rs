@@ -22,6 +22,7 @@ use skep_engine::picker;
 use skep_engine::session::event::Event;
 use skep_engine::session::metadata_fetch::{FetchSetup, Found, MetadataFetch};
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
+use skep_engine::wire::MessageCounts;
 use skep_engine::{EngineConfig, Now, PeerId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -62,7 +63,7 @@ pub struct EnginePeer {
     /// The start of the run.
     pub epoch: Instant,
     /// Messages that the engines of the run got from peers.
-    pub messages: Rc<Cell<u64>>,
+    pub messages: Rc<MessageCounts>,
 }
 
 impl EnginePeer {

@@ -158,6 +158,8 @@ pub(super) fn outcome(
         cpu_seconds: 0.0,
         blocks: recorder.blocks,
         messages: 0,
+        messages_by_kind: BTreeMap::new(),
+        captured: None,
         connections: net.connection_slots(),
         bound,
         both_ways: bounds::both_ways(&recorder.plan),
