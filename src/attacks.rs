@@ -11,8 +11,9 @@ use skep_sim::scenario::plan::Role;
 
 use crate::args::AttacksArgs;
 use crate::check::{read_scenario_with, scenario_files};
-use crate::failure::{Exit, Failure, print, tell};
+use crate::failure::{Exit, Failure, print};
 use crate::run::run_all;
+use crate::terminal::remark;
 
 /// A defence of the engine, and what switches it off.
 struct Defence {
@@ -147,7 +148,7 @@ fn measured(
     seeds: &[u64],
 ) -> Result<(Vec<Row>, bool), Failure> {
     if !args.json {
-        tell(&format!("{} ...\n", scenario.name()));
+        remark(&format!("{} ...\n", scenario.name()));
     }
     let mut cast = vec![scenario.clean(), scenario.clone()];
     for defence in defences {

@@ -11,6 +11,7 @@ use skep_sim::scenario::{Scenario, schema};
 use crate::args::CheckArgs;
 use crate::failure::{COLUMNS, Exit, Failure, print};
 use crate::humane;
+use crate::terminal::is_quiet;
 
 /// Runs the command.
 pub fn run(args: &CheckArgs) -> Result<Exit, Failure> {
@@ -25,6 +26,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let mut exit = Exit::Ok;
     for path in scenario_files(&args.files)? {
         match read_scenario(&path) {
+            Ok(_) if is_quiet() => {}
             Ok(scenario) => print(&summary(&scenario))?,
             Err(failure) => exit = failure.tell(),
         }

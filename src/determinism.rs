@@ -352,7 +352,7 @@ mod tests {
     fn lines(numbers: &[u64]) -> impl Iterator<Item = io::Result<String>> {
         let line = |n: &u64| {
             Ok(format!(
-                r#"{{"n":{n},"hash":"0","task":"peer","t_ns":{n}000000,"host":"home-0","event":"joined","detail":""}}"#
+                r#"{{"n":{n},"hash":"0","task":"peer","t_ns":{n}000000,"host":"home-0","event":"joined"}}"#
             ))
         };
         numbers.iter().map(line).collect::<Vec<_>>().into_iter()

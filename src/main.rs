@@ -13,6 +13,8 @@ mod failure;
 mod humane;
 mod real;
 mod run;
+mod shell;
+mod terminal;
 mod torrent;
 mod watch;
 
@@ -28,7 +30,12 @@ use failure::{Exit, Failure};
 fn main() -> ExitCode {
     set_hook(Box::new(report_bug));
     guarded(|| match Args::try_parse() {
-        Ok(args) => dispatch(&args.command),
+        Ok(args) => {
+            if args.quiet {
+                terminal::be_quiet();
+            }
+            dispatch(&args.command)
+        }
         Err(error) => {
             // Help and the version are what was asked for; everything else is a wrong command.
             let exit = if error.use_stderr() {
@@ -60,6 +67,8 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Scrape(args) => real::scrape::run(args),
         Command::Serve(args) => real::serve::run(args),
         Command::Fetch(args) => real::fetch::run(args),
+        Command::Completions(args) => shell::completions(args),
+        Command::Man(args) => shell::man(args),
     }
 }
 

@@ -3,19 +3,19 @@
 //! Invariant: stdout holds the runs in the order of files and seeds, whatever finished first; with
 //! `--json` one object per run and nothing else. The exit code is the worst of all runs.
 
-use std::io::{IsTerminal, Write, stderr};
-use std::time::Duration;
+use std::io::Write;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use skep_reports::{json, summary};
 use skep_sim::campaign::{self, Job, RunError};
 use skep_sim::outcome::{Outcome, Verdict};
 use skep_sim::scenario::Scenario;
+use skep_sim::watch::Watchers;
 
 use crate::args::{NETWORK_KEY, RunArgs};
 use crate::check::{read_scenario_with, scenario_files};
 use crate::determinism;
 use crate::failure::{Exit, Failure, print, tell};
+use crate::terminal::{self, Ticker, is_quiet};
 use crate::watch;
 
 /// Runs up to this many are shown in full; of more, one line each and the failed ones in full.
@@ -57,15 +57,14 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
 /// Makes all runs, `threads` at a time, with a progress bar where somebody watches.
 pub fn run_all(jobs: &[Job<'_>], threads: usize) -> Result<Vec<Outcome>, Failure> {
-    let bar = if stderr().is_terminal() && jobs.len() > 1 {
-        let style = "{bar:30} {pos}/{len} runs, {eta} left";
-        let style = ProgressStyle::with_template(style).expect("a template of ours");
-        let bar = ProgressBar::new(jobs.len() as u64).with_style(style);
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
-    } else {
-        ProgressBar::hidden()
-    };
+    if let ([job], Some(ticker)) = (jobs, Ticker::new()) {
+        let watchers = Watchers {
+            listeners: vec![Box::new(ticker)],
+            ..Watchers::default()
+        };
+        return Ok(vec![campaign::run_one(*job, watchers).map_err(failed)?]);
+    }
+    let bar = terminal::bar(jobs.len());
     let outcomes = campaign::run_all(jobs, threads, |_| bar.inc(1));
     bar.finish_and_clear();
     outcomes.map_err(failed)
@@ -98,6 +97,8 @@ fn report(
         for outcome in &report.outcomes {
             if args.json {
                 print(&format!("{}\n", json::run(outcome)))?;
+            } else if is_quiet() && !outcome.verdict.failed() {
+                // The exit code says it.
             } else if in_full || outcome.verdict.failed() {
                 print(&format!("{}\n", summary::run(outcome)))?;
             } else {

@@ -18,6 +18,7 @@ use skep_sim::watch::Watchers;
 use crate::args::WatchArgs;
 use crate::failure::{Exit, Failure};
 use crate::run::failed;
+use crate::terminal::Ticker;
 
 /// Makes the one run that is to be written down; `option` is one that asks for it.
 pub fn run(args: &WatchArgs, option: &str, jobs: &[Job<'_>]) -> Result<Outcome, Failure> {
@@ -33,6 +34,9 @@ pub fn run(args: &WatchArgs, option: &str, jobs: &[Job<'_>]) -> Result<Outcome, 
         return Err(Failure::with_help(Exit::Wrong, text, help));
     }
     let mut watchers = Watchers::default();
+    if let Some(ticker) = Ticker::new() {
+        watchers.listeners.push(Box::new(ticker));
+    }
     if let Some(path) = &args.trace {
         watchers.lines = Some(Lines::new(Box::new(Stream::create(path)?)));
     }
@@ -54,8 +58,8 @@ struct Stream {
 
 impl Stream {
     fn create(path: &Path) -> Result<Stream, Failure> {
-        let file = File::create(path)
-            .map_err(|error| Failure::new(Exit::Wrong, cannot(path, &error)))?;
+        let file =
+            File::create(path).map_err(|error| Failure::new(Exit::Wrong, cannot(path, &error)))?;
         Ok(Stream {
             out: BufWriter::new(file),
             path: path.to_owned(),

@@ -81,7 +81,11 @@ impl<W: Write> Capture<W> {
 
 /// The TCP header of a segment.
 fn header(from: u16, to: u16, segment: Segment) -> io::Result<TcpHeader> {
-    let scaled = if segment.syn { segment.window } else { segment.window >> WINDOW_SHIFT };
+    let scaled = if segment.syn {
+        segment.window
+    } else {
+        segment.window >> WINDOW_SHIFT
+    };
     let window = u16::try_from(scaled).unwrap_or(u16::MAX);
     let mut header = TcpHeader::new(from, to, segment.seq, window);
     header.ack = segment.ack.is_some();
@@ -101,7 +105,9 @@ fn header(from: u16, to: u16, segment: Segment) -> io::Result<TcpHeader> {
 
 impl<W: Write> PacketSink for Capture<W> {
     fn host(&mut self, name: &str, ip: Ipv4Addr) {
-        let Some(writer) = &mut self.writer else { return };
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
         let block = InterfaceDescriptionBlock {
             linktype: DataLink::RAW,
             snaplen: 0,
@@ -125,7 +131,9 @@ impl<W: Write> PacketSink for Capture<W> {
         if let Err(error) = self.encode(packet) {
             return self.fail(PcapError::IoError(error));
         }
-        let Some(writer) = &mut self.writer else { return };
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
         let interface = self.interfaces.get(packet.to.ip()).copied();
         let written = writer.write_pcapng_block(EnhancedPacketBlock {
             interface_id: interface.unwrap_or(u32::MAX),

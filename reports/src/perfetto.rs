@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use serde::Serialize;
 use serde_json::{Value, json};
 use skep_engine::Now;
 use skep_engine::node::file_server::ServerEvent;
@@ -25,11 +24,10 @@ use skep_sim::trace::{Attack, WorldEvent};
 use skep_sim::watch::Listener;
 
 mod lanes;
+mod pen;
 
 use lanes::Lanes;
-
-/// Over how long bytes per second are counted.
-const SECOND: u64 = 1_000_000_000;
+use pen::{Pen, Rate, SECOND};
 
 /// The track of a host's moments, and that of its stays.
 const MOMENTS: u32 = 1;
@@ -39,22 +37,6 @@ const PAUSES: u32 = 3;
 const SLOTS: u32 = 100;
 const PIECES: u32 = 1_000;
 const TRANSFERS: u32 = 10_000;
-
-/// One event of the format.
-#[derive(Serialize)]
-struct Entry<'a> {
-    name: &'a str,
-    ph: &'static str,
-    /// Microseconds.
-    ts: f64,
-    pid: u32,
-    tid: u32,
-    /// Of an instant: how far it reaches.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    s: Option<&'static str>,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    args: Value,
-}
 
 /// Writes the timeline of one run.
 pub struct Timeline<W: Write> {
@@ -67,13 +49,6 @@ pub struct Timeline<W: Write> {
     /// Tracks of faults that are going on.
     begun: Vec<[u32; 2]>,
     pieces: u32,
-}
-
-/// Where entries go.
-struct Pen<W: Write> {
-    out: W,
-    begun: bool,
-    failed: Option<io::Error>,
 }
 
 /// A host's tracks.
@@ -93,99 +68,6 @@ struct Host {
     sent: Rate,
 }
 
-/// Bytes of the second that is going on.
-#[derive(Default)]
-struct Rate {
-    second: u64,
-    bytes: u64,
-    /// Told last.
-    told: u64,
-}
-
-impl<W: Write> Pen<W> {
-    fn write(&mut self, entry: &Entry<'_>) {
-        if self.failed.is_some() {
-            return;
-        }
-        let head: &[u8] = if self.begun { b",\n" } else { b"[\n" };
-        self.begun = true;
-        let written = self.out.write_all(head);
-        let written = written.and_then(|()| Ok(serde_json::to_writer(&mut self.out, entry)?));
-        self.failed = written.err();
-    }
-
-    fn put(&mut self, ph: &'static str, at: u64, [pid, tid]: [u32; 2], name: &str, args: Value) {
-        let s = (ph == "i").then_some("t");
-        // Whole nanoseconds of a year are exact.
-        let ts = at as f64 / 1e3;
-        self.write(&Entry {
-            name,
-            ph,
-            ts,
-            pid,
-            tid,
-            s,
-            args,
-        });
-    }
-
-    fn begin(&mut self, at: Now, track: [u32; 2], name: &str, args: Value) {
-        self.put("B", at.0, track, name, args);
-    }
-
-    fn end(&mut self, at: Now, track: [u32; 2]) {
-        self.put("E", at.0, track, "", Value::Null);
-    }
-
-    fn moment(&mut self, at: Now, track: [u32; 2], name: &str, args: Value) {
-        self.put("i", at.0, track, name, args);
-    }
-
-    fn count(&mut self, at: u64, pid: u32, name: &str, value: u64) {
-        self.put("C", at, [pid, 0], name, json!({ "value": value }));
-    }
-
-    fn process(&mut self, pid: u32, name: &str) {
-        let args = json!({ "name": name });
-        self.put("M", 0, [pid, 0], "process_name", args);
-        let order = json!({ "sort_index": pid });
-        self.put("M", 0, [pid, 0], "process_sort_index", order);
-    }
-
-    fn track(&mut self, track: [u32; 2], name: &str) {
-        let args = json!({ "name": name });
-        self.put("M", 0, track, "thread_name", args);
-        let order = json!({ "sort_index": track[1] });
-        self.put("M", 0, track, "thread_sort_index", order);
-    }
-}
-
-impl Rate {
-    /// So many bytes more.
-    fn add<W: Write>(&mut self, at: Now, bytes: u64, pid: u32, name: &str, pen: &mut Pen<W>) {
-        self.turn(at.0 / SECOND, pid, name, pen);
-        self.bytes += bytes;
-    }
-
-    /// Tells of the seconds before this one.
-    fn turn<W: Write>(&mut self, second: u64, pid: u32, name: &str, pen: &mut Pen<W>) {
-        if second == self.second {
-            return;
-        }
-        let before = self.second;
-        let bytes = std::mem::take(&mut self.bytes);
-        if bytes != self.told {
-            pen.count(before * SECOND, pid, name, bytes);
-        }
-        self.told = bytes;
-        if second > before + 1 && bytes > 0 {
-            pen.count((before + 1) * SECOND, pid, name, 0);
-            self.told = 0;
-        }
-        self.second = second;
-    }
-}
-
 impl<W: Write> Timeline<W> {
     /// A timeline of a run of that plan. The output should be buffered.
     #[must_use]
@@ -193,11 +75,7 @@ impl<W: Write> Timeline<W> {
         let named = plan.hosts.iter();
         let names = named.map(|host| (IpAddr::V4(host.ip), host.name.clone()));
         let mut timeline = Timeline {
-            out: Pen {
-                out,
-                begun: false,
-                failed: None,
-            },
+            out: Pen::new(out),
             names: names.collect(),
             hosts: Vec::new(),
             others: BTreeMap::new(),
@@ -311,6 +189,20 @@ impl<W: Write> Timeline<W> {
         self.out.begin(at, track, state, Value::Null);
     }
 
+    /// Its user pauses, or goes on.
+    fn pauses(&mut self, at: Now, host: usize, on: bool) {
+        let host = &mut self.hosts[host];
+        let track = [host.pid, PAUSES];
+        match (std::mem::replace(&mut host.paused, on), on) {
+            (false, true) => {
+                self.out.track(track, "user");
+                self.out.begin(at, track, "paused", Value::Null);
+            }
+            (true, false) => self.out.end(at, track),
+            _ => {}
+        }
+    }
+
     fn pieces(&mut self, at: Now, host: usize, pieces: u32) {
         let host = &mut self.hosts[host];
         host.pieces = pieces;
@@ -352,7 +244,11 @@ impl<W: Write> Timeline<W> {
         match event {
             Event::Started { have } => {
                 self.pieces(at, host, *have);
-                let state = if *have == self.pieces { "seed" } else { "leecher" };
+                let state = if *have == self.pieces {
+                    "seed"
+                } else {
+                    "leecher"
+                };
                 self.becomes(at, host, state);
             }
             Event::Completed => {
@@ -426,17 +322,8 @@ impl<W: Write> Timeline<W> {
                 let args = json!({ "peer": self.name_of(*peer) });
                 self.out.moment(at, moments, "snubbed", args);
             }
-            Event::Paused => {
-                if !std::mem::replace(&mut self.hosts[host].paused, true) {
-                    self.out.track([pid, PAUSES], "user");
-                    self.out.begin(at, [pid, PAUSES], "paused", Value::Null);
-                }
-            }
-            Event::Resumed => {
-                if std::mem::take(&mut self.hosts[host].paused) {
-                    self.out.end(at, [pid, PAUSES]);
-                }
-            }
+            Event::Paused => self.pauses(at, host, true),
+            Event::Resumed => self.pauses(at, host, false),
             Event::EndgameEntered => self.out.moment(at, moments, "end-game", Value::Null),
             Event::AnnounceFailed { why, .. } => {
                 let args = json!({ "why": why });
@@ -447,7 +334,8 @@ impl<W: Write> Timeline<W> {
                 self.out.moment(at, moments, "disk failed", args);
             }
             Event::MetadataComplete { .. } => {
-                self.out.moment(at, moments, "has the metainfo", Value::Null);
+                self.out
+                    .moment(at, moments, "has the metainfo", Value::Null);
             }
             _ => {}
         }
@@ -615,13 +503,6 @@ impl<W: Write> Listener for Timeline<W> {
         for track in std::mem::take(&mut self.begun) {
             self.out.end(at, track);
         }
-        match self.out.failed.take() {
-            Some(error) => Err(error),
-            None => {
-                let tail: &[u8] = if self.out.begun { b"\n]\n" } else { b"[]\n" };
-                self.out.out.write_all(tail)?;
-                self.out.out.flush()
-            }
-        }
+        self.out.finish()
     }
 }

@@ -24,14 +24,13 @@ pub fn run(outcome: &Outcome) -> String {
     out
 }
 
-/// One run in a line, for campaigns of many.
+/// One run in a line, for campaigns of many. Of a long name as much as there is room for.
 #[must_use]
 pub fn line(outcome: &Outcome) -> String {
     let done = outcome.completions();
     let takers = outcome.peers.iter().filter(|p| p.role.takes()).count();
-    format!(
-        "{:<24} seed {:<4} {:<12} {:>4}/{:<4} last {:>7} {:>7}  {}{}",
-        clipped(&outcome.scenario, 24),
+    let rest = format!(
+        " seed {:<3} {:<4} {:>3}/{:<3} {:>7} {:>6}  {}{}",
         outcome.seed,
         outcome.verdict.word(),
         done.len(),
@@ -40,8 +39,14 @@ pub fn line(outcome: &Outcome) -> String {
         times(outcome.times_bound()),
         outcome.trace_hash,
         network(outcome),
-    )
+    );
+    let room = usize::from(COLUMNS).saturating_sub(rest.chars().count());
+    let name = clipped(&outcome.scenario, room.max(NAME_MIN));
+    format!("{name:<room$}{rest}")
 }
+
+/// Of a name so much is always shown.
+const NAME_MIN: usize = 8;
 
 /// The network, where it is not the usual one.
 fn network(outcome: &Outcome) -> String {

@@ -8,6 +8,7 @@ mod bench;
 mod direct;
 mod peers;
 mod scenarios;
+mod shell;
 mod torrents;
 mod watch;
 
@@ -20,6 +21,7 @@ pub use bench::BenchArgs;
 pub use direct::{FetchArgs, ServeArgs};
 pub use peers::{GetArgs, HowToPreallocate, ScrapeArgs, SeedArgs, TrackArgs, info_hash};
 pub use scenarios::{AttacksArgs, CheckArgs, CompareArgs, NETWORK_KEY, RunArgs};
+pub use shell::{CompletionsArgs, ManArgs};
 pub use torrents::{CreateArgs, ShowArgs, TorrentCommand, VerifyArgs};
 pub use watch::WatchArgs;
 
@@ -48,6 +50,9 @@ The same as a direct download, from one server:
 #[derive(Parser, Debug)]
 #[command(name = "skep", version, after_help = EXAMPLES, max_term_width = 80)]
 pub struct Args {
+    /// Tell results and what went wrong, and nothing that is only for the eye.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -79,6 +84,10 @@ pub enum Command {
     Serve(ServeArgs),
     /// Fetch a file over HTTP: the client of a direct download.
     Fetch(FetchArgs),
+    /// Print what a shell needs to complete this program's commands.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands.
+    Man(ManArgs),
 }
 
 fn said(error: UnitError) -> String {

@@ -87,7 +87,12 @@ mod tests {
         ] {
             counts.note(&message);
         }
-        let expected = [("have", 2), ("have-none", 1), ("keep-alive", 1), ("unknown", 2)];
+        let expected = [
+            ("have", 2),
+            ("have-none", 1),
+            ("keep-alive", 1),
+            ("unknown", 2),
+        ];
         assert_eq!(counts.by_kind(), BTreeMap::from(expected));
         assert_eq!(counts.total(), 6);
     }

@@ -28,7 +28,9 @@ impl<K> Lanes<K> {
         let free = self.lanes.iter().position(Option::is_none);
         let lane = free.unwrap_or(self.lanes.len());
         let number = u32::try_from(lane).expect("lanes are few");
-        let new = free.is_none().then(|| format!("{} {}", self.name, number + 1));
+        let new = free
+            .is_none()
+            .then(|| format!("{} {}", self.name, number + 1));
         match self.lanes.get_mut(lane) {
             Some(place) => *place = Some(key),
             None => self.lanes.push(Some(key)),

@@ -200,7 +200,8 @@ impl EnginePeer {
             epoch: self.epoch,
             commands: begin.commands,
             observer: begin.observer,
-        });
+        })
+        .counting(Rc::clone(&self.messages));
         let end = Box::pin(host.run()).await;
         if let Some(found) = &end.found {
             assert!(

@@ -65,6 +65,8 @@ struct Conn {
     fin: [bool; 2],
     /// A reset has reached this end.
     over: [bool; 2],
+    /// When the last data from each end arrives, ns.
+    last: [u64; 2],
     /// Until when something of it may arrive, ns.
     until: u64,
 }
@@ -189,6 +191,12 @@ impl State {
         let at = (now + back).max(conn.flows[far].last_arrival);
         let cut = self.is_cut(hosts[far], hosts[near]);
         let Some(tap) = &mut self.tap else { return };
+        // The fabric may have handed over data that is through a moment later.
+        let now = tap
+            .conns
+            .get(&end.key())
+            .map_or(now, |c| now.max(c.last[near]));
+        let at = at.max(now + back);
         tap.push(now, end, What::Fin);
         if !cut {
             tap.push(at, end.other(), What::FinAck { fin: answers });
@@ -241,6 +249,7 @@ impl Tap {
             acks: Default::default(),
             fin: [false; 2],
             over: [false; 2],
+            last: [0; 2],
             until: 0,
         };
         self.conns.insert(end.key(), conn);
@@ -253,7 +262,11 @@ impl Tap {
 
     /// The answer to the dial from that end arrives there.
     pub(super) fn answer(&mut self, at: u64, end: End, accepted: bool) {
-        let what = if accepted { What::Answer } else { What::Refused };
+        let what = if accepted {
+            What::Answer
+        } else {
+            What::Refused
+        };
         self.push(at, end.other(), what);
     }
 
@@ -265,6 +278,9 @@ impl Tap {
     /// A parcel crosses a downlink from `from` on.
     pub(super) fn data(&mut self, end: End, parcel: &Parcel, from: u64, rate: u64) {
         let bytes = parcel.first.len() + parcel.second.len();
+        if let Some(conn) = self.conns.get_mut(&end.key()) {
+            conn.last[usize::from(end.side)] = from + transmit_ns(wire_bytes(bytes as u64), rate);
+        }
         let mut begin = 0;
         while begin < bytes {
             let to = (begin + usize::from(MSS)).min(bytes);
@@ -380,7 +396,8 @@ impl Tap {
             self.captured.arrived += (to - from) as u64;
             parcel.copy_range(*from, *to, &mut self.payload);
         }
-        let Some(segment) = conn.segment(at, usize::from(end.side), what, self.payload.len()) else {
+        let Some(segment) = conn.segment(at, usize::from(end.side), what, self.payload.len())
+        else {
             return;
         };
         let side = usize::from(end.side);
@@ -406,7 +423,9 @@ impl Conn {
     /// The header of what arrives from that side; `None` when its receiver's side or its own was over before.
     fn segment(&mut self, at: u64, side: usize, what: &What, bytes: usize) -> Option<Segment> {
         let far = 1 - side;
-        if self.over[far] || (self.fin[side] && !matches!(what, What::FinAck { .. } | What::Ack | What::Reset)) {
+        if self.over[far]
+            || (self.fin[side] && !matches!(what, What::FinAck { .. } | What::Ack | What::Reset))
+        {
             return None;
         }
         let mut segment = Segment {
@@ -461,8 +480,7 @@ impl Conn {
             What::Accepted => {}
         }
         let told = self.acked[far] + 1;
-        segment.ack =
-            (!matches!(what, What::Syn)).then(|| self.first[far].wrapping_add(low(told)));
+        segment.ack = (!matches!(what, What::Syn)).then(|| self.first[far].wrapping_add(low(told)));
         Some(segment)
     }
 }
