@@ -12,6 +12,7 @@ use skep_sim::scenario::plan::Role;
 use crate::args::AttacksArgs;
 use crate::check::{read_scenario_with, scenario_files};
 use crate::failure::{Exit, Failure, print};
+use crate::humane::paragraph;
 use crate::run::run_all;
 use crate::terminal::remark;
 
@@ -148,7 +149,7 @@ fn measured(
     seeds: &[u64],
 ) -> Result<(Vec<Row>, bool), Failure> {
     if !args.json {
-        remark(&format!("{} ...\n", scenario.name()));
+        remark(&paragraph(&format!("{} ...", scenario.name())));
     }
     let mut cast = vec![scenario.clean(), scenario.clone()];
     for defence in defences {

@@ -138,5 +138,5 @@ fn summary(scenario: &Scenario) -> String {
     if variants > 1 {
         parts.push(humane::count(variants, "variant"));
     }
-    format!("ok {} ({})\n", scenario.name(), parts.join(", "))
+    humane::paragraph(&format!("ok {} ({})", scenario.name(), parts.join(", ")))
 }

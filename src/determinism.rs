@@ -104,10 +104,9 @@ pub fn check(args: &RunArgs, jobs: &[Job<'_>]) -> Result<Exit, Failure> {
         let name = format!("{}, seed {}", job.scenario.name(), job.seed);
         if told == Told::of(outcome) {
             let events = humane::count(told.events, "event");
-            print(&format!(
-                "{name}: the same twice ({}, {events})\n",
-                told.trace_hash
-            ))?;
+            let hash = &told.trace_hash;
+            let text = format!("{name}: the same twice ({hash}, {events})");
+            print(&humane::paragraph(&text))?;
             continue;
         }
         exit = Exit::Bug;

@@ -15,6 +15,7 @@ use crate::args::{NETWORK_KEY, RunArgs};
 use crate::check::{read_scenario_with, scenario_files};
 use crate::determinism;
 use crate::failure::{Exit, Failure, print, tell};
+use crate::humane::paragraph;
 use crate::terminal::{self, Ticker, is_quiet};
 use crate::watch;
 
@@ -110,7 +111,8 @@ fn report(
             }
         }
         if !report.failures.is_empty() {
-            tell(&format!("{}: {}\n", scenario.name(), report.verdict.word()));
+            let verdict = report.verdict.word();
+            tell(&paragraph(&format!("{}: {verdict}", scenario.name())));
             tell(&summary::failures(
                 &report.failures,
                 &reproduce(scenario, None),

@@ -20,7 +20,13 @@ pub fn run(outcome: &Outcome) -> String {
     out.push('\n');
     groups(&mut out, outcome);
     out.push('\n');
-    totals(&mut out, outcome);
+    let mut said = String::new();
+    totals(&mut said, outcome);
+    let shape = Options::new(usize::from(COLUMNS)).subsequent_indent("          ");
+    for line in said.lines() {
+        out.push_str(textwrap::fill(line, &shape).trim_end());
+        out.push('\n');
+    }
     out
 }
 
@@ -115,21 +121,22 @@ fn header(out: &mut String, outcome: &Outcome) {
         .filter(shown)
         .map(|role| plural(number(role), role.word()))
         .collect();
-    let _ = writeln!(
-        out,
+    let shape = Options::new(usize::from(COLUMNS)).subsequent_indent("    ");
+    let named = format!(
         "{}, seed {}: {}",
         outcome.scenario,
         outcome.seed,
         outcome.verdict.word()
     );
-    let _ = writeln!(
-        out,
-        "  {}; {} in {} pieces; network {}",
+    out.push_str(&textwrap::fill(&named, shape));
+    out.push('\n');
+    out.push_str(&filled(&format!(
+        "{}; {} in {} pieces; network {}",
         who.join(", "),
         bytes(outcome.content_bytes),
         outcome.pieces,
         outcome.network
-    );
+    )));
 }
 
 fn groups(out: &mut String, outcome: &Outcome) {
