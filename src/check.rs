@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use skep_sim::scenario::metrics::{METRICS, SOMETIMES};
-use skep_sim::scenario::{Scenario, schema};
+use skep_sim::scenario::{Scenario, schema_with};
 
 use crate::args::CheckArgs;
 use crate::failure::{COLUMNS, Exit, Failure, print};
 use crate::humane;
+use crate::own::own;
 use crate::terminal::is_quiet;
 
 /// Runs the command.
@@ -20,7 +21,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     if args.schema {
-        print(&format!("{:#}\n", schema()))?;
+        print(&format!("{:#}\n", schema_with(own())))?;
         return Ok(Exit::Ok);
     }
     let mut exit = Exit::Ok;
@@ -107,7 +108,8 @@ pub fn read_scenario_with(path: &Path, set: &[(String, String)]) -> Result<Scena
     let name = path.display().to_string();
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::new(Exit::Wrong, format!("cannot read {name}: {error}")))?;
-    Scenario::parse_with(&name, &text, set).map_err(|errors| Failure::drawn(Exit::Wrong, errors))
+    Scenario::parse_with_own(&name, &text, set, own())
+        .map_err(|errors| Failure::drawn(Exit::Wrong, errors))
 }
 
 /// One line about a scenario that is right.

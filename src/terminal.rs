@@ -20,9 +20,9 @@ use crate::humane;
 /// `--quiet` was given.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// From now on only results and what went wrong are told.
-pub fn be_quiet() {
-    QUIET.store(true, Ordering::Relaxed);
+/// Whether from now on only results and what went wrong are told.
+pub fn be_quiet(on: bool) {
+    QUIET.store(on, Ordering::Relaxed);
 }
 
 /// Whether `--quiet` was given.

@@ -77,6 +77,11 @@ fn bans_that_nobody_makes_are_caught_by_what_is_expected() {
 }
 
 #[test]
+fn a_ban_that_is_ignored_when_somebody_comes_is_caught_by_who_looks_at_bans() {
+    caught("bans-ignored", Verdict::Invariant, &["bans-hold"]);
+}
+
+#[test]
 fn a_block_that_is_lost_is_caught_by_the_books_of_bytes() {
     caught("lost-block", Verdict::Invariant, &["bytes-conserved"]);
 }
@@ -112,4 +117,13 @@ fn a_hash_that_is_never_told_is_caught_by_liveness_which_names_the_piece() {
     let wait = &stall.waits[0];
     assert_eq!((wait.received, wait.blocks), (8, 8));
     assert!(stall.to_string().contains("its hash is not told"));
+}
+
+#[test]
+fn a_picker_that_declines_for_ever_is_caught_by_liveness_which_names_its_peer() {
+    let outcome = caught("declining", Verdict::Liveness, &["liveness"]);
+    assert_eq!(outcome.failures.len(), 1, "{:?}", outcome.failures);
+    let stall = stall(&outcome);
+    assert_eq!((stall.peer.as_str(), stall.missing.len()), ("picky", 32));
+    assert_eq!(stall.last_block_s, None);
 }

@@ -197,6 +197,15 @@ impl BitSet {
             .flat_map(|(i, &word)| ones(i, word))
     }
 
+    /// The first piece from this one on that is not in the set.
+    #[must_use]
+    pub fn first_missing(&self, from: PieceIndex) -> Option<PieceIndex> {
+        let words = self.words().iter().enumerate().skip(from.at() / 64);
+        let missing = words.flat_map(|(i, &word)| ones(i, !word));
+        let mut missing = missing.skip_while(|piece| *piece < from);
+        missing.next().filter(|piece| piece.0 < self.len())
+    }
+
     /// The pieces in both sets, in order.
     pub fn iter_and<'a>(&'a self, other: &'a BitSet) -> impl Iterator<Item = PieceIndex> + 'a {
         self.words()
@@ -262,6 +271,10 @@ mod tests {
             let all = BitSet::full(len);
             prop_assert_eq!(all.iter_and(&set).count() as u32, set.count());
             prop_assert_eq!(all.count_minus(&set), len - set.count());
+            for from in 0..=len {
+                let missing = (from..len).map(PieceIndex).find(|p| !set.contains(*p));
+                prop_assert_eq!(set.first_missing(PieceIndex(from)), missing);
+            }
         }
     }
 

@@ -51,6 +51,12 @@ pub struct InfoHash(pub [u8; 20]);
 pub struct PeerId(pub [u8; 20]);
 
 impl PeerId {
+    /// Its last eight bytes: those that clients draw at random, where all ids of one client begin alike.
+    pub(crate) fn tail(&self) -> u64 {
+        let [.., a, b, c, d, e, f, g, h] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// `-SK0001-` and twelve bytes from the seeded generator (BEP 20).
     #[must_use]
     pub fn random(rng: &mut rand_chacha::ChaCha8Rng) -> PeerId {

@@ -14,7 +14,7 @@ use skep_sim::scenario::metrics::{MetricName, Unit};
 use crate::expected::{self, Expected};
 use crate::statistics::{interval, mean};
 use crate::sweep::{self, Sweep};
-use crate::table::{bytes, cell, lines, percent, seconds, table};
+use crate::table::{bytes, cell, lines, paragraph, percent, seconds, table};
 
 /// What is compared.
 const METRICS: &[&str] = &[
@@ -196,13 +196,12 @@ pub fn text(comparison: &Comparison) -> String {
 /// The metrics of all variants.
 fn differences(comparison: &Comparison) -> String {
     let mut out = String::new();
-    let _ = writeln!(
-        out,
+    out.push_str(&paragraph(&format!(
         "{}: {} variants on {} seeds; differences are paired by seed, to the first",
         comparison.scenario,
         comparison.variants.len(),
         comparison.seeds.len()
-    );
+    )));
     for (at, variant) in comparison.variants.iter().enumerate() {
         let bad = match variant.not_passed {
             0 => String::new(),

@@ -10,6 +10,7 @@ pub mod chart;
 pub mod compare;
 pub mod expected;
 pub mod json;
+pub mod limits;
 pub mod perfetto;
 pub mod statistics;
 pub mod summary;

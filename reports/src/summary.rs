@@ -10,7 +10,8 @@ use skep_sim::scenario::metrics::MetricName;
 use skep_sim::scenario::plan::{NetworkKind, Role};
 use textwrap::Options;
 
-use crate::table::{COLUMNS, bytes, cell, count, lines, percent, seconds, table};
+use crate::limits;
+use crate::table::{COLUMNS, bytes, cell, count, lines, paragraph, percent, seconds, table};
 
 /// One run in full.
 #[must_use]
@@ -121,15 +122,13 @@ fn header(out: &mut String, outcome: &Outcome) {
         .filter(shown)
         .map(|role| plural(number(role), role.word()))
         .collect();
-    let shape = Options::new(usize::from(COLUMNS)).subsequent_indent("    ");
     let named = format!(
         "{}, seed {}: {}",
         outcome.scenario,
         outcome.seed,
         outcome.verdict.word()
     );
-    out.push_str(&textwrap::fill(&named, shape));
-    out.push('\n');
+    out.push_str(&paragraph(&named));
     out.push_str(&filled(&format!(
         "{}; {} in {} pieces; network {}",
         who.join(", "),
@@ -194,21 +193,7 @@ fn totals(out: &mut String, outcome: &Outcome) {
         let name = MetricName::parse(name).expect("a metric of ours");
         evaluate::metric(outcome, &name).map_or("-".to_owned(), percent)
     };
-    let _ = writeln!(
-        out,
-        "  limit   {} ({}); last completion {}",
-        seconds(Some(outcome.bound.seconds)),
-        outcome.bound.term,
-        match (outcome.completions().last(), outcome.times_bound()) {
-            (Some(last), Some(_)) => format!(
-                "{} = {} bound",
-                seconds(Some(*last)),
-                times(outcome.times_bound())
-            ),
-            (Some(last), None) => seconds(Some(*last)),
-            (None, _) => "none".to_owned(),
-        }
-    );
+    out.push_str(&limits::text(outcome));
     let _ = writeln!(
         out,
         "  waste   {} of receivers x content ({} duplicates, {} failed hashes)",
@@ -219,8 +204,14 @@ fn totals(out: &mut String, outcome: &Outcome) {
     if outcome.peers.iter().any(|p| p.role.peer()) {
         let _ = writeln!(
             out,
-            "  copies  of the rarest piece: {} at the lowest, {} at the end",
-            outcome.copies_min, outcome.copies_end
+            "  copies  of the rarest piece: {} at the lowest, {} at the end{}",
+            outcome.copies_min,
+            outcome.copies_end,
+            match (outcome.copies_min, outcome.copies_end) {
+                (1.., _) => ": finishable throughout",
+                (0, 1..) => ": not finishable at times",
+                (0, 0) => ": not finishable by peers",
+            }
         );
     }
     if outcome.peers.iter().any(|p| p.role.peer()) {
@@ -275,7 +266,7 @@ fn totals(out: &mut String, outcome: &Outcome) {
     );
 }
 
-fn times(value: Option<f64>) -> String {
+pub(crate) fn times(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), |x| format!("{x:.2} x"))
 }
 

@@ -116,10 +116,7 @@ fn an_unknown_metric() {
 #[test]
 fn a_key_that_a_later_version_has() {
     insta::assert_snapshot!(draw(
-        &[
-            ("picker = \"random\"", "picker = \"bitos\""),
-            ("[link]", "[tracker]\nup = \"1 MB/s\"\n[link]")
-        ],
+        &[("[link]", "[tracker]\nup = \"1 MB/s\"\n[link]")],
         &[]
     ));
 }
@@ -267,6 +264,16 @@ fn what_does_not_belong_together_is_refused() {
             "count = 4",
             "count = 4\nengine = { choke_interval = \"0 s\" }",
             "`choke_interval` must be more than zero",
+        ),
+        (
+            "count = 4",
+            "count = 4\nengine = { ip_filter = [\"10.1.0.0/24\", \"10.1.0.9-10.1.0.1\"] }",
+            "its last address comes before the first, or is of the other family",
+        ),
+        (
+            "count = 4",
+            "count = 4\nengine = { ip_filter = \"10.1.0.0/24\" }",
+            "expected a list of ranges of addresses, found a string",
         ),
         (
             "[link]",

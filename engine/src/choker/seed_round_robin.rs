@@ -49,6 +49,7 @@ impl Choker for SeedRoundRobin {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests;
     use super::*;
     use crate::time::Now;
     use rand_chacha::rand_core::SeedableRng;
@@ -60,16 +61,11 @@ mod tests {
 
     fn peer(unchoked: bool, since: u64, given: u64) -> ChokePeer {
         ChokePeer {
-            interested: true,
             unchoked,
-            optimistic: false,
-            snubbed: false,
-            received: 0,
             given,
             since: at(since),
             waiting_since: at(since),
-            changeable: true,
-            idle: false,
+            ..tests::peer()
         }
     }
 
@@ -78,11 +74,7 @@ mod tests {
             now: at(now),
             seeding: true,
             slots,
-            optimistic_slots: 1,
-            rotate: false,
-            quota: 1000,
-            quota_time: Duration::from_secs(60),
-            peers,
+            ..tests::round(peers)
         };
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         SeedRoundRobin

@@ -65,18 +65,20 @@ fn reciprocate(round: &ChokeRound<'_>, slots: u32, verdicts: &mut [Verdict], rng
     }
 }
 
-/// Optimistic slots: longest-waiting first.
-fn optimistic(round: &ChokeRound<'_>, verdicts: &mut [Verdict], rng: &mut ChaCha8Rng) {
+const OPTIMISTIC: Verdict = Verdict {
+    optimistic: true,
+    ..Verdict::UNCHOKED
+};
+
+/// Optimistic slots, of the round's slots: longest-waiting first.
+pub(super) fn optimistic(round: &ChokeRound<'_>, verdicts: &mut [Verdict], rng: &mut ChaCha8Rng) {
     let free =
         |verdicts: &[Verdict], i: usize, peer: &ChokePeer| peer.interested && !verdicts[i].unchoke;
     let mut left = round.optimistic_slots.min(round.slots);
     if !round.rotate {
         for (i, peer) in round.peers.iter().enumerate() {
             if left > 0 && peer.optimistic && free(verdicts, i, peer) {
-                verdicts[i] = Verdict {
-                    unchoke: true,
-                    optimistic: true,
-                };
+                verdicts[i] = OPTIMISTIC;
                 left -= 1;
             }
         }
@@ -90,10 +92,7 @@ fn optimistic(round: &ChokeRound<'_>, verdicts: &mut [Verdict], rng: &mut ChaCha
     );
     for i in order {
         if left > 0 && free(verdicts, i, &round.peers[i]) {
-            verdicts[i] = Verdict {
-                unchoke: true,
-                optimistic: true,
-            };
+            verdicts[i] = OPTIMISTIC;
             left -= 1;
         }
     }
@@ -101,23 +100,15 @@ fn optimistic(round: &ChokeRound<'_>, verdicts: &mut [Verdict], rng: &mut ChaCha
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests;
     use super::*;
     use crate::time::Now;
     use rand_chacha::rand_core::SeedableRng;
-    use std::time::Duration;
 
     fn peer(received: u64) -> ChokePeer {
         ChokePeer {
-            interested: true,
-            unchoked: false,
-            optimistic: false,
-            snubbed: false,
             received,
-            given: 0,
-            since: Now(0),
-            waiting_since: Now(0),
-            changeable: true,
-            idle: false,
+            ..tests::peer()
         }
     }
 
@@ -128,14 +119,8 @@ mod tests {
     /// Who gets a regular slot, and who an optimistic one.
     fn decide_with(peers: &[ChokePeer], rotate: bool, seed: u64) -> (Vec<usize>, Vec<usize>) {
         let round = ChokeRound {
-            now: Now(100_000_000_000),
-            seeding: false,
-            slots: 4,
-            optimistic_slots: 1,
             rotate,
-            quota: 0,
-            quota_time: Duration::ZERO,
-            peers,
+            ..tests::round(peers)
         };
         let verdicts = TitForTat::default().decide(&round, &mut ChaCha8Rng::seed_from_u64(seed));
         let which = |f: fn(&Verdict) -> bool| {

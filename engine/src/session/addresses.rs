@@ -77,6 +77,9 @@ impl Addresses {
         };
         let key = V4::new(ip, addr.port()).key();
         let rest = self.v4.get(from..).unwrap_or_default();
+        if rest.first().is_some_and(|at| at.key() == key) {
+            return Ok(from);
+        }
         let mut end = 1;
         while rest.get(end - 1).is_some_and(|at| at.key() < key) {
             end *= 2;

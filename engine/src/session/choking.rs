@@ -1,13 +1,16 @@
 //! Owns who may download from us: the rounds, the slots between rounds, and interest.
 //!
-//! Invariants: never more interested peers unchoked than slots, nor more than `slots_per_address` of one address;
+//! Invariants: never more interested peers unchoked than the choker's slots, nor more than `slots_per_address` of one
+//! address;
 //! a peer that is choked loses what it still waits for; a free slot goes to somebody interested at once
 //! (`unchoke_on_interest`).
+
+use std::cmp::Reverse;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::choker::{ChokePeer, ChokeRound, Choker};
+use crate::choker::{Between, ChokePeer, ChokeRound, Choker, Terms, Verdict};
 use crate::config::EngineConfig;
 use crate::time::Now;
 use crate::wire::Message;
@@ -30,6 +33,10 @@ pub(super) struct Choking {
     phase_ns: u64,
     next_round: Now,
     next_rotation: Now,
+    /// Somebody's share of the bandwidth is another's.
+    weighs: bool,
+    /// How far the last one served was, where turns are by weight.
+    pub(super) turn: u64,
 }
 
 impl Choking {
@@ -44,6 +51,8 @@ impl Choking {
             phase_ns: rng.random_range(0..interval),
             next_round: Now::NEVER,
             next_rotation: Now::START,
+            weighs: false,
+            turn: 0,
         }
     }
 
@@ -53,6 +62,11 @@ impl Choking {
 
     pub(super) fn next_round(&self) -> Now {
         self.next_round
+    }
+
+    /// Whether bandwidth goes by weight.
+    pub(super) fn weighs(&self) -> bool {
+        self.weighs
     }
 }
 
@@ -72,6 +86,9 @@ impl Torrent {
         let peers: Vec<_> = peers.collect();
         let round = ChokeRound {
             now,
+            interval: self.config.choke_interval,
+            pieces: self.pieces.geometry.pieces,
+            upload_limit: self.config.upload_limit.0,
             seeding: self.pieces.finished(),
             slots: self.config.upload_slots,
             optimistic_slots: self.config.optimistic_slots,
@@ -89,6 +106,9 @@ impl Torrent {
             peers.len(),
             "a choker gives one verdict per peer"
         );
+        let weight = |verdict: &Verdict| verdict.terms.weight;
+        let unchoked = verdicts.iter().filter(|verdict| verdict.unchoke);
+        self.choking.weighs = unchoked.map(weight).any(|w| w != Terms::EQUAL);
         // Chokes first: their slots are free before somebody else takes them.
         for (slot, verdict) in slots.iter().zip(&verdicts) {
             if !verdict.unchoke {
@@ -99,18 +119,30 @@ impl Torrent {
         for (slot, verdict) in slots.iter().zip(&verdicts) {
             let stays = self.peer(*slot).unchoked;
             if verdict.unchoke && (stays || self.address_has_room(*slot)) {
-                self.unchoke(*slot, verdict.optimistic, now);
+                self.unchoke(*slot, verdict.optimistic, verdict.terms, now);
             } else {
                 left_over |= verdict.unchoke;
             }
         }
         for slot in slots {
-            let down = &mut self.peer(slot).down;
+            let peer = self.peer(slot);
+            peer.up.sent_now = 0;
+            let down = &mut peer.down;
             down.received_before = std::mem::take(&mut down.received_now);
             self.note(slot);
         }
         if left_over {
             self.fill_slots(now);
+        }
+        // Terms may have become better.
+        let owed = |slot: &usize| {
+            self.peers[*slot]
+                .as_ref()
+                .is_some_and(|p| !p.up.queue.is_empty())
+        };
+        let owed: Vec<usize> = self.roll.all(HOLDER).filter(owed).collect();
+        for slot in owed {
+            self.serve(slot, now);
         }
         self.part_from_content(now);
         self.emit_audit();
@@ -121,19 +153,31 @@ impl Torrent {
         let peer = self.peers[slot]
             .as_ref()
             .expect("only active peers take part");
-        let held = now.since(peer.choke_changed) >= self.config.choke_hold_min;
+        let sender = self.blame.get(peer.sender);
         ChokePeer {
+            conn: peer.conn,
+            unchokes_us: !peer.choking_us,
+            received_last: peer.down.received_now,
+            sent_last: peer.up.sent_now,
+            received_ever: sender.map_or(0, |sender| sender.received),
+            sent_ever: sender.map_or(0, |sender| sender.sent),
+            pieces: self.bitfields[slot].count(),
             interested: peer.interested,
             unchoked: peer.unchoked,
             optimistic: peer.optimistic,
             snubbed: peer.down.snubbed,
-            received: peer.down.received_now + peer.down.received_before,
+            received: peer.down.received(),
             given: peer.up.given,
             since: peer.choke_changed,
             waiting_since: peer.waiting_since,
-            changeable: !peer.ever_unchoked || held,
+            changeable: self.changeable(peer, now),
             idle: self.hardly_uses_slot(peer, now),
         }
+    }
+
+    /// Whether a peer may be choked or unchoked again.
+    fn changeable(&self, peer: &Peer, now: Now) -> bool {
+        !peer.ever_unchoked || now.since(peer.choke_changed) >= self.config.choke_hold_min
     }
 
     /// Whether a peer holds a slot, asks for nothing now, and has taken too little since it got it.
@@ -154,6 +198,7 @@ impl Torrent {
         }
         peer.unchoked = false;
         peer.optimistic = false;
+        peer.up.sent_now = 0;
         peer.choke_changed = now;
         peer.waiting_since = now.after(queue_behind);
         let addr = peer.addr;
@@ -172,9 +217,10 @@ impl Torrent {
         }
     }
 
-    fn unchoke(&mut self, slot: usize, optimistic: bool, now: Now) {
+    fn unchoke(&mut self, slot: usize, optimistic: bool, terms: Terms, now: Now) {
         let peer = self.peer(slot);
         peer.optimistic = optimistic;
+        peer.up.terms = terms;
         if peer.unchoked {
             return self.note(slot);
         }
@@ -214,6 +260,12 @@ impl Torrent {
         held.is_none_or(|held| held < self.config.slots_per_address)
     }
 
+    /// What the choker says until its next round.
+    pub(super) fn between(&self) -> Between {
+        let choker = self.choking.choker.as_ref().expect("no round is under way");
+        choker.between(self.pieces.finished(), self.config.upload_slots)
+    }
+
     /// Slots in use.
     fn slots_used(&self) -> u32 {
         let used = self.roll.all(HOLDER);
@@ -242,7 +294,7 @@ impl Torrent {
                 self.choke(slot, now);
             }
             // It takes a slot again; if that went to somebody else meanwhile, one must go.
-            (true, true) if self.slots_used() > self.config.upload_slots => {
+            (true, true) if self.slots_used() > self.between().slots => {
                 self.choke_worst(now);
             }
             (true, false) => self.fill_slots(now),
@@ -262,13 +314,29 @@ impl Torrent {
     fn choke_worst(&mut self, now: Now) {
         let worst = self.roll.all(HOLDER).min_by_key(|&slot| {
             let peer = self.peers[slot].as_ref().expect("it holds a slot");
-            let gave = peer.down.received_now + peer.down.received_before;
-            let last = std::cmp::Reverse(peer.choke_changed);
-            (peer.optimistic, gave, last, slot)
+            let last = Reverse(peer.choke_changed);
+            (peer.optimistic, peer.down.received(), last, slot)
         });
         if let Some(slot) = worst {
             self.choke(slot, now);
         }
+    }
+
+    /// Who waits for a slot and comes first: who gave most, then who waits longest.
+    fn next_waiting(&self, now: Now) -> Option<usize> {
+        let mut best = None;
+        for slot in self.roll.which(WAITS, WAITS, Marks::UNCHOKED) {
+            let peer = self.peers[slot].as_ref().expect("it is active");
+            if !self.changeable(peer, now) {
+                continue;
+            }
+            let order = (Reverse(peer.down.received()), peer.waiting_since, slot);
+            // How many there are at its address takes longer to find out.
+            if best.is_none_or(|best| order < best) && self.address_has_room(slot) {
+                best = Some(order);
+            }
+        }
+        best.map(|(_, _, slot)| slot)
     }
 
     /// Gives free slots to interested peers between rounds: who gave most, then who waits longest.
@@ -276,19 +344,14 @@ impl Torrent {
         if !self.config.unchoke_on_interest || self.phase != Phase::Running {
             return;
         }
-        while self.slots_used() < self.config.upload_slots {
-            let wait = self.roll.which(WAITS, WAITS, Marks::UNCHOKED);
-            let best = wait
-                .map(|slot| (slot, self.snapshot(slot, now)))
-                .filter(|(slot, p)| p.changeable && self.address_has_room(*slot))
-                .min_by_key(|(slot, p)| (std::cmp::Reverse(p.received), p.waiting_since, *slot));
-            let Some((slot, _)) = best else { return };
-            let regular = self
-                .config
-                .upload_slots
-                .saturating_sub(self.config.optimistic_slots);
+        let Between { slots, terms } = self.between();
+        let regular = slots.saturating_sub(self.config.optimistic_slots);
+        while self.slots_used() < slots {
+            let Some(slot) = self.next_waiting(now) else {
+                return;
+            };
             let optimistic = self.regular_used() >= regular && !self.pieces.finished();
-            self.unchoke(slot, optimistic, now);
+            self.unchoke(slot, optimistic, terms, now);
         }
     }
 }

@@ -61,9 +61,9 @@ impl Torrent {
             false => None,
         };
         let full = many || late || crowded && gives_way.is_none();
-        let banned = self.blame.banned_addr(addr);
-        if self.phase != Phase::Running || full || banned {
-            if banned {
+        let refused = self.config.ip_filter.refuses(ip) || self.blame.banned_addr(addr);
+        if self.phase != Phase::Running || full || refused {
+            if refused {
                 self.dial.never(addr);
             }
             if !inbound {
@@ -94,7 +94,7 @@ impl Torrent {
     }
 
     /// The connection that makes room for a newcomer at this address, and why.
-    fn gives_way(&self, newcomer: SocketAddr, now: Now) -> Option<(ConnId, CloseReason)> {
+    fn gives_way(&mut self, newcomer: SocketAddr, now: Now) -> Option<(ConnId, CloseReason)> {
         // Who had its place and gave nothing takes none from others.
         if self.blame.barren_addr(newcomer) {
             return None;
@@ -123,14 +123,15 @@ impl Torrent {
 
     /// The connection that ranks below a newcomer at this address, if it carries nothing now
     /// (BEP 40: both ends rank alike, so what one keeps the other keeps).
-    fn outranked(&self, newcomer: SocketAddr) -> Option<ConnId> {
+    fn outranked(&mut self, newcomer: SocketAddr) -> Option<ConnId> {
+        if !self.config.drop_by_priority {
+            return None;
+        }
         let me = SocketAddr::new(self.our_ip?.0, self.port);
-        let rank = |peer: SocketAddr| canonical_priority(me, peer);
-        let idle = self.peers.iter().flatten();
+        let idle = self.peers.iter_mut().flatten();
         let idle = idle.filter(|p| !p.web && !p.carries());
-        let lowest = idle.min_by_key(|p| rank(p.addr))?;
-        let drop = self.config.drop_by_priority && rank(lowest.addr) < rank(newcomer);
-        drop.then_some(lowest.conn)
+        let (rank, lowest) = idle.map(|p| (p.rank(me), p.conn)).min_by_key(|(r, _)| *r)?;
+        (rank < canonical_priority(me, newcomer)).then_some(lowest)
     }
 
     fn push_handshake(&mut self, conn: ConnId) {
@@ -201,6 +202,7 @@ impl Torrent {
         peer.fast = fast;
         peer.extended = extended;
         self.contacts.add(slot, peer);
+        self.on_return(slot);
         self.note(slot);
         self.contacts_changed(now);
         self.emit(Event::PeerJoined {
@@ -260,12 +262,7 @@ impl Torrent {
         self.note(slot);
         self.contacts_changed(now);
         self.refund_upload(peer.up.reading_bytes);
-        let bits = self.bitfields.close(slot);
-        for piece in bits.iter() {
-            let copies = self.pieces.drop_copy(piece);
-            self.picker.on_availability(piece, copies);
-            self.touch_copies(piece);
-        }
+        self.drop_copies(slot);
         self.connections -= 1;
         if !peer.inbound {
             let of_use = peer.active() && peer.down.received_now + peer.up.given > 0;

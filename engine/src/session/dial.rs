@@ -5,13 +5,9 @@
 //! takes the place of what trackers told, and no peer fills the book alone. While nothing changes the
 //! book is not searched for somebody to dial.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 
 use crate::config::EngineConfig;
 use crate::ids::PeerId;
@@ -20,7 +16,8 @@ use crate::tracker::announce::PeerAddr;
 
 use super::addresses::Addresses;
 use super::blame::SenderId;
-use super::roll::Roll;
+
+mod choosing;
 
 /// A dial that waited for so long probably leads to nobody (TCP has tried three times).
 const HOPELESS_AFTER: Duration = Duration::from_secs(4);
@@ -67,6 +64,11 @@ impl Contact {
         }
     }
 
+    /// What trackers told comes first, and who did not answer twice in a row comes later.
+    fn turn(&self) -> Turn {
+        (self.hearsay(), self.failures.saturating_sub(1))
+    }
+
     /// Told by a peer alone.
     fn hearsay(&self) -> bool {
         self.teller != SenderId::NOBODY
@@ -75,12 +77,12 @@ impl Contact {
 
 /// What a peer tells of somebody.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told {
-    pub(super) addr: SocketAddr,
+pub(super) struct Told<'a> {
+    pub(super) addr: &'a SocketAddr,
     /// It has everything, as the teller says.
     pub(super) seed: bool,
     /// Who lives there, as we know ourselves: it is connected already, by a dial of its own.
-    pub(super) id: Option<PeerId>,
+    pub(super) id: Option<&'a PeerId>,
 }
 
 /// Whether two addresses may be those of one host: the same, or one of each family.
@@ -111,7 +113,12 @@ pub(super) struct DialBook {
     barren: BTreeMap<IpAddr, Barren>,
     /// The most ports that any of them ever had: mostly too few for somebody to be passed over.
     ports_most: u32,
+    /// Room for a search.
+    alike: Vec<usize>,
 }
+
+/// In which turn a contact is dialled: the lowest first.
+type Turn = (bool, u8);
 
 /// A host where dials led to nobody.
 #[derive(Clone, Copy, Debug)]
@@ -132,10 +139,11 @@ struct Quiet {
 }
 
 impl DialBook {
-    /// Takes addresses from a tracker, up to the maximum.
+    /// Takes addresses from a tracker, up to the maximum, but those that are refused.
     pub(super) fn learn(&mut self, peers: &[PeerAddr], me: PeerId, config: &EngineConfig) {
         for peer in peers {
-            if peer.id == Some(me) || peer.addr.port() == 0 {
+            let refused = config.ip_filter.refuses(peer.addr.ip());
+            if peer.id == Some(me) || peer.addr.port() == 0 || refused {
                 continue;
             }
             // An IPv4 address in IPv6's clothes is that address: it has one place and one cap.
@@ -160,21 +168,25 @@ impl DialBook {
 
     /// Takes addresses that a peer told, in their order, up to `pex_contacts_max` of one teller; how many were
     /// new. They take no place from what trackers told.
-    pub(super) fn learn_from_peer(
+    pub(super) fn learn_from_peer<'a>(
         &mut self,
-        told: impl Iterator<Item = Told>,
+        told: impl Iterator<Item = Told<'a>>,
         teller: SenderId,
         config: &EngineConfig,
     ) -> u32 {
         let mut new = Vec::new();
-        // Where the one before belongs.
+        // Behind the one before.
         let mut from = 0;
         for told in told.filter(|told| told.addr.port() != 0) {
-            let place = self.addrs.place_from(from, told.addr);
-            from = place.unwrap_or_else(|place| place);
-            match place {
-                Err(_) => new.push(told),
+            match self.addrs.place_from(from, *told.addr) {
+                Err(place) => {
+                    from = place;
+                    if !config.ip_filter.refuses(told.addr.ip()) {
+                        new.push(told);
+                    }
+                }
                 Ok(place) => {
+                    from = place + 1;
                     if let Some(id) = told.id {
                         self.name(place, id);
                     }
@@ -195,8 +207,8 @@ impl DialBook {
             }
             let mut contact = Contact::new(teller);
             contact.seed = told.seed;
-            contact.id = told.id.map(Box::new);
-            self.insert(told.addr, contact);
+            contact.id = told.id.copied().map(Box::new);
+            self.insert(*told.addr, contact);
             learned += 1;
         }
         learned
@@ -288,82 +300,6 @@ impl DialBook {
         u32::try_from(taken.count()).expect("at most dials_max")
     }
 
-    /// Addresses to dial now, at most `room`, chosen at random among those that are due; what trackers told
-    /// comes first, and who did not answer twice in a row comes later: a list of the dead keeps nobody from
-    /// the living.
-    pub(super) fn choose(
-        &mut self,
-        now: Now,
-        room: u32,
-        wanted: Wanted,
-        roll: &Roll,
-        config: &EngineConfig,
-        rng: &mut ChaCha8Rng,
-    ) -> Vec<SocketAddr> {
-        let Wanted { seeding, elsewhere } = wanted;
-        let room = room.min(config.dials_max.saturating_sub(self.dialling())) as usize;
-        if room == 0 || self.is_quiet(seeding, now) {
-            return Vec::new();
-        }
-        let seeds = !(seeding && config.close_seed_to_seed);
-        let due = self.due(now, roll, config);
-        let due = due.filter(|(_, c)| seeds || !c.seed);
-        let due = due.filter(|(place, _)| !elsewhere || self.is_elsewhere(*place, roll));
-        let rank = |c: &Contact| (c.hearsay(), c.failures.saturating_sub(1));
-        let mut due: Vec<_> = due.map(|(place, c)| (rank(c), place)).collect();
-        if due.is_empty() && !elsewhere {
-            let until = self.next_idle(now).min(self.next_port(now, config));
-            self.quiet = Some(Quiet { seeding, until });
-            return Vec::new();
-        }
-        // The best come last, and of alike ones those in front.
-        due.sort_by_key(|(rank, _)| Reverse(*rank));
-        let mut chosen = Vec::new();
-        while chosen.len() < room
-            && let Some((best, _)) = due.last().copied()
-        {
-            let alike = due.partition_point(|(rank, _)| *rank > best);
-            let (_, place) = due.swap_remove(rng.random_range(alike..due.len()));
-            let addr = self.addrs.get(place);
-            let ip = addr.ip();
-            let taken = roll.at(ip) + self.dialling_at(ip);
-            if taken >= config.connections_per_address && !ip.is_loopback() {
-                continue;
-            }
-            let tried = self.tried_at(ip, now);
-            let at_host = tried + self.dialling_at(ip);
-            let untried = self.contacts[place].failures == 0;
-            if untried && tried > 0 && at_host >= config.dial_ports_max.max(1) {
-                continue;
-            }
-            self.contacts[place].state = State::Dialling;
-            self.dials.push((now, addr));
-            chosen.push(addr);
-        }
-        chosen
-    }
-
-    /// Contacts that may be dialled now, with their places.
-    fn due(
-        &self,
-        now: Now,
-        roll: &Roll,
-        config: &EngineConfig,
-    ) -> impl Iterator<Item = (usize, &Contact)> {
-        let due = self.contacts.iter().enumerate();
-        let by_address = config.ids_by_address;
-        due.filter(move |(_, c)| c.state == State::Idle && c.next <= now)
-            .filter(move |(place, c)| {
-                c.id.as_deref().is_none_or(|id| {
-                    let ip = self.addrs.get(*place).ip();
-                    // Who says that id elsewhere may be somebody else.
-                    let its = |other| !by_address || same_host(other, ip);
-                    roll.with_id(*id, its).is_none()
-                })
-            })
-            .filter(move |(place, c)| c.failures > 0 || !self.is_barren(*place, now, config))
-    }
-
     /// Ports of a host that were dialled, without a handshake at any of them.
     fn tried_at(&self, ip: IpAddr, now: Now) -> u32 {
         let barren = self.barren.get(&ip);
@@ -411,33 +347,9 @@ impl DialBook {
         self.barren.insert(ip, Barren { ports, until });
     }
 
-    /// Whether it is known that there is nobody to dial.
-    pub(super) fn is_quiet(&self, seeding: bool, now: Now) -> bool {
-        self.quiet
-            .is_some_and(|q| q.seeding == seeding && now < q.until)
-    }
-
     /// A connection ended: who is there may be dialled again.
     pub(super) fn left(&mut self) {
         self.quiet = None;
-    }
-
-    /// Whether an address has neither a connection nor a dial.
-    fn is_elsewhere(&self, place: usize, roll: &Roll) -> bool {
-        let ip = self.addrs.get(place).ip();
-        roll.at(ip) + self.dialling_at(ip) == 0
-    }
-
-    /// Whether there is somebody to dial now at an address that has neither a connection nor a dial.
-    pub(super) fn any_due_elsewhere(&self, now: Now, roll: &Roll, config: &EngineConfig) -> bool {
-        let mut due = self.due(now, roll, config);
-        due.any(|(place, _)| self.is_elsewhere(place, roll))
-    }
-
-    /// Whether there is somebody to dial now.
-    pub(super) fn any_due(&self, now: Now, roll: &Roll, config: &EngineConfig) -> bool {
-        let mut due = self.due(now, roll, config);
-        !self.is_quiet(false, now) && due.next().is_some()
     }
 
     /// A dial was answered by a connection.
@@ -512,15 +424,15 @@ impl DialBook {
             self.quiet = None;
         }
         if let Ok(place) = self.addrs.place(addr) {
-            self.name(place, id);
+            self.name(place, &id);
         }
     }
 
-    fn name(&mut self, place: usize, id: PeerId) {
+    fn name(&mut self, place: usize, id: &PeerId) {
         // What the tracker told stands: somebody else may claim the port.
         let contact = &mut self.contacts[place];
-        if !contact.id_told && contact.id.as_deref() != Some(&id) {
-            contact.id = Some(Box::new(id));
+        if !contact.id_told && contact.id.as_deref() != Some(id) {
+            contact.id = Some(Box::new(*id));
             self.quiet = None;
         }
     }
@@ -570,14 +482,6 @@ impl DialBook {
         let hopeless = |(since, _): &(Now, SocketAddr)| since.after(HOPELESS_AFTER) <= now;
         let hopeful = self.dials.len() - self.dials.partition_point(hopeless);
         u32::try_from(hopeful).expect("at most dials_max")
-    }
-
-    /// When the first idle address may be dialled, of those that may not be dialled yet. Who may be
-    /// already and is not chosen waits for a connection to end, not for time.
-    fn next_idle(&self, now: Now) -> Now {
-        let idle = self.contacts.iter();
-        let idle = idle.filter(|c| c.state == State::Idle && c.next > now);
-        idle.map(|c| c.next).min().unwrap_or(Now::NEVER)
     }
 
     /// When something here is due: a dial to give up, or, with `room` for one, an address to dial.

@@ -111,7 +111,9 @@ impl Torrent {
             self.vote_for_our_ip(ip);
         }
         if let Some(client) = said.client {
-            if let Some(sender) = self.blame.get_mut(sender) {
+            if let Some(sender) = self.blame.get_mut(sender)
+                && sender.client != client
+            {
                 sender.client.clone_from(&client);
             }
             self.emit(Event::ClientNamed { peer: addr, client });
@@ -147,9 +149,7 @@ impl Torrent {
         if !self.bitfields.remove(slot, piece) {
             return Ok(());
         }
-        let copies = self.pieces.drop_copy(piece);
-        self.picker.on_availability(piece, copies);
-        self.touch_copies(piece);
+        self.drop_copy(slot, piece);
         if self.peer(slot).up.hides(piece) {
             // It was not told that we have it, and is not for the asking.
         } else if self.pieces.have.contains(piece) {
@@ -168,6 +168,7 @@ impl Torrent {
     /// A verified piece of ours turned out to be gone from the disk: it is wanted again, and who
     /// understands it is told (BEP 54).
     pub(super) fn on_piece_lost(&mut self, piece: PieceIndex, now: Now) {
+        self.play(now);
         let finished = self.pieces.finished();
         if !self.pieces.lose(piece) {
             return;

@@ -9,13 +9,18 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use crate::choker::Terms;
 use crate::config::EngineConfig;
 use crate::ids::{BLOCK_BYTES, BlockRange, ConnId, PeerId, PieceIndex};
 use crate::time::Now;
 
 use super::blame::SenderId;
+use super::canonical::canonical_priority;
 use super::pex::PexTalk;
 use super::super_seeding::Hidden;
+
+/// Time's worth of chatter that may come at once.
+const CHATTER_AT_ONCE: Duration = Duration::from_secs(10);
 
 /// A request of ours that is open at a peer.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +92,8 @@ pub(super) struct Rest {
     pub(super) extended: bool,
     /// Set by its handshake; before that nothing else counts.
     pub(super) id: Option<PeerId>,
+    /// Its canonical priority, and our address that it was computed for.
+    rank: Option<(SocketAddr, u32)>,
     pub(super) said: Said,
     /// When interest on either side last changed, or it connected.
     pub(super) interest_changed: Now,
@@ -96,6 +103,8 @@ pub(super) struct Rest {
     pub(super) waiting_since: Now,
     pub(super) since: Now,
     pub(super) pex: PexTalk,
+    /// When what it said beside payload and news would be what it may say.
+    chatter_until: Now,
 }
 
 impl Deref for Peer {
@@ -156,6 +165,14 @@ pub(super) struct Upload {
     pub(super) reading_bytes: u64,
     /// Payload sent since it was unchoked.
     pub(super) given: u64,
+    /// Payload sent in this choke round, to who is unchoked.
+    pub(super) sent_now: u64,
+    /// What it gets of the bandwidth.
+    pub(super) terms: Terms,
+    /// How far it is served, where turns are by weight: who is least far is next.
+    pub(super) pass: u64,
+    /// When the network last took something, or had nothing before.
+    pub(super) moved: Now,
     /// Requests refused since the last block was sent, or it was unchoked.
     pub(super) refused: u32,
     /// Blocks being read.
@@ -218,7 +235,9 @@ impl Peer {
             choke_changed: now,
             waiting_since: now,
             since: now,
+            rank: None,
             pex: PexTalk::default(),
+            chatter_until: Now::START,
         };
         Peer {
             conn,
@@ -257,9 +276,33 @@ impl Peer {
         self.active
     }
 
+    /// It says something that is neither payload nor news; false when that is too much. `rate`: messages per second in
+    /// the long run; 0: there is no limit.
+    pub(super) fn bear_chatter(&mut self, rate: u32, now: Now) -> bool {
+        if rate == 0 {
+            return true;
+        }
+        let each = Duration::from_secs(1) / rate;
+        let until = self.chatter_until.max(now).after(each);
+        self.chatter_until = until;
+        until.since(now) <= CHATTER_AT_ONCE
+    }
+
     /// Whether payload comes or goes here, or may at any moment.
     pub(super) fn carries(&self) -> bool {
         self.down.gave() || !self.down.open.is_empty() || self.unchoked && self.interested
+    }
+
+    /// Its canonical priority for us at this address (BEP 40), which is computed once.
+    pub(super) fn rank(&mut self, me: SocketAddr) -> u32 {
+        match self.rank {
+            Some((to, rank)) if to == me => rank,
+            _ => {
+                let rank = canonical_priority(me, self.addr);
+                self.rank = Some((me, rank));
+                rank
+            }
+        }
     }
 
     /// Since when nobody has wanted anything here; never, while somebody does, and of web seeds.
@@ -295,9 +338,14 @@ impl Download {
         }
     }
 
+    /// Requested payload that came in this choke round and the one before, bytes.
+    pub(super) fn received(&self) -> u64 {
+        self.received_now + self.received_before
+    }
+
     /// Whether payload came in this choke round or the one before.
     pub(super) fn gave(&self) -> bool {
-        self.received_now + self.received_before > 0
+        self.received() > 0
     }
 
     /// Requests that may be open now.
@@ -446,6 +494,27 @@ mod tests {
     #[test]
     fn what_every_message_looks_at_is_one_cache_line() {
         assert_eq!(size_of::<Option<Peer>>(), 64);
+    }
+
+    #[test]
+    fn chatter_is_borne_for_ten_seconds_worth_at_once_and_its_rate_afterwards() {
+        let conn = ConnId {
+            slot: 0,
+            generation: 0,
+        };
+        let addr = "10.0.0.1:1".parse().expect("an address");
+        let mut peer = Peer::new(conn, addr, false, Now::START, &EngineConfig::default());
+        let at = |ms| Now::START.after(Duration::from_millis(ms));
+        let mut borne = |ms, times| {
+            (0..times)
+                .filter(|_| peer.bear_chatter(100, at(ms)))
+                .count()
+        };
+        assert_eq!(borne(0, 1000), 1000);
+        assert_eq!(borne(1000, 100), 100, "as many as have drained");
+        assert_eq!(borne(1500, 51), 50);
+        assert_eq!(borne(60_000, 2000), 1000, "silence saves up no more");
+        assert!((0..100_000).all(|_| peer.bear_chatter(0, at(60_000))));
     }
 
     #[test]

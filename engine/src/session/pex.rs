@@ -6,11 +6,12 @@
 //! the dial book, whose limits hold for it, and nowhere else. Of private torrents nothing is told and
 //! nothing heard (BEP 27).
 
+use std::cmp::Ordering;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::EngineConfig;
 use crate::time::Now;
-use crate::wire::pex::{Pex, REACHABLE, SEED, order};
+use crate::wire::pex::{Pex, REACHABLE, Rank, SEED};
 
 use super::addresses::Addresses;
 use super::blame::Blame;
@@ -56,6 +57,8 @@ pub(super) struct Contacts {
 #[derive(Debug)]
 struct Contact {
     addr: SocketAddr,
+    /// What its place in the list depends on, before its slot.
+    rank: Rank,
     slot: usize,
     /// We dialled it.
     reachable: bool,
@@ -63,8 +66,8 @@ struct Contact {
 
 impl Contacts {
     fn place(&self, addr: SocketAddr, slot: usize) -> Result<usize, usize> {
-        let search = |c: &Contact| order(c.addr, addr).then(c.slot.cmp(&slot));
-        self.list.binary_search_by(search)
+        self.list
+            .binary_search_by_key(&(Rank::of(addr), slot), |c| (c.rank, c.slot))
     }
 
     fn content(&self, slot: usize) -> bool {
@@ -86,6 +89,7 @@ impl Contacts {
         {
             let reachable = !peer.inbound;
             let contact = Contact {
+                rank: Rank::of(addr),
                 addr,
                 slot,
                 reachable,
@@ -239,31 +243,39 @@ impl Torrent {
             false => all = false,
         };
         let mut all_added = true;
-        let mut told = talk.told.iter().peekable();
-        for there in self.contacts.list.chunk_by(|a, b| a.addr == b.addr) {
+        let mut told = talk.told.iter();
+        let mut next_told = told.next();
+        for there in self.contacts.list.chunk_by(|a, b| a.rank == b.rank) {
             let addr = there[0].addr;
-            let mut others = there.iter().filter(|c| c.slot != slot).peekable();
             // An address of this machine, or of none, means nothing elsewhere.
-            if others.peek().is_none()
+            if there.iter().all(|c| c.slot == slot)
                 || Some(addr) == itself
                 || !means_something(addr.ip(), to.addr.ip())
             {
                 continue;
             }
-            while let Some(before) = told.next_if(|told| order(*told, addr).is_lt()) {
-                leaves(&mut change, before);
+            let mut known = false;
+            let rank = there[0].rank;
+            while let Some(before) = next_told {
+                match Rank::of(before).cmp(&rank) {
+                    Ordering::Less => leaves(&mut change, before),
+                    Ordering::Equal => known = true,
+                    Ordering::Greater => break,
+                }
+                next_told = told.next();
             }
-            if told.next_if_eq(&addr).is_some() {
+            if known {
                 continue;
             }
             if change.added.len() < added_max {
+                let others = there.iter().filter(|c| c.slot != slot);
                 let flags = others.map(|c| self.pex_flags(c));
                 change.added.push((addr, flags.fold(0, |all, f| all | f)));
             } else {
                 all_added = false;
             }
         }
-        for before in told {
+        for before in next_told.into_iter().chain(told) {
             leaves(&mut change, before);
         }
         (change, all && all_added)
@@ -338,17 +350,22 @@ impl Hearing<'_> {
                 && !self.blame.banned_addr(*contact)
         });
         // Both are in order: one walk finds who is connected already.
-        let mut contacts = self.contacts.list.iter().peekable();
+        let mut contacts = self.contacts.list.as_slice();
         let told = told.map(|(addr, flags)| {
-            while contacts.next_if(|c| order(c.addr, *addr).is_lt()).is_some() {}
-            let mut id = None;
-            while let Some(there) = contacts.next_if(|c| c.addr == *addr) {
-                id = self.roll.id(there.slot);
+            let mut connected = None;
+            let place = Rank::of(*addr);
+            while let [next, rest @ ..] = contacts {
+                match next.rank.cmp(&place) {
+                    Ordering::Less => {}
+                    Ordering::Equal => connected = Some(next.slot),
+                    Ordering::Greater => break,
+                }
+                contacts = rest;
             }
             Told {
-                addr: *addr,
+                addr,
                 seed: flags & SEED != 0,
-                id,
+                id: connected.and_then(|slot| self.roll.id(slot)),
             }
         });
         let learned = self.dial.learn_from_peer(told, sender, config);

@@ -9,6 +9,7 @@
 use bytes::Bytes;
 
 use crate::ids::{BlockRange, PieceIndex};
+use crate::picker::DECLINED_FOR;
 use crate::storage::Verified;
 use crate::time::Now;
 use crate::wire::Message;
@@ -203,11 +204,30 @@ impl Torrent {
         })
     }
 
-    /// The download limit is open again, or blocks came back to the pool.
+    /// The download limit is open again, or blocks came back to the pool, or a strategy has declined for long.
     pub(super) fn ask_again(&mut self, now: Now) {
-        if std::mem::take(&mut self.download.waited_for) || self.pool_grew {
+        let declined = self.ask_declined <= now;
+        if declined {
+            self.ask_declined = Now::NEVER;
+        }
+        if std::mem::take(&mut self.download.waited_for) || self.pool_grew || declined {
             self.fill_all_requests(now);
         }
+        self.arm(self.ask_declined);
+    }
+
+    /// A strategy that declined just now is asked again soon.
+    fn mind_declined(&mut self, now: Now) {
+        if std::mem::take(&mut self.declined) {
+            self.ask_declined = now.after(DECLINED_FOR).min(self.ask_declined);
+            self.arm(self.ask_declined);
+        }
+    }
+
+    /// The user's player goes on until now.
+    pub(super) fn play(&mut self, now: Now) {
+        let (have, geometry) = (&self.pieces.have, self.pieces.geometry);
+        self.player.advance(have, geometry, now);
     }
 
     /// Fills one peer's pipeline.
@@ -243,13 +263,17 @@ impl Torrent {
             self.arm(until);
             return false;
         }
+        self.play(now);
         if self.is_web(slot) {
-            return self.fetch_once(slot, now);
+            let fetched = self.fetch_once(slot, now);
+            self.mind_declined(now);
+            return fetched;
         }
         let next = match choked {
             true => self.allowed_block(slot),
             false => self.next_block(slot),
         };
+        self.mind_declined(now);
         if let Some((piece, block)) = next {
             self.request(slot, piece, block, now);
         }
@@ -328,6 +352,10 @@ impl Torrent {
             };
         };
         down.heard(now);
+        if self.pieces.trusted.is_some() {
+            self.on_answer(slot);
+        }
+        let down = &mut self.peer(slot).down;
         if let Some(request) = request {
             down.answered(request.at, now);
             self.arm_requests(slot);
@@ -366,6 +394,10 @@ impl Torrent {
             self.push(Output::VerifyPiece { piece, digests });
         }
         self.fill_requests(slot, now);
+        if self.peer(slot).up.terms.credit.is_some() {
+            // What it gave is credit.
+            self.serve(slot, now);
+        }
         Ok(())
     }
 
@@ -431,6 +463,7 @@ impl Torrent {
             // Given up in the meantime, after a disk error.
             return;
         }
+        self.play(now);
         let finished = self.pieces.finished();
         let senders = self.pieces.verified(piece, good);
         self.touch(piece);
@@ -562,6 +595,7 @@ impl Torrent {
             if self.is_web(slot) {
                 return self.rest_web_seed(slot, now);
             }
+            self.on_snub(slot);
             self.cancel_requests(slot, now);
         }
         if snubs || !late.is_empty() {

@@ -62,8 +62,8 @@ pub(super) struct Roll {
     stands: Vec<Now>,
     ips: Vec<Option<IpAddr>>,
     ids: Vec<Option<PeerId>>,
-    /// The ids and their slots, in order.
-    by_id: Vec<(PeerId, usize)>,
+    /// The ids' tails and their slots, in order: where ids differ, and one number. Two ids may share one.
+    by_id: Vec<(u64, usize)>,
     /// Connections of each address, in order of address.
     by_ip: Vec<(IpAddr, u32)>,
     /// Connections beyond the second of their address, of all together: mostly there is no crowd to look for.
@@ -123,12 +123,13 @@ impl Roll {
     fn rename(&mut self, slot: usize, id: Option<PeerId>) {
         let before = std::mem::replace(&mut self.ids[slot], id);
         if let Some(before) = before {
-            let place = self.by_id.binary_search(&(before, slot));
+            let place = self.by_id.binary_search(&(before.tail(), slot));
             self.by_id.remove(place.expect("each is there once"));
         }
         if let Some(id) = id {
-            let place = self.by_id.partition_point(|known| *known < (id, slot));
-            self.by_id.insert(place, (id, slot));
+            let named = (id.tail(), slot);
+            let place = self.by_id.partition_point(|known| *known < named);
+            self.by_id.insert(place, named);
         }
     }
 
@@ -175,15 +176,17 @@ impl Roll {
     }
 
     /// The id of the peer in this slot.
-    pub(super) fn id(&self, slot: usize) -> Option<PeerId> {
-        self.ids[slot]
+    pub(super) fn id(&self, slot: usize) -> Option<&PeerId> {
+        self.ids[slot].as_ref()
     }
 
     /// The slot of the peer with this id, of those whose address may be its; of several the first.
     pub(super) fn with_id(&self, id: PeerId, its: impl Fn(IpAddr) -> bool) -> Option<usize> {
-        let from = self.by_id.partition_point(|(known, _)| *known < id);
+        let tail = id.tail();
+        let from = self.by_id.partition_point(|(known, _)| *known < tail);
         let named = self.by_id[from..].iter();
-        let mut named = named.take_while(|(known, _)| *known == id);
+        let named = named.take_while(|(known, _)| *known == tail);
+        let mut named = named.filter(|(_, slot)| self.ids[*slot] == Some(id));
         let found = named.find(|(_, slot)| self.ips[*slot].is_none_or(&its));
         found.map(|(_, slot)| *slot)
     }

@@ -15,7 +15,7 @@ use rand::Rng;
 use crate::bits::BitSet;
 use crate::config::{Audit, EngineConfig};
 use crate::ids::{BlockRange, ConnId, InfoHash, PeerId, PieceIndex};
-use crate::picker::PiecePicker;
+use crate::picker::{PiecePicker, Player};
 use crate::time::Now;
 use crate::tracker::schedule::Schedule;
 use crate::wire::Message;
@@ -81,6 +81,12 @@ pub struct Torrent {
     due: Vec<Now>,
     pub(super) connections: u32,
     pub(super) picker: Box<dyn PiecePicker>,
+    /// Where the user's player is.
+    pub(super) player: Player,
+    /// The strategy had candidates and started nothing, in the present choice.
+    pub(super) declined: bool,
+    /// It did so, and is asked again then.
+    pub(super) ask_declined: Now,
     pub(super) unwritten: u64,
     /// What was held at most.
     pub(super) buffers: Buffers,
@@ -203,6 +209,9 @@ impl Torrent {
             asked_last: 0,
             pool_grew: false,
             picker: setup.picker,
+            player: Player::new(config.play_rate, config.play_buffer, Now::START),
+            declined: false,
+            ask_declined: Now::NEVER,
             rngs,
             phase: Phase::Idle,
             endgame: false,
@@ -428,6 +437,7 @@ impl Torrent {
 
     fn on_start(&mut self, now: Now) {
         self.phase = Phase::Running;
+        self.player = Player::new(self.config.play_rate, self.config.play_buffer, now);
         self.emit(Event::Started {
             have: self.pieces.have.count(),
         });

@@ -3,16 +3,24 @@
 //!
 //! Invariants: only verified pieces are served, and no faster than `upload_limit`; at most
 //! `request_queue_max` requests wait per peer; at most `send_buffer` bytes (and one block) of blocks
-//! are handed over ahead of the network. With the fast extension what is not served is rejected.
+//! are handed over ahead of the network. With the fast extension what is not served is rejected. Where the choker
+//! weighs, turns go by weight, and few blocks are handed over ahead of the network by all together: what order
+//! they come in is then what share each has. Whoever is out of credit waits until it gives.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::choker::Terms;
 use crate::ids::{BlockRange, ConnId, PieceIndex};
 use crate::time::Now;
 use crate::wire::Message;
 
 use super::event::Event;
 use super::torrent::{Output, Phase, StorageFailure, Torrent};
+
+/// What is handed to the network and does not move for so long waits for the other end, and not for our uplink.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 impl Torrent {
     pub(super) fn on_request(
@@ -123,23 +131,36 @@ impl Torrent {
 
     /// Reads blocks for a peer as long as its connection has room.
     pub(super) fn serve(&mut self, slot: usize, now: Now) {
-        if self.config.upload_limit.0 > 0 {
+        if self.config.upload_limit.0 > 0 || self.choking.weighs() {
             return self.serve_in_turn(now);
         }
         while self.serve_one(slot, now) {}
     }
 
-    /// Reads the next block for a peer; false when none waits, its connection has no room, or the
+    /// Whether a block waits for this peer that may go now, as far as it alone is concerned: its connection has room, and
+    /// it has credit.
+    fn may_serve(&self, slot: usize) -> bool {
+        let Some(peer) = self.peers[slot].as_ref() else {
+            return false;
+        };
+        let up = &peer.up;
+        if up.queue.is_empty() || up.queued_bytes + up.reading_bytes >= self.config.send_buffer {
+            return false;
+        }
+        let sender = || self.blame.get(peer.sender);
+        up.terms.credit.is_none_or(|credit| {
+            let (sent, received) = sender().map_or((0, 0), |s| (s.sent, s.received));
+            sent + up.reading_bytes <= received.saturating_add(credit)
+        })
+    }
+
+    /// Reads the next block for a peer; false when none waits, its connection has no room, it has no credit, or the
     /// limit is reached.
     fn serve_one(&mut self, slot: usize, now: Now) -> bool {
-        if self.phase != Phase::Running {
+        if self.phase != Phase::Running || !self.may_serve(slot) {
             return false;
         }
-        let (room, limit) = (self.config.send_buffer, self.config.upload_limit);
-        let up = &self.peer(slot).up;
-        if up.queue.is_empty() || up.queued_bytes + up.reading_bytes >= room {
-            return false;
-        }
+        let limit = self.config.upload_limit;
         if let Some(until) = self.upload.closed_until(limit, now) {
             self.upload.waited_for = true;
             self.arm(until);
@@ -147,6 +168,9 @@ impl Torrent {
         }
         let peer = self.peer(slot);
         let (conn, up) = (peer.conn, &mut peer.up);
+        if up.queued_bytes + up.reading_bytes == 0 {
+            up.moved = now;
+        }
         let range = up.queue.pop_front().expect("just seen");
         up.reading_bytes += u64::from(range.len);
         up.reading.push_back(range);
@@ -158,21 +182,55 @@ impl Torrent {
         true
     }
 
-    /// Under a limit everybody gets a turn: one block each, as long as it is open.
+    /// Under a limit, and where the choker weighs, everybody gets turns of one block by weight, as long as there is
+    /// room: start-time fair queueing (Goyal, Vin and Cheng 1996).
     fn serve_in_turn(&mut self, now: Now) {
         self.upload.waited_for = false;
         let slots = self.peers.len();
-        let mut idle = 0;
-        while idle < slots {
-            let slot = (self.served_last + 1) % slots;
-            let served = self.is_active(slot) && self.serve_one(slot, now);
-            if self.upload.waited_for {
+        loop {
+            if let Some(until) = self.ahead_until(now) {
+                // Whoever is next now is next when it moves on.
+                self.upload.waited_for = true;
+                return self.arm(until);
+            }
+            let waiting = (1..=slots).map(|step| (self.served_last + step) % slots);
+            let waiting = waiting.filter(|slot| self.is_active(*slot) && self.may_serve(*slot));
+            let turn = self.choking.turn;
+            let far = |slot: &usize| self.peers[*slot].as_ref().map(|p| p.up.pass.max(turn));
+            // Of equals the first after the one served last.
+            let Some(slot) = waiting.min_by_key(far) else {
+                return;
+            };
+            let far = far(&slot).expect("it is active");
+            let len = self
+                .peer(slot)
+                .up
+                .queue
+                .front()
+                .map_or(0, |range| range.len);
+            if !self.serve_one(slot, now) {
                 // It is this one's turn when the limit opens.
                 return;
             }
+            let up = &mut self.peer(slot).up;
+            let weight = u64::from(up.terms.weight.max(1));
+            up.pass = far.saturating_add(u64::from(len) * u64::from(Terms::EQUAL) / weight);
+            self.choking.turn = far;
             self.served_last = slot;
-            idle = if served { 0 } else { idle + 1 };
         }
+    }
+
+    /// Without a limit, where the choker weighs: whether enough blocks are ahead of the network, and when to look
+    /// again at the latest. A connection on which nothing has moved for long does not count: it is not our uplink
+    /// that it waits for.
+    fn ahead_until(&self, now: Now) -> Option<Now> {
+        if self.config.upload_limit.0 > 0 {
+            return None;
+        }
+        let ups = self.peers.iter().flatten().map(|peer| &peer.up);
+        let moving = ups.filter(|up| now.since(up.moved) < STUCK_AFTER);
+        let ahead: u64 = moving.map(|up| up.queued_bytes + up.reading_bytes).sum();
+        (ahead >= 2 * self.config.send_buffer).then(|| now.after(STUCK_AFTER))
     }
 
     /// The upload limit is open again.
@@ -185,6 +243,9 @@ impl Torrent {
     pub(super) fn on_send_room(&mut self, conn: ConnId, queued: u64, now: Now) {
         let Some(slot) = self.slot(conn) else { return };
         let peer = self.peer(slot);
+        if queued < peer.up.queued_bytes {
+            peer.up.moved = now;
+        }
         peer.up.queued_bytes = queued;
         peer.backlog = queued;
         self.serve(slot, now);
@@ -210,6 +271,7 @@ impl Torrent {
         peer.up.reading.remove(at);
         peer.up.reading_bytes -= u64::from(range.len);
         peer.up.given += u64::from(range.len);
+        peer.up.sent_now += u64::from(range.len);
         peer.up.refused = 0;
         let (addr, sender) = (peer.addr, peer.sender);
         let message = Message::Piece {

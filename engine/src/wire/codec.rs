@@ -114,11 +114,10 @@ impl Decoder {
     /// Bytes that wait for the rest of their message.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.chunks().map(|chunk| chunk.len()).sum()
-    }
-
-    fn chunks(&self) -> impl Iterator<Item = &Chunk> {
-        std::iter::once(&self.first).chain(self.rest.iter().flat_map(|rest| rest.iter()))
+        match &self.rest {
+            None => self.first.len(),
+            Some(rest) => self.first.len() + rest.iter().map(|chunk| chunk.len()).sum::<usize>(),
+        }
     }
 
     /// The handshake, once all its bytes are there.
@@ -148,6 +147,9 @@ impl Decoder {
     /// # Errors
     /// When the length is above the limit or impossible for the id. Nothing can be read after that.
     pub fn next_message(&mut self) -> Result<Option<Message>, WireError> {
+        if self.first.is_empty() {
+            return Ok(None);
+        }
         let mut head = [0; FIXED_MAX];
         let seen = self.peek(&mut head);
         if seen < 4 {
@@ -232,7 +234,7 @@ impl Decoder {
         if filled == out.len() {
             return filled;
         }
-        for chunk in self.chunks().skip(1) {
+        for chunk in self.rest.iter().flat_map(|rest| rest.iter()) {
             let n = chunk.len().min(out.len() - filled);
             out[filled..filled + n].copy_from_slice(&chunk[..n]);
             filled += n;

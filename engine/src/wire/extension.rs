@@ -138,6 +138,13 @@ pub(super) fn string(value: Option<&[u8]>) -> Option<&[u8]> {
 }
 
 fn printable(text: &[u8]) -> String {
+    // As most are.
+    if text.len() <= CLIENT_CHARS_MAX
+        && text.iter().all(|b| matches!(b, b' '..=b'~'))
+        && let Ok(text) = std::str::from_utf8(text)
+    {
+        return text.to_owned();
+    }
     let text = String::from_utf8_lossy(&text[..text.len().min(4 * CLIENT_CHARS_MAX)]);
     let kept = text.chars().filter(|c| !c.is_control());
     kept.take(CLIENT_CHARS_MAX).collect()

@@ -5,7 +5,7 @@
 //! both added and dropped; both lists are in order of address; a list that is cut in the middle of a contact is refused, not guessed at.
 
 use std::cmp::Ordering;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::dict::Dict;
 use super::extension::{string, values};
@@ -49,23 +49,21 @@ impl Pex {
     /// The message for a receiver that takes it under `id`.
     #[must_use]
     pub fn message(&self, id: u8) -> Message {
-        let added6 = self.added.iter().any(|(addr, _)| addr.is_ipv6());
-        let dropped6 = self.dropped.iter().any(SocketAddr::is_ipv6);
-        let contacts = self.added.len() + self.dropped.len();
-        let contact = if added6 || dropped6 {
-            V6_BYTES
-        } else {
-            V4_BYTES
-        };
-        let mut dict = Dict::new(KEYS_BYTES + (contact + 1) * contacts);
-        write_added(&mut dict, ["added", "added.f"], false, &self.added);
-        if added6 {
-            write_added(&mut dict, ["added6", "added6.f"], true, &self.added);
+        // In order of address those over IPv4 come first.
+        let added_v4 = self.added.partition_point(|(addr, _)| addr.is_ipv4());
+        let dropped_v4 = self.dropped.partition_point(SocketAddr::is_ipv4);
+        let (added, added6) = self.added.split_at(added_v4);
+        let (dropped, dropped6) = self.dropped.split_at(dropped_v4);
+        let v6 = added6.len() + dropped6.len();
+        let v4 = added.len() + dropped.len();
+        let mut dict = Dict::new(KEYS_BYTES + (V4_BYTES + 1) * v4 + (V6_BYTES + 1) * v6);
+        write_added(&mut dict, ["added", "added.f"], V4_BYTES, added);
+        if !added6.is_empty() {
+            write_added(&mut dict, ["added6", "added6.f"], V6_BYTES, added6);
         }
-        let dropped = self.dropped.iter().copied();
-        write_contacts(&mut dict, "dropped", false, dropped.clone());
-        if dropped6 {
-            write_contacts(&mut dict, "dropped6", true, dropped);
+        write_contacts(&mut dict, "dropped", V4_BYTES, dropped.iter().copied());
+        if !dropped6.is_empty() {
+            write_contacts(&mut dict, "dropped6", V6_BYTES, dropped6.iter().copied());
         }
         Message::Extended {
             id,
@@ -125,48 +123,63 @@ impl Pex {
     }
 }
 
-/// Writes those contacts that are over IPv6, or over IPv4, and their flags.
-fn write_added(dict: &mut Dict, keys: [&str; 2], v6: bool, added: &[(SocketAddr, u8)]) {
-    let its = added.iter().filter(|(addr, _)| addr.is_ipv6() == v6);
+/// Writes contacts, each of so many bytes, and their flags.
+fn write_added(dict: &mut Dict, keys: [&str; 2], bytes: usize, added: &[(SocketAddr, u8)]) {
     let [contacts, flags] = keys;
-    write_contacts(dict, contacts, v6, added.iter().map(|(addr, _)| *addr));
-    dict.parts(flags, its.clone().count(), |bytes| {
-        bytes.extend(its.map(|(_, flags)| flags));
+    write_contacts(dict, contacts, bytes, added.iter().map(|(addr, _)| *addr));
+    dict.parts(flags, added.len(), |bytes| {
+        bytes.extend(added.iter().map(|(_, flags)| flags));
     });
 }
 
-/// Writes those addresses that are over IPv6, or over IPv4.
+/// Writes addresses of one family, each of so many bytes.
 fn write_contacts(
     dict: &mut Dict,
     key: &str,
-    v6: bool,
-    addrs: impl Iterator<Item = SocketAddr> + Clone,
+    bytes: usize,
+    addrs: impl ExactSizeIterator<Item = SocketAddr>,
 ) {
-    let its = addrs.filter(|addr| addr.is_ipv6() == v6);
-    let bytes = if v6 { V6_BYTES } else { V4_BYTES };
-    dict.parts(key, bytes * its.clone().count(), |list| {
-        for addr in its {
+    dict.parts(key, bytes * addrs.len(), |list| {
+        for addr in addrs {
+            let [p, q] = addr.port().to_be_bytes();
             match addr.ip() {
-                IpAddr::V4(ip) => list.extend_from_slice(&ip.octets()),
-                IpAddr::V6(ip) => list.extend_from_slice(&ip.octets()),
+                IpAddr::V4(ip) => {
+                    let [a, b, c, d] = ip.octets();
+                    list.extend_from_slice(&[a, b, c, d, p, q]);
+                }
+                IpAddr::V6(ip) => {
+                    list.extend_from_slice(&ip.octets());
+                    list.extend_from_slice(&[p, q]);
+                }
             }
-            list.extend_from_slice(&addr.port().to_be_bytes());
         }
     });
 }
 
-/// The order of addresses: by IP address, then port, IPv4 first. That of the standard library, in a few
-/// instructions where it calls a function: most of what a list of contacts costs.
-pub(crate) fn order(a: SocketAddr, b: SocketAddr) -> Ordering {
-    match (a, b) {
-        (SocketAddr::V4(a), SocketAddr::V4(b)) => {
-            let key = |addr: SocketAddrV4| {
-                (u64::from(addr.ip().to_bits()) << 16) | u64::from(addr.port())
-            };
-            key(a).cmp(&key(b))
+/// Where an address stands among others: by IP address, then port, IPv4 first. The order of the standard library, as
+/// one number where that calls a function: most of what a list of contacts costs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Rank {
+    V4(u64),
+    V6(SocketAddr),
+}
+
+impl Rank {
+    #[inline]
+    pub(crate) fn of(addr: SocketAddr) -> Rank {
+        match addr {
+            SocketAddr::V4(v4) => {
+                Rank::V4((u64::from(v4.ip().to_bits()) << 16) | u64::from(v4.port()))
+            }
+            v6 @ SocketAddr::V6(_) => Rank::V6(v6),
         }
-        (a, b) => a.cmp(&b),
     }
+}
+
+/// The order of addresses.
+#[inline]
+pub(crate) fn order(a: SocketAddr, b: SocketAddr) -> Ordering {
+    Rank::of(a).cmp(&Rank::of(b))
 }
 
 /// Where an address is in an ordered list, or belongs. Who writes in order is read without a search.
@@ -189,16 +202,14 @@ fn contacts(
         return Err(PexError::PartOfContact);
     }
     Ok(list.chunks_exact(bytes).map(|contact| {
-        let (ip, port) = contact.split_at(contact.len() - 2);
-        let port = u16::from_be_bytes([port[0], port[1]]);
-        match <[u8; 4]>::try_from(ip) {
-            Ok(v4) => SocketAddr::from((Ipv4Addr::from(v4), port)),
-            Err(_) => {
-                let v6 = <[u8; 16]>::try_from(ip).expect("18 bytes without the port");
-                // An IPv4 address in IPv6's clothes is that address, for caps, bans and what is sane.
-                SocketAddr::new(Ipv6Addr::from(v6).to_canonical(), port)
-            }
+        if let [a, b, c, d, p, q] = *contact {
+            return SocketAddr::from(([a, b, c, d], u16::from_be_bytes([p, q])));
         }
+        let (ip, port) = contact.split_at(contact.len() - 2);
+        let v6 = <[u8; 16]>::try_from(ip).expect("18 bytes without the port");
+        // An IPv4 address in IPv6's clothes is that address, for caps, bans and what is sane.
+        let ip = Ipv6Addr::from(v6).to_canonical();
+        SocketAddr::new(ip, u16::from_be_bytes([port[0], port[1]]))
     }))
 }
 

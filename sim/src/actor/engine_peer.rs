@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use skep_engine::bits::BitSet;
-use skep_engine::choker;
+use skep_engine::choker::{self, Choker};
 use skep_engine::node::announcer::Announcer;
 use skep_engine::node::magnet_host::{MagnetHost, MagnetHostSetup};
 use skep_engine::node::network::Network;
 use skep_engine::node::peer_host::{Command, Observer, PeerHost, PeerHostSetup, check_content};
 use skep_engine::node::web_seeds::WebSeedsSetup;
-use skep_engine::picker;
+use skep_engine::picker::{self, PiecePicker};
 use skep_engine::session::event::Event;
 use skep_engine::session::metadata_fetch::{FetchSetup, Found, MetadataFetch};
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
@@ -27,12 +27,14 @@ use skep_engine::{EngineConfig, Now, PeerId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::canary::{Canary, SpoiltDisk};
+use crate::canary::{Canary, SpoiltDisk, SpoiltNet, Veil};
 use crate::content::Content;
 use crate::disk::{Disk, DiskStorage};
 use crate::fault::users::User;
-use crate::network::{HostNet, Net};
-use crate::scenario::plan::{EndKind, HostPlan, OnComplete, Role};
+use crate::network::Net;
+use crate::oracle::{self, SwarmCopies};
+use crate::own::Own;
+use crate::scenario::plan::{EndKind, HostPlan, OnComplete, Role, StrategyPlan};
 use crate::seed;
 use crate::world::Contacts;
 
@@ -64,6 +66,10 @@ pub struct EnginePeer {
     pub epoch: Instant,
     /// Messages that the engines of the run got from peers.
     pub messages: Rc<MessageCounts>,
+    /// Strategies of the user's own.
+    pub own: &'static Own,
+    /// The swarm's copies of each piece, for the oracle.
+    pub swarm: SwarmCopies,
 }
 
 impl EnginePeer {
@@ -75,12 +81,13 @@ impl EnginePeer {
         observer: Observer,
     ) -> Option<EndKind> {
         let (say, commands) = mpsc::unbounded_channel();
+        let veil = self.plan.canary.and_then(Canary::veil);
         let observer = match self.plan.canary {
-            Some(canary) => canary.observer(observer),
+            Some(canary) => canary.observer(observer, veil.clone()),
             None => observer,
         };
         // In a box of its own: a future lies in each that waits for it, and in some of them twice.
-        let mut host = Box::pin(self.run(life, observer, say.clone(), commands));
+        let mut host = Box::pin(self.run(life, veil, observer, say.clone(), commands));
         let Some((at, kind)) = end else {
             host.await;
             return None;
@@ -134,12 +141,13 @@ impl EnginePeer {
     async fn run(
         &self,
         life: usize,
+        veil: Option<Rc<RefCell<Veil>>>,
         mut observer: Observer,
         say: mpsc::UnboundedSender<Command>,
         commands: mpsc::UnboundedReceiver<Command>,
     ) {
         let plan = &self.plan;
-        let mut net = self.net.attach(plan.ip);
+        let mut net = SpoiltNet::new(self.net.attach(plan.ip), veil);
         let listen = SocketAddr::from((plan.ip, PEER_PORT));
         net.listen(listen)
             .expect("a host listens on its own address");
@@ -175,6 +183,27 @@ impl EnginePeer {
 
     fn has_link_only(&self) -> bool {
         self.plan.magnet && !self.has_metainfo.get()
+    }
+
+    fn picker(&self) -> Box<dyn PiecePicker> {
+        let StrategyPlan { name, params } = &self.plan.picker;
+        if let Some(spoilt) = self.plan.canary.and_then(Canary::picker) {
+            return spoilt;
+        }
+        if name == oracle::GLOBAL_RAREST {
+            let copies = Rc::clone(&self.swarm);
+            return Box::new(oracle::GlobalRarest { copies });
+        }
+        let own = || self.own.picker(name, params);
+        let picker = picker::by_name(name, params).or_else(own);
+        picker.expect("validation refuses unknown strategies")
+    }
+
+    fn choker(&self) -> Box<dyn Choker> {
+        let StrategyPlan { name, params } = &self.plan.choker;
+        let own = || self.own.choker(name, params);
+        let choker = choker::by_name(name, params).or_else(own);
+        choker.expect("validation refuses unknown strategies")
     }
 
     fn id(&self, life: usize) -> PeerId {
@@ -243,12 +272,8 @@ impl EnginePeer {
             port: PEER_PORT,
             tiers: self.contacts.tiers.clone(),
             web_seeds: web_seeds.urls.clone(),
-            picker: plan.canary.and_then(Canary::picker).unwrap_or_else(|| {
-                picker::by_name(&plan.picker.name, &plan.picker.params)
-                    .expect("validation refuses unknown strategies")
-            }),
-            choker: choker::by_name(&plan.choker.name, &plan.choker.params)
-                .expect("validation refuses unknown strategies"),
+            picker: self.picker(),
+            choker: self.choker(),
             rngs: Rngs {
                 picker: self.stream(life, "picker"),
                 choker: self.stream(life, "choker"),
@@ -287,7 +312,7 @@ impl EnginePeer {
 /// What a stay begins with, and goes on with when the metainfo is there.
 struct Begin {
     life: usize,
-    net: HostNet,
+    net: SpoiltNet,
     announcer: Announcer,
     commands: mpsc::UnboundedReceiver<Command>,
     observer: Observer,

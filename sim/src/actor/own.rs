@@ -1,4 +1,4 @@
-//! Owns how a user's own attacker comes into a scenario: [`OwnAttack`], a name with its parameters and what makes
+//! Owns what a user's own attacker is in a scenario: [`OwnAttack`], a name with its parameters and what makes
 //! the attacker.
 //!
 //! Invariant: it is told and may do what ours are and may: raw bytes over the network seam, its own stream of
@@ -13,6 +13,7 @@
 //! use skep_engine::ConnId;
 //! use skep_engine::wire::Message;
 //! use skep_sim::actor::own::OwnAttack;
+//! use skep_sim::own::{self, Own};
 //! use skep_sim::actor::raw::{Attacker, RawIo};
 //! use skep_sim::campaign::{self, Job};
 //! use skep_sim::content::Content;
@@ -46,19 +47,22 @@
 //!     Box::new(Fickle { times: plan.param("times") })
 //! }
 //!
-//! static OWN: &[OwnAttack] = &[OwnAttack {
-//!     named: Named {
-//!         name: "fickle",
-//!         doc: "says many times that it is interested and that it is not",
-//!         params: &[Param {
-//!             name: "times",
-//!             form: ParamForm::Whole,
-//!             default: 10.0,
-//!             doc: "how often",
-//!         }],
-//!     },
-//!     make: fickle,
-//! }];
+//! static OWN: Own = Own {
+//!     attacks: &[OwnAttack {
+//!         named: Named {
+//!             name: "fickle",
+//!             doc: "says many times that it is interested and that it is not",
+//!             params: &[Param {
+//!                 name: "times",
+//!                 form: ParamForm::Whole,
+//!                 default: 10.0,
+//!                 doc: "how often",
+//!             }],
+//!         },
+//!         make: fickle,
+//!     }],
+//!     ..own::NONE
+//! };
 //!
 //! let text = r#"
 //! name = "fickle"
@@ -84,7 +88,7 @@
 //! [expect]
 //! complete = "all honest"
 //! "#;
-//! let scenario = Scenario::parse_with_attacks("fickle.toml", text, &[], OWN)?;
+//! let scenario = Scenario::parse_with_own("fickle.toml", text, &[], &OWN)?;
 //! let outcome = campaign::run_one(Job { scenario: &scenario, seed: 0 }, None)?;
 //! assert_eq!(outcome.verdict, Verdict::Pass, "{:?}", outcome.failures);
 //! assert!(outcome.peers.iter().any(|p| p.attack.as_deref() == Some("fickle") && p.acted > 0));

@@ -1,5 +1,5 @@
-//! Owns the picker of the canary `rarest-disabled`: the piece that most neighbours have, the lowest index of
-//! several.
+//! Owns the pickers of the canaries `rarest-disabled`, the piece that most neighbours have, the lowest index of
+//! several; and `declining`, none, ever.
 
 use rand_chacha::ChaCha8Rng;
 use skep_engine::PieceIndex;
@@ -22,5 +22,24 @@ impl PiecePicker for Commonest {
     ) -> Option<PieceIndex> {
         let rare_last = |piece: &&PieceIndex| u16::MAX - view.availability[piece.at()];
         candidates.iter().min_by_key(rare_last).copied()
+    }
+}
+
+/// Declines for ever.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Declining;
+
+impl PiecePicker for Declining {
+    fn name(&self) -> &'static str {
+        "declining"
+    }
+
+    fn pick(
+        &mut self,
+        _view: &PickView<'_>,
+        _candidates: &[PieceIndex],
+        _rng: &mut ChaCha8Rng,
+    ) -> Option<PieceIndex> {
+        None
     }
 }

@@ -18,9 +18,9 @@ use super::model::{AttackShare, Group, Model, Params};
 use super::plan::AttackPlan;
 use super::problem::{Found, Log};
 use super::read::{self, Fields, Value};
-use super::strategies::{ATTACKS, Named};
+use super::strategies::ATTACKS;
 use super::units::{self, MILLION};
-use crate::actor::own::OwnAttack;
+use crate::own::Own;
 
 const SHARES_HELP: &str = r#"for example { mix = { liar = "50%", trickle = "50%" } }"#;
 
@@ -28,7 +28,7 @@ const SHARES_HELP: &str = r#"for example { mix = { liar = "50%", trickle = "50%"
 pub(super) fn read(
     value: &Value<'_>,
     with: Option<&Value<'_>>,
-    own: &'static [OwnAttack],
+    own: &'static Own,
     log: &mut Log,
 ) -> Option<Spanned<Vec<AttackShare>>> {
     if value.get_ref().is_table() {
@@ -42,7 +42,7 @@ pub(super) fn read(
         return Some(Spanned::new(value.span(), shares));
     }
     let name = read::text(value, log)?;
-    let named = named(&name, own, log)?;
+    let named = groups::named(&name, &ATTACKS, own, log)?;
     let params = match with.map(|with| (with, with.get_ref())) {
         None => Params::new(),
         Some((_, DeValue::Table(table))) => {
@@ -65,24 +65,7 @@ pub(super) fn read(
     Some(Spanned::new(value.span(), vec![only]))
 }
 
-/// An attack by name: one of ours, or of the user's own.
-fn named(
-    name: &Spanned<String>,
-    own: &'static [OwnAttack],
-    log: &mut Log,
-) -> Option<&'static Named> {
-    let mut others = own.iter().map(|own| &own.named);
-    let found = ATTACKS.find(name.get_ref());
-    let found = found.or_else(|| others.find(|n| n.name == name.get_ref()));
-    if found.is_none() {
-        let known = ATTACKS.known.iter().chain(own.iter().map(|own| &own.named));
-        let known = known.map(|n| n.name);
-        log.push(read::unknown_word(ATTACKS.what, name, known, ATTACKS.later));
-    }
-    found
-}
-
-fn mix(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Option<Vec<AttackShare>> {
+fn mix(value: &Value<'_>, own: &'static Own, log: &mut Log) -> Option<Vec<AttackShare>> {
     let fields = Fields::open(&keys::MIX, value, log)?;
     let mix = fields.get("mix")?;
     let DeValue::Table(table) = mix.get_ref() else {
@@ -112,10 +95,10 @@ fn mix(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Option<Ve
 fn share(
     name: Spanned<String>,
     value: &Value<'_>,
-    own: &'static [OwnAttack],
+    own: &'static Own,
     log: &mut Log,
 ) -> Option<AttackShare> {
-    let named = named(&name, own, log)?;
+    let named = groups::named(&name, &ATTACKS, own, log)?;
     let DeValue::Table(table) = value.get_ref() else {
         let share = read::quantity(value, r#"a share such as "50%""#, units::percent, log)?;
         return Some(AttackShare {

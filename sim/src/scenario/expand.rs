@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
-use skep_engine::config::Audit;
+use skep_engine::config::{Audit, RateLimit};
 use skep_engine::{EngineConfig, Now};
 
 use super::arrivals;
@@ -23,7 +23,7 @@ use super::plan::{
     EndKind, HostPlan, LinkPlan, OnComplete, Plan, Role, SessionPlan, StrategyPlan, TorrentPlan,
 };
 use super::regions;
-use super::strategies::{CHOKERS, Family, PICKERS};
+use super::strategies::{CHOKERS, Family, PICKERS, PLAYBACK, PLAYING};
 use super::trackers;
 use super::units::MILLION;
 use crate::actor;
@@ -89,7 +89,7 @@ impl Scenario {
             hosts,
             faults,
             expect: model.expect.clone(),
-            own_attacks: self.own_attacks(),
+            own: self.own(),
         };
         match self.is_clean() {
             true => plan.without_attackers(),
@@ -102,6 +102,15 @@ fn stream(seed: u64, host: &str, purpose: &str) -> ChaCha8Rng {
     seed::stream(seed, &format!("plan/{host}/{purpose}"))
 }
 
+/// The rate of playback that a picker brings along.
+fn playback(picker: &Strategy) -> Option<RateLimit> {
+    let mut given = picker.params.iter();
+    let (_, rate) = given.find(|(key, _)| key.get_ref() == PLAYBACK.name)?;
+    PLAYING
+        .contains(&picker.named.name)
+        .then(|| RateLimit(*rate.get_ref() as u64))
+}
+
 /// The numbers and switches of a group's engines.
 fn engine(model: &Model, group: &Group) -> EngineConfig {
     let mut engine = EngineConfig {
@@ -111,6 +120,10 @@ fn engine(model: &Model, group: &Group) -> EngineConfig {
     for setting in model.engine.iter().chain(&group.engine) {
         let set = engine.set(setting.field.get_ref(), setting.value.get_ref());
         set.expect("validated: the field takes the value");
+    }
+    let picker = group.picker.as_ref().map(|picker| picker.get_ref());
+    if let Some(rate) = picker.and_then(playback) {
+        engine.play_rate = rate;
     }
     engine
 }
@@ -283,9 +296,7 @@ fn strategy(given: Option<&Strategy>, family: &Family) -> StrategyPlan {
     let Some(given) = given else {
         return family.default_plan();
     };
-    let named = family
-        .find(given.name.get_ref())
-        .expect("validated: a known name");
+    let named = given.named;
     let mut params: BTreeMap<String, f64> = named
         .params
         .iter()

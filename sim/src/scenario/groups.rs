@@ -15,8 +15,8 @@ use super::sections;
 use super::strategies::{ATTACKS, CHOKERS, Family, Named, PICKERS, ParamForm};
 use super::units::{self, MILLION};
 use super::{arrivals, attacks, faults, keys};
-use crate::actor::own::OwnAttack;
 use crate::canary::CANARIES;
+use crate::own::{self, Own};
 
 const ROLES: &[(&str, Role)] = &[
     ("seed", Role::Seed),
@@ -29,7 +29,7 @@ const ROLES: &[(&str, Role)] = &[
 const METAINFO: &[(&str, bool)] = &[("file", false), ("magnet", true)];
 
 /// Reads all groups. One that has no readable name or role is left out.
-pub(super) fn groups(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Vec<Group> {
+pub(super) fn groups(value: &Value<'_>, own: &'static Own, log: &mut Log) -> Vec<Group> {
     let members = read::list(value, "[[group]]", log);
     members
         .iter()
@@ -37,7 +37,7 @@ pub(super) fn groups(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log
         .collect()
 }
 
-fn group(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Option<Group> {
+fn group(value: &Value<'_>, own: &'static Own, log: &mut Log) -> Option<Group> {
     let fields = Fields::open(&keys::GROUP, value, log)?;
     let name = fields.text("name", log);
     let role = fields.word("role", ROLES, &[], log);
@@ -72,10 +72,10 @@ fn group(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Option<
         have: fields.get("have").and_then(|v| have(v, log)),
         picker: fields
             .get("picker")
-            .and_then(|v| strategy(v, &PICKERS, log)),
+            .and_then(|v| strategy(v, &PICKERS, own, log)),
         choker: fields
             .get("choker")
-            .and_then(|v| strategy(v, &CHOKERS, log)),
+            .and_then(|v| strategy(v, &CHOKERS, own, log)),
         arrive: fields.get("arrive").and_then(|v| arrivals::read(v, log)),
         churn: fields.get("churn").and_then(|v| churn(v, log)),
         on_complete: fields.get("on_complete").and_then(|v| on_complete(v, log)),
@@ -86,7 +86,7 @@ fn group(value: &Value<'_>, own: &'static [OwnAttack], log: &mut Log) -> Option<
         web_seed: fields.switch("web_seed", log),
         magnet: fields.word("metainfo", METAINFO, &[], log),
         canary: fields.text("canary", log).and_then(|name| {
-            named(&name, &CANARIES, log)?;
+            named(&name, &CANARIES, &own::NONE, log)?;
             Some(name)
         }),
         attack,
@@ -118,29 +118,36 @@ fn have(value: &Value<'_>, log: &mut Log) -> Option<Spanned<Have>> {
     Some(Spanned::new(value.span(), have))
 }
 
-/// A member of a family by name.
+/// A member of a family by name: ours, or one of the user's own.
 pub(super) fn named(
     name: &Spanned<String>,
     family: &Family,
+    own: &'static Own,
     log: &mut Log,
 ) -> Option<&'static Named> {
-    let found = family.find(name.get_ref());
+    let known = own.members(family);
+    let found = known.clone().find(|n| n.name == name.get_ref());
     if found.is_none() {
-        let known = family.known.iter().map(|n| n.name);
-        log.push(read::unknown_word(family.what, name, known, family.later));
+        let known = known.map(|n| n.name);
+        log.push(read::unknown_word(family.what, name, known, &[]));
     }
     found
 }
 
 /// `"random"` or `{ name = "rarest-first", random_first = 0 }`.
-fn strategy(value: &Value<'_>, family: &Family, log: &mut Log) -> Option<Spanned<Strategy>> {
+fn strategy(
+    value: &Value<'_>,
+    family: &Family,
+    own: &'static Own,
+    log: &mut Log,
+) -> Option<Spanned<Strategy>> {
     let DeValue::Table(table) = value.get_ref() else {
         let name = read::text(value, log)?;
-        named(&name, family, log)?;
+        let named = named(&name, family, own, log)?;
         return Some(Spanned::new(
             value.span(),
             Strategy {
-                name,
+                named,
                 params: Vec::new(),
             },
         ));
@@ -158,14 +165,14 @@ fn strategy(value: &Value<'_>, family: &Family, log: &mut Log) -> Option<Spanned
         return None;
     };
     let name = read::text(name, log)?;
-    let named = named(&name, family, log)?;
+    let named = named(&name, family, own, log)?;
     let given = read::in_order(table)
         .into_iter()
         .filter(|(key, _)| key.get_ref() != "name");
     let params = given
         .filter_map(|(key, value)| param(key, value, named, log))
         .collect();
-    Some(Spanned::new(value.span(), Strategy { name, params }))
+    Some(Spanned::new(value.span(), Strategy { named, params }))
 }
 
 /// One parameter of a strategy or an attack.
@@ -191,6 +198,7 @@ pub(super) fn param(
             read::whole(value, &format!("`{}`", param.name), u64::from(MILLION), log)?.into_inner()
                 as f64
         }
+        ParamForm::Number => read::number(value, &format!("`{}`", param.name), log)?.into_inner(),
         ParamForm::Percent => {
             f64::from(read::quantity(value, "a percentage", units::percent, log)?.into_inner())
         }

@@ -250,11 +250,11 @@ pub enum Have {
 /// Parameters by name, in order: numbers in the unit of their [`ParamForm`](super::strategies::ParamForm).
 pub type Params = Vec<(Spanned<String>, Spanned<f64>)>;
 
-/// A strategy by name; parameters that the file does not give are not here.
+/// A strategy; parameters that the file does not give are not here.
 #[derive(Clone, Debug)]
 pub struct Strategy {
-    /// Its name.
-    pub name: Spanned<String>,
+    /// Its name and what parameters it has.
+    pub named: &'static Named,
     /// Its parameters.
     pub params: Params,
 }

@@ -10,7 +10,7 @@ use toml::de::DeTable;
 use super::model::Model;
 use super::problem::{Found, Log, ScenarioErrors, Sources};
 use super::{arrivals, sections, set, validate, validate_expect, vary};
-use crate::actor::own::OwnAttack;
+use crate::own::{self, Own};
 
 /// A checked scenario.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Scenario {
     file: String,
     text: Arc<str>,
     overrides: Vec<(String, String)>,
-    own_attacks: &'static [OwnAttack],
+    own: &'static Own,
     model: Model,
     /// Without its attackers.
     clean: bool,
@@ -54,18 +54,18 @@ impl Scenario {
         text: &str,
         overrides: &[(String, String)],
     ) -> Result<Scenario, ScenarioErrors> {
-        Scenario::parse_with_attacks(file, text, overrides, &[])
+        Scenario::parse_with_own(file, text, overrides, &own::NONE)
     }
 
-    /// As [`Scenario::parse_with`], with attacks of the user's own beside ours: see [`crate::actor::own`].
+    /// As [`Scenario::parse_with`], with strategies and attacks of the user's own beside ours: see [`crate::own`].
     ///
     /// # Errors
     /// Everything that is wrong with the file or the changes.
-    pub fn parse_with_attacks(
+    pub fn parse_with_own(
         file: &str,
         text: &str,
         overrides: &[(String, String)],
-        own_attacks: &'static [OwnAttack],
+        own: &'static Own,
     ) -> Result<Scenario, ScenarioErrors> {
         let (mut sources, mut log) = (Sources::new(file, text), Log::default());
         let (root, errors) = DeTable::parse_recoverable(text);
@@ -86,14 +86,14 @@ impl Scenario {
         }
         let axes = vary::read(&root, &mut changes, &sources, &mut log);
         let document = axes.document(&root, None, &changes, &mut log);
-        let mut model = sections::model(&document, axes.free.clone(), own_attacks, &mut log);
+        let mut model = sections::model(&document, axes.free.clone(), own, &mut log);
         arrivals::load(&mut model.groups, file, &mut log);
         validate::check(&model, &mut log);
         vary::variants_allowed(&model, &mut log);
         if overrides.is_empty() {
             validate_expect::comparisons(&model, &mut log);
         }
-        axes.check_others(&root, &changes, own_attacks, &mut log);
+        axes.check_others(&root, &changes, own, &mut log);
         if !log.is_empty() {
             return Err(log.into_errors(&sources));
         }
@@ -102,7 +102,7 @@ impl Scenario {
             file,
             text: text.into(),
             overrides,
-            own_attacks,
+            own,
             model,
             clean: false,
         })
@@ -114,7 +114,7 @@ impl Scenario {
     /// Everything that is wrong after the changes.
     pub fn with(&self, more: &[(String, String)]) -> Result<Scenario, ScenarioErrors> {
         let overrides: Vec<_> = self.overrides.iter().chain(more).cloned().collect();
-        Scenario::parse_with_attacks(&self.file, &self.text, &overrides, self.own_attacks)
+        Scenario::parse_with_own(&self.file, &self.text, &overrides, self.own)
     }
 
     /// This scenario without its attackers, and without what it expects: every other host is as before, with
@@ -197,8 +197,8 @@ impl Scenario {
 
     /// Attacks of the user's own that it may name.
     #[must_use]
-    pub fn own_attacks(&self) -> &'static [OwnAttack] {
-        self.own_attacks
+    pub fn own(&self) -> &'static Own {
+        self.own
     }
 
     /// The overrides in force, in order.

@@ -12,9 +12,9 @@ use std::time::Duration;
 use skep_engine::{EngineConfig, Now};
 
 use super::expect::Expectation;
-use crate::actor::own::OwnAttack;
 use crate::canary::Canary;
 use crate::disk::condition::Speed;
+use crate::own::Own;
 
 mod clean;
 mod faults;
@@ -51,8 +51,8 @@ pub struct Plan {
     pub faults: Vec<FaultPlan>,
     /// What the author expects.
     pub expect: Vec<Expectation>,
-    /// Attacks of the user's own that hosts may have.
-    pub own_attacks: &'static [OwnAttack],
+    /// Strategies and attacks of the user's own that hosts may have.
+    pub own: &'static Own,
 }
 
 /// The simulated network of a run.

@@ -72,6 +72,25 @@ pub(super) fn whole(
     }
 }
 
+/// A plain number, 0 or more, with or without a fraction.
+pub(super) fn number(value: &Value<'_>, what: &str, log: &mut Log) -> Option<Spanned<f64>> {
+    let text = match value.get_ref() {
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        _ => {
+            expected(value, &format!("a number for {what}"), log);
+            return None;
+        }
+    };
+    let read = text.replace('_', "").parse::<f64>();
+    let number = read.ok().filter(|n| n.is_finite() && *n >= 0.0);
+    if number.is_none() {
+        let found = Found::at(value.span(), format!("{what} cannot be {text}"));
+        log.push(found.help("write a number such as 1.25, 0 or more"));
+    }
+    Some(Spanned::new(value.span(), number?))
+}
+
 /// A quantity with a unit. A bare number gets the unit's own message.
 pub(super) fn quantity<T>(
     value: &Value<'_>,

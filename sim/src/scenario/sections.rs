@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use skep_engine::EngineConfig;
 use skep_engine::config::{FIELDS, FieldKind, FieldValue};
+use skep_engine::ip_filter::{self, IpFilter};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-use crate::actor::own::OwnAttack;
 
 use super::expect::{self, Expectation, ExpectationKind, Limit};
 use super::faults;
@@ -23,6 +22,7 @@ use super::problem::{Found, Log, suggest};
 use super::read::{self, Fields, Value};
 use super::{regions, trackers, units};
 use crate::check;
+use crate::own::Own;
 
 /// Seeds that one file may name.
 const SEEDS_MAX: u64 = 1_000_000;
@@ -31,7 +31,7 @@ const SEEDS_MAX: u64 = 1_000_000;
 pub(super) fn model(
     document: &DeTable<'_>,
     vary: Vec<Vary>,
-    own_attacks: &'static [OwnAttack],
+    own: &'static Own,
     log: &mut Log,
 ) -> Model {
     let root = Fields::of(&keys::ROOT, document, 0..0, log);
@@ -67,7 +67,7 @@ pub(super) fn model(
         regions: root.get("link").and_then(|v| regions::regions(v, log)),
         groups: root
             .get("group")
-            .map_or_else(Vec::new, |v| groups::groups(v, own_attacks, log)),
+            .map_or_else(Vec::new, |v| groups::groups(v, own, log)),
         trackers: trackers::trackers(root.get("tracker"), log),
         faults: root
             .get("fault")
@@ -300,8 +300,29 @@ fn engine_value(kind: FieldKind, value: &Value<'_>, log: &mut Log) -> Option<Spa
             }
             FieldValue::Choice(word.into_inner())
         }
+        FieldKind::Addresses => FieldValue::Addresses(addresses(value, log)?),
     };
     Some(Spanned::new(value.span(), typed))
+}
+
+/// `["10.1.0.0/24", "10.1.1.1-10.1.1.9"]`.
+fn addresses(value: &Value<'_>, log: &mut Log) -> Option<IpFilter> {
+    let members = read::list(value, "a list of ranges of addresses", log);
+    let ranges = members.iter().map(|member| {
+        let text = read::text(member, log)?;
+        match ip_filter::range(text.get_ref()) {
+            Ok(range) => Some(range),
+            Err(error) => {
+                let help =
+                    "hosts have the addresses 10.1.0.1 and following, in the order of the file";
+                log.push(Found::at(member.span(), error.to_string()).help(help));
+                None
+            }
+        }
+    });
+    let ranges: Vec<_> = ranges.collect();
+    let all: Option<Vec<_>> = ranges.into_iter().collect();
+    value.get_ref().is_array().then(|| all.map(IpFilter::new))?
 }
 
 fn expectations(value: &Value<'_>, log: &mut Log) -> Vec<Expectation> {
@@ -402,8 +423,8 @@ fn compare(value: &Value<'_>, log: &mut Log) -> Option<Expectation> {
     });
     let better = fields.text("better", log);
     let than = fields.text("than", log);
-    let wanted = "a difference such as \">= 5%\"";
-    let by = fields.quantity("by", wanted, expect::difference, log);
+    let wanted = "a difference such as \">= 5%\" or \"45% .. 55%\"";
+    let by = fields.quantity("by", wanted, expect::Difference::parse, log);
     let text = fields.get("by").and_then(|by| by.get_ref().as_str());
     let text = text.unwrap_or_default().to_owned();
     Some(Expectation {

@@ -24,6 +24,8 @@ pub struct Param {
 pub enum ParamForm {
     /// A whole number, 0 or more, `4`.
     Whole,
+    /// A plain number, 0 or more, `1.25`.
+    Number,
     /// A percentage with its sign, `"30%"`: parts per million.
     Percent,
     /// A duration of at least 1 ms, `"250 ms"`: nanoseconds.
@@ -56,8 +58,6 @@ pub struct Family {
     pub default: &'static str,
     /// The members.
     pub known: &'static [Named],
-    /// Names of the catalogue that this version does not have.
-    pub later: &'static [&'static str],
 }
 
 impl Family {
@@ -83,6 +83,18 @@ impl Family {
     }
 }
 
+/// The rate of playback, for those that go by the playhead.
+pub const PLAYBACK: Param = Param {
+    name: "rate",
+    form: ParamForm::Rate,
+    default: 0.0,
+    doc: "rate at which the content is played; 0: what `play_rate` of `engine` says, and without that the playhead is \
+          the first piece that is missing",
+};
+
+/// The pickers that have it.
+pub const PLAYING: &[&str] = &["window", "bitos", "zipf"];
+
 /// Piece selection: `picker` of a group of leechers.
 pub const PICKERS: Family = Family {
     what: "picker",
@@ -99,6 +111,11 @@ pub const PICKERS: Family = Family {
             }],
         },
         Named {
+            name: "rarest-first-strict",
+            doc: "the same without pieces at random first",
+            params: &[],
+        },
+        Named {
             name: "random",
             doc: "uniform over what is wanted and held",
             params: &[],
@@ -108,17 +125,97 @@ pub const PICKERS: Family = Family {
             doc: "lowest index first",
             params: &[],
         },
-    ],
-    later: &[
-        "rarest-first-strict",
-        "weighted-rarest",
-        "top-n-rarest",
-        "global-rarest",
-        "window",
-        "bitos",
-        "zipf",
-        "mode-suppression",
-        "rare-chunk",
+        Named {
+            name: "weighted-rarest",
+            doc: "a piece's chance is proportional to 1 / copies^alpha",
+            params: &[Param {
+                name: "alpha",
+                form: ParamForm::Number,
+                default: 1.0,
+                doc: "how much rarity counts; 0: not at all",
+            }],
+        },
+        Named {
+            name: "top-n-rarest",
+            doc: "uniform among the n rarest",
+            params: &[Param {
+                name: "n",
+                form: ParamForm::Whole,
+                default: 8.0,
+                doc: "pieces that the choice is among",
+            }],
+        },
+        Named {
+            name: crate::oracle::GLOBAL_RAREST,
+            doc: "fewest copies in the whole swarm: an oracle, which no client can be",
+            params: &[],
+        },
+        Named {
+            name: "window",
+            doc: "the rarest of the next w pieces of playback, else the rarest of all",
+            params: &[
+                Param {
+                    name: "w",
+                    form: ParamForm::Whole,
+                    default: 16.0,
+                    doc: "pieces from the playhead on that come first",
+                },
+                PLAYBACK,
+            ],
+        },
+        Named {
+            name: "bitos",
+            doc: "with probability p the rarest of the next w missing pieces of playback, else the rarest of the others \
+                  (Vlavianos et al. 2006)",
+            params: &[
+                Param {
+                    name: "p",
+                    form: ParamForm::Percent,
+                    default: 800_000.0,
+                    doc: "chance of the next pieces of playback",
+                },
+                Param {
+                    name: "w",
+                    form: ParamForm::Whole,
+                    default: 16.0,
+                    doc: "missing pieces that come next",
+                },
+                PLAYBACK,
+            ],
+        },
+        Named {
+            name: "zipf",
+            doc: "a piece's chance is proportional to 1 / (distance from the playhead + 1)^theta (Carlsson and Eager 2007)",
+            params: &[
+                Param {
+                    name: "theta",
+                    form: ParamForm::Number,
+                    default: 1.25,
+                    doc: "how steep the chance falls",
+                },
+                PLAYBACK,
+            ],
+        },
+        Named {
+            name: "mode-suppression",
+            doc: "never what most have, unless most and fewest copies differ by at most T (Reddyvari et al. 2018)",
+            params: &[Param {
+                name: "T",
+                form: ParamForm::Whole,
+                default: 1.0,
+                doc: "difference of copies up to which anything may be taken",
+            }],
+        },
+        Named {
+            name: "rare-chunk",
+            doc: "a piece that exactly one of three sampled neighbours has (Oğuz et al. 2015)",
+            params: &[Param {
+                name: "sample",
+                form: ParamForm::Whole,
+                default: 3.0,
+                doc: "neighbours sampled for a pick",
+            }],
+        },
     ],
 };
 
@@ -137,15 +234,71 @@ pub const CHOKERS: Family = Family {
             doc: "longest unserved first, after a quota of pieces and time, leecher or seed",
             params: &[],
         },
-    ],
-    later: &[
-        "seed-fastest",
-        "anti-leech",
-        "rate-based",
-        "prop-share",
-        "bittyrant",
-        "block-tit-for-tat",
-        "unchoke-all",
+        Named {
+            name: "seed-fastest",
+            doc: "whoever takes fastest, and one optimistic slot, leecher or seed",
+            params: &[],
+        },
+        Named {
+            name: "anti-leech",
+            doc: "those who have just begun and those who are almost done, leecher or seed",
+            params: &[],
+        },
+        Named {
+            name: "rate-based",
+            doc: "tit for tat, with one more slot while the slowest holder takes enough",
+            params: &[
+                Param {
+                    name: "rate",
+                    form: ParamForm::Rate,
+                    default: 1024.0,
+                    doc: "what the fastest has to take for a second slot",
+                },
+                Param {
+                    name: "step",
+                    form: ParamForm::Rate,
+                    default: 2048.0,
+                    doc: "how much more that is for each further slot",
+                },
+            ],
+        },
+        Named {
+            name: "prop-share",
+            doc: "bandwidth in proportion to what each gave in the last round (Levin et al. 2008); once complete, round \
+                  robin",
+            params: &[Param {
+                name: "newcomers",
+                form: ParamForm::Percent,
+                default: 200_000.0,
+                doc: "part of the bandwidth for who has given nothing",
+            }],
+        },
+        Named {
+            name: "bittyrant",
+            doc: "by what each gives for what it costs, as far as the uplink reaches (Piatek et al. 2007); once complete, \
+                  round robin",
+            params: &[Param {
+                name: "capacity",
+                form: ParamForm::Rate,
+                default: 0.0,
+                doc: "the uplink that it counts with; 0: `upload_limit`, and without that the most that it sent so far",
+            }],
+        },
+        Named {
+            name: "block-tit-for-tat",
+            doc: "the next block only while given - received <= delta (Bharambe et al. 2006); once complete, round robin",
+            params: &[Param {
+                name: "delta",
+                form: ParamForm::Size,
+                default: 262_144.0,
+                doc: "bytes that a peer may owe when its next block goes out",
+            }],
+        },
+        Named {
+            name: "unchoke-all",
+            doc: "everybody interested",
+            params: &[],
+        },
     ],
 };
 
@@ -232,8 +385,13 @@ pub const ATTACKS: Family = Family {
         },
         Named {
             name: "never-deliver",
-            doc: "claims every piece, unchokes, takes requests, sends nothing",
-            params: &[],
+            doc: "claims every piece, or the last ones, unchokes, takes requests, sends nothing",
+            params: &[Param {
+                name: "claims",
+                form: ParamForm::Percent,
+                default: 1_000_000.0,
+                doc: "how much of the content it claims: of less than all the last pieces",
+            }],
         },
         Named {
             name: "metadata-liar",
@@ -340,19 +498,49 @@ pub const ATTACKS: Family = Family {
             params: &[],
         },
     ],
-    later: &[],
 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skep_engine::{choker, picker};
+
+    #[test]
+    fn every_strategy_of_the_engine_has_its_line_with_its_parameters_and_no_other() {
+        let of = |family: &Family| {
+            let own = |param: &&Param| **param != PLAYBACK;
+            let line = |named: &Named| {
+                let params = named.params.iter().filter(own).map(|p| p.name);
+                (named.name, params.collect::<Vec<_>>())
+            };
+            let mut lines: Vec<_> = family.known.iter().map(line).collect();
+            lines.retain(|(name, _)| *name != crate::oracle::GLOBAL_RAREST);
+            lines.sort_unstable();
+            lines
+        };
+        let mut pickers: Vec<_> = picker::KNOWN
+            .iter()
+            .map(|k| (k.name, k.params.to_vec()))
+            .collect();
+        let mut chokers: Vec<_> = choker::KNOWN
+            .iter()
+            .map(|k| (k.name, k.params.to_vec()))
+            .collect();
+        pickers.sort_unstable();
+        chokers.sort_unstable();
+        assert_eq!((of(&PICKERS), of(&CHOKERS)), (pickers, chokers));
+        let playing = PICKERS
+            .known
+            .iter()
+            .filter(|n| n.params.contains(&PLAYBACK));
+        assert_eq!(playing.map(|n| n.name).collect::<Vec<_>>(), PLAYING);
+    }
 
     #[test]
     fn every_family_has_its_default_and_no_name_twice() {
         for family in [PICKERS, CHOKERS, ATTACKS] {
             assert_eq!(family.default_plan().name, family.default);
             let mut names: Vec<_> = family.known.iter().map(|n| n.name).collect();
-            names.extend(family.later);
             let all = names.len();
             names.sort_unstable();
             names.dedup();

@@ -15,7 +15,7 @@ use super::problem::{Found, Log, Sources, suggest};
 use super::read::{self, Value};
 use super::set::{self, Override};
 use super::{sections, validate};
-use crate::actor::own::OwnAttack;
+use crate::own::Own;
 
 /// Combinations of values that one file may have.
 const VARIANTS_MAX: usize = 1000;
@@ -113,7 +113,7 @@ impl Axes {
         &self,
         file: &DeTable<'t>,
         overrides: &[Override<'t>],
-        own_attacks: &'static [OwnAttack],
+        own: &'static Own,
         log: &mut Log,
     ) {
         let clean = log.is_empty();
@@ -121,7 +121,7 @@ impl Axes {
             for (index, varied) in axis.values.iter().enumerate().skip(1) {
                 let (mut found, span) = (Log::default(), varied.text.span());
                 let changed = self.document(file, Some((number, index)), overrides, &mut found);
-                let other = sections::model(&changed, Vec::new(), own_attacks, &mut found);
+                let other = sections::model(&changed, Vec::new(), own, &mut found);
                 validate::check(&other, &mut found);
                 match found.first_message() {
                     None => {}

@@ -41,7 +41,7 @@ use crate::watch::Watchers;
 
 use diary::Diary;
 use recorder::Recorder;
-pub use recorder::{Announced, Measured};
+pub use recorder::{Announced, Measured, Playback};
 use stage::Stage;
 pub use trackers::Contacts;
 
@@ -222,7 +222,9 @@ impl World {
         let user = Rc::clone(&self.users[host]);
         let web_seeds = direct::web_seeds(&self.plan);
         let messages = Rc::clone(&self.messages);
+        let own = self.plan.own;
         let recorder = Rc::clone(&self.recorder);
+        let swarm = Rc::clone(&recorder.borrow().copies);
         self.stage.program("peer", ip, async move |epoch| {
             let peer = EnginePeer {
                 plan,
@@ -236,6 +238,8 @@ impl World {
                 web_seeds,
                 epoch,
                 messages,
+                own,
+                swarm,
             };
             for (life, stay) in sessions.iter().enumerate() {
                 sleep_until(epoch, stay.join).await;
@@ -269,7 +273,7 @@ impl World {
             ..
         } = self.plan.hosts[host].clone();
         let attack = attack.expect("validation gives every attacker an attack");
-        let (seed, own) = (self.plan.seed, self.plan.own_attacks);
+        let (seed, own) = (self.plan.seed, self.plan.own);
         let (net, contacts) = (self.net.clone(), Rc::clone(contacts));
         let recorder = Rc::clone(&self.recorder);
         let content = Arc::clone(&self.content);
@@ -282,7 +286,7 @@ impl World {
                     .on_host(now(epoch), host, &WorldEvent::Joined);
                 let stream =
                     |purpose: &str| seed::stream(seed, &format!("peer/{name}#{life}/{purpose}"));
-                let attacker = actor::attacker(&attack, own, &content, stream("attack"));
+                let attacker = actor::attacker(&attack, own.attacks, &content, stream("attack"));
                 let hears = Rc::clone(&recorder);
                 let raw = RawPeer::new(RawSetup {
                     net: net.attach(ip),

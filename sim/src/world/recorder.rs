@@ -1,7 +1,7 @@
 //! Owns what is seen of a run: every event passes through here once, in order, to the trace, the
 //! checks and the statistics.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -20,6 +20,7 @@ use crate::content::Content;
 use crate::disk::Disk;
 use crate::disk::condition::Firings;
 use crate::fault::FaultNews;
+use crate::oracle::SwarmCopies;
 use crate::scenario::Plan;
 use crate::scenario::plan::{EndKind, FaultKind, Role, UserAction};
 use crate::trace::{Attack, Trace, WorldEvent};
@@ -31,11 +32,13 @@ mod announced;
 mod copies;
 mod faults;
 mod measures;
+pub(super) mod present;
 mod tally;
 
 pub use announced::Announced;
-pub use measures::Measured;
 pub(super) use measures::Measures;
+pub use measures::{Measured, Playback};
+use present::Present;
 pub(super) use tally::{Sample, Tally};
 
 /// Everything that is seen of a run.
@@ -65,8 +68,10 @@ pub(super) struct Recorder {
     /// Payload sent by seeds before the first completion.
     pub(super) seed_until_second: Option<u64>,
     /// Copies of each piece among the honest peers online.
-    copies: Vec<u32>,
+    pub(super) copies: SwarmCopies,
     pub(super) copies_min: Option<u32>,
+    /// Leechers online.
+    pub(super) present: Present,
     sent: u64,
     capacity: f64,
     uplinks: u64,
@@ -113,7 +118,9 @@ impl Recorder {
             firings: vec![0; plan.faults.len()],
             counters: plan.faults.iter().map(|_| Firings::default()).collect(),
             active: BTreeSet::new(),
-            copies: vec![0; content.geometry().pieces as usize],
+            copies: (0..content.geometry().pieces)
+                .map(|_| Cell::new(0))
+                .collect(),
             web_seeds: {
                 let hosts = plan.hosts.iter().filter(|host| host.web_seed);
                 hosts.map(|host| IpAddr::V4(host.ip)).collect()
@@ -131,6 +138,7 @@ impl Recorder {
             blocks: 0,
             seed_until_second: None,
             copies_min: None,
+            present: Present::default(),
             sent: 0,
             capacity: 0.0,
             uplinks: 0,
@@ -317,7 +325,8 @@ impl Recorder {
             }
             Event::PieceVerified { piece, good: true } => {
                 tally.first_piece.get_or_insert(at);
-                self.copies[piece.at()] += 1;
+                let copies = &self.copies[piece.at()];
+                copies.set(copies.get() + 1);
             }
             Event::PieceVerified { piece, good: false } => {
                 tally.hash_failed += u64::from(self.content.geometry().piece_len(*piece));
@@ -326,6 +335,9 @@ impl Recorder {
             Event::Completed => {
                 tally.completed.get_or_insert(at);
                 tally.whole = true;
+                if std::mem::take(&mut tally.leeches) {
+                    self.present.change(at, false);
+                }
                 self.note_second_seed();
                 self.sample(at);
                 self.wake();
@@ -430,6 +442,10 @@ impl Recorder {
         tally.online_since = Some(at);
         // A server has the content, and has no session to tell of it.
         tally.whole |= self.plan.hosts[host].role == Role::Server;
+        if self.plan.hosts[host].role == Role::Leecher && !tally.whole {
+            tally.leeches = true;
+            self.present.change(at, true);
+        }
         if self.plan.hosts[host].role.peer() {
             self.change_copies(host, true);
         }
@@ -470,6 +486,9 @@ impl Recorder {
         let tally = &mut self.tallies[host];
         if let Some(since) = tally.online_since.take() {
             tally.online_ns += at.0 - since.0;
+        }
+        if std::mem::take(&mut tally.leeches) {
+            self.present.change(at, false);
         }
         if self.plan.hosts[host].role.peer() {
             self.change_copies(host, false);

@@ -3,6 +3,8 @@
 use super::*;
 use crate::ids::ConnId;
 use crate::session::peer::Peer;
+use crate::session::roll::Roll;
+use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 fn addr(n: u8) -> SocketAddr {
@@ -126,8 +128,11 @@ fn a_full_book_forgets_who_never_answers() {
 }
 
 fn hear(book: &mut DialBook, ports: std::ops::Range<u16>, n: u32, c: &EngineConfig) -> u32 {
-    let told = ports.map(|port| Told {
-        addr: SocketAddr::from(([10, 9, 9, 9], port)),
+    let addrs: Vec<_> = ports
+        .map(|port| SocketAddr::from(([10, 9, 9, 9], port)))
+        .collect();
+    let told = addrs.iter().map(|addr| Told {
+        addr,
         seed: false,
         id: None,
     });

@@ -8,6 +8,7 @@ mod blame;
 mod choking;
 mod crowds;
 mod disk;
+mod doubt;
 mod download;
 mod extended;
 mod fast;
@@ -19,7 +20,9 @@ mod peers;
 mod pex;
 mod priorities;
 mod random;
+mod refusals;
 mod speakers;
+mod strategies;
 mod super_seeding;
 mod swarm;
 mod trackers;
@@ -235,7 +238,7 @@ impl Rig {
         self.check_owed();
         let holders = self.torrent.peers.iter().flatten();
         let used = holders.filter(|p| p.unchoked && p.interested).count();
-        let slots = self.torrent.config.upload_slots as usize;
+        let slots = self.torrent.between().slots as usize;
         assert!(used <= slots, "{used} upload in {slots} slots");
     }
 

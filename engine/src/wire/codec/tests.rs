@@ -136,7 +136,7 @@ fn bytes_that_come_one_by_one_are_joined() {
         decoder.push(Bytes::from_static(&[7]));
         assert_eq!(decoder.next_message(), Ok(None));
     }
-    let chunks = decoder.chunks().count();
+    let chunks = 1 + decoder.rest.as_ref().map_or(0, |rest| rest.len());
     assert!(chunks <= 10, "{chunks}");
     decoder.push(Bytes::from_static(&[7]));
     let bitfield = Message::Bitfield(Bytes::from(vec![7; 10_000]));

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a copy counts while its host is online and its disk holds the piece as it is in the content.
 
+use std::cell::Cell;
+
 use super::Recorder;
 
 impl Recorder {
@@ -10,19 +12,18 @@ impl Recorder {
         let disk = self.disks[host].borrow();
         for piece in self.content.geometry().all_pieces() {
             if disk.piece_is_true(piece) {
-                let copies = &mut self.copies[piece.at()];
-                *copies = if up {
-                    *copies + 1
-                } else {
-                    copies.saturating_sub(1)
-                };
+                let copies = &self.copies[piece.at()];
+                copies.set(match up {
+                    true => copies.get() + 1,
+                    false => copies.get().saturating_sub(1),
+                });
             }
         }
     }
 
     /// Copies of the rarest piece among the honest peers online.
     pub(in crate::world) fn rarest(&self) -> u32 {
-        self.copies.iter().copied().min().unwrap_or(0)
+        self.copies.iter().map(Cell::get).min().unwrap_or(0)
     }
 
     /// The pieces of which no honest peer online has a copy, in words.
@@ -30,7 +31,7 @@ impl Recorder {
         const SHOWN: usize = 8;
         let pieces = self.content.geometry().all_pieces();
         let lost: Vec<String> = pieces
-            .filter(|piece| self.copies[piece.at()] == 0)
+            .filter(|piece| self.copies[piece.at()].get() == 0)
             .map(|piece| piece.to_string())
             .collect();
         let more = match lost.len().saturating_sub(SHOWN) {

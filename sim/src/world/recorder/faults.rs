@@ -44,7 +44,8 @@ impl Recorder {
                 self.firings[number] += 1;
                 // It was a copy.
                 if self.tallies[host as usize].online_since.is_some() {
-                    self.copies[piece.at()] = self.copies[piece.at()].saturating_sub(1);
+                    let copies = &self.copies[piece.at()];
+                    copies.set(copies.get().saturating_sub(1));
                     self.note_copies();
                 }
             }

@@ -4,15 +4,23 @@
 //! Invariant: it is made of events alone, and changes nothing; a run whose scenario names none of it has none.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use skep_engine::bits::BitSet;
+use skep_engine::config::RateLimit;
 use skep_engine::metainfo::Geometry;
+use skep_engine::picker::Player;
 use skep_engine::session::event::{CloseReason, Event};
 use skep_engine::{Now, PieceIndex};
 
 use crate::check::Addresses;
 use crate::scenario::Plan;
 use crate::scenario::expect::ExpectationKind;
-use crate::scenario::plan::Role;
+use crate::scenario::plan::{HostPlan, Role};
+
+mod held;
+
+use held::HeldBlocks;
 
 /// Two leechers know each other for so long before what they want of each other says something (Legout et al.
 /// 2006: 10 s).
@@ -33,6 +41,21 @@ pub struct Measured {
     pub stalls: Option<u32>,
     /// Seconds from 99 % of the content to all of it.
     pub last_percent_s: Option<f64>,
+    /// Seconds for which a block that it had asked for was held, at most.
+    pub block_held_s: Option<f64>,
+    /// What its user's player had of it, where somebody plays.
+    pub playback: Option<Playback>,
+}
+
+/// What a player had of a download.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Playback {
+    /// Seconds from joining until it began.
+    pub startup_s: f64,
+    /// Times that it had to wait after that.
+    pub stalls: u32,
+    /// Time of playback over the time from its beginning to its end; of who has the whole content.
+    pub continuity: Option<f64>,
 }
 
 /// What is collected.
@@ -43,6 +66,8 @@ struct Wanted {
     picks: bool,
     stalls: bool,
     last_percent: bool,
+    held: bool,
+    playback: bool,
 }
 
 /// What is measured of a run beside what every run measures.
@@ -54,6 +79,7 @@ pub(in crate::world) struct Measures {
     /// By who unchokes, and whom: since when.
     unchoked: BTreeMap<(usize, usize), Now>,
     hosts: Vec<Host>,
+    held: HeldBlocks,
 }
 
 /// Two leechers that are connected.
@@ -105,6 +131,61 @@ struct Host {
     gained: u64,
     nearly: Option<Now>,
     completed: Option<Now>,
+    play: Option<Play>,
+}
+
+/// A player and what it may play. What a client that starts again has lost of its disk is not taken from it.
+#[derive(Clone, Debug)]
+struct Play {
+    player: Player,
+    rate: RateLimit,
+    buffer: Duration,
+    joined: Option<Now>,
+    have: BitSet,
+}
+
+impl Play {
+    fn of(host: &HostPlan, pieces: u32) -> Option<Play> {
+        let (rate, buffer) = (host.engine.play_rate, host.engine.play_buffer);
+        let mut have = BitSet::empty(pieces);
+        host.have.iter().for_each(|piece| {
+            have.insert(PieceIndex(*piece));
+        });
+        (rate.0 > 0).then(|| Play {
+            player: Player::new(rate, buffer, Now::START),
+            rate,
+            buffer,
+            joined: None,
+            have,
+        })
+    }
+
+    fn starts(&mut self, at: Now) {
+        if self.joined.is_none() {
+            self.joined = Some(at);
+            self.player = Player::new(self.rate, self.buffer, at);
+        }
+    }
+
+    fn piece(&mut self, piece: PieceIndex, there: bool, geometry: Geometry, at: Now) {
+        self.player.advance(&self.have, geometry, at);
+        match there {
+            true => self.have.insert(piece),
+            false => self.have.remove(piece),
+        };
+    }
+
+    fn end(&mut self, geometry: Geometry, at: Now) -> Option<Playback> {
+        self.player.advance(&self.have, geometry, at);
+        let began = self.player.began()?;
+        let whole = geometry.total as f64 / self.rate.0 as f64;
+        let stalled = self.player.stalled().as_secs_f64();
+        Some(Playback {
+            startup_s: began.since(self.joined?).as_secs_f64(),
+            stalls: self.player.stalls(),
+            continuity: self.have.is_full().then(|| whole / (whole + stalled)),
+        })
+    }
 }
 
 impl Measures {
@@ -124,21 +205,33 @@ impl Measures {
                 "pick_order" => &mut wanted.picks,
                 "stalls" => &mut wanted.stalls,
                 "last_percent" => &mut wanted.last_percent,
+                "block_held" => &mut wanted.held,
+                "playback.startup" | "playback.stalls" | "playback.continuity" => {
+                    &mut wanted.playback
+                }
                 _ => continue,
             };
             *flag = true;
             any = true;
         }
-        let host = |role: Role| Host {
-            leecher: role == Role::Leecher,
-            whole: role == Role::Seed,
+        let torrent = &plan.torrent;
+        let pieces = torrent.total().div_ceil(u64::from(torrent.piece_bytes));
+        let pieces = u32::try_from(pieces).expect("validated: as many as a torrent may have");
+        let host = |host: &HostPlan| Host {
+            leecher: host.role == Role::Leecher,
+            whole: host.role == Role::Seed,
+            play: match host.role {
+                Role::Leecher if wanted.playback => Play::of(host, pieces),
+                _ => None,
+            },
             ..Host::default()
         };
         any.then(|| Measures {
             wanted,
             pairs: BTreeMap::new(),
             unchoked: BTreeMap::new(),
-            hosts: plan.hosts.iter().map(|h| host(h.role)).collect(),
+            held: HeldBlocks::of(plan.hosts.len()),
+            hosts: plan.hosts.iter().map(host).collect(),
         })
     }
 
@@ -151,7 +244,20 @@ impl Measures {
         geometry: Geometry,
         addresses: &Addresses,
     ) {
+        if let Some(play) = &mut self.hosts[host].play {
+            match event {
+                Event::Started { .. } => play.starts(at),
+                Event::PieceVerified { piece, good: true } => {
+                    play.piece(*piece, true, geometry, at);
+                }
+                Event::PieceLost { piece } => play.piece(*piece, false, geometry, at),
+                _ => {}
+            }
+        }
         let find = |peer: &std::net::SocketAddr| addresses.host_at(peer.ip());
+        if self.wanted.held {
+            self.held.note(at, host, event);
+        }
         match event {
             Event::Started { .. } | Event::Resumed => self.waits(host, at),
             Event::Paused => self.stops_waiting(host, at),
@@ -244,6 +350,7 @@ impl Measures {
     /// A host's stay ended: nobody wants anything of it, and it unchokes nobody.
     pub(super) fn left(&mut self, host: usize, at: Now) {
         self.stops_waiting(host, at);
+        self.held.end_all(host, at);
         let with = self.pairs.range_mut((host, 0)..=(host, usize::MAX));
         with.for_each(|(_, pair)| pair.end(at));
         let unchoked = self.unchoked.range((host, 0)..=(host, usize::MAX));
@@ -254,7 +361,7 @@ impl Measures {
     }
 
     /// The run is over: what each peer's measures come to.
-    pub(in crate::world) fn finish(mut self, at: Now) -> Vec<Measured> {
+    pub(in crate::world) fn finish(mut self, geometry: Geometry, at: Now) -> Vec<Measured> {
         for host in 0..self.hosts.len() {
             self.left(host, at);
         }
@@ -269,13 +376,15 @@ impl Measures {
         let Wanted {
             unchoked, stalls, ..
         } = self.wanted;
-        for (measured, host) in all.iter_mut().zip(&self.hosts) {
+        for (number, (measured, host)) in all.iter_mut().zip(&mut self.hosts).enumerate() {
             if !host.leecher {
                 continue;
             }
+            measured.playback = host.play.as_mut().and_then(|play| play.end(geometry, at));
             measured.unchoked_s = unchoked.then(|| Now(host.unchoked_ns).as_secs_f64());
             measured.pick_order = correlation(&host.picked);
             measured.stalls = stalls.then_some(host.stalls);
+            measured.block_held_s = self.wanted.held.then(|| self.held.longest(number));
             let last = host.completed.zip(host.nearly);
             measured.last_percent_s = last
                 .filter(|_| self.wanted.last_percent)
@@ -340,6 +449,10 @@ down = "1 MiB/s"
 "pick_order.correlation" = "<= 0.5"
 "stalls" = "== 0"
 "last_percent.max" = "<= 10 s"
+"playback.stalls.max" = "<= 9"
+[engine]
+play_rate = "256 KiB/s"
+play_buffer = "1 s"
 "#;
         let plan = Scenario::parse("tiny.toml", text)
             .expect("a good file")
@@ -374,7 +487,7 @@ down = "1 MiB/s"
         note(18, 1, wants(two, true));
         note(20, 1, Event::Completed);
         note(30, 1, wants(two, false));
-        let measured = measures.finish(at(100));
+        let measured = measures.finish(geometry(), at(100));
         assert_eq!(measured[1].wanted, [12.0 / 20.0]);
         assert_eq!(measured[2].wanted, [0.0]);
     }
@@ -401,12 +514,42 @@ down = "1 MiB/s"
         note(20, 1, block(1 << 19));
         note(80, 1, block(1 << 19));
         note(84, 1, Event::Completed);
-        let measured = measures.finish(at(120));
+        let measured = measures.finish(geometry(), at(120));
         assert_eq!(measured[1].unchoked_s, Some(10.0));
         assert_eq!(measured[2].unchoked_s, Some(118.0));
         assert_eq!((measured[1].stalls, measured[2].stalls), (Some(1), Some(1)));
         assert_eq!(measured[1].last_percent_s, Some(4.0));
         assert_eq!(measured[2].last_percent_s, None);
         assert_eq!(measured[0], Measured::default());
+    }
+
+    #[test]
+    fn a_player_waits_at_first_and_where_a_piece_is_missing() {
+        let (mut measures, addresses, _) = measures();
+        let mut note = |s, host, event| measures.note(at(s), host, &event, geometry(), &addresses);
+        let verified = |piece| Event::PieceVerified {
+            piece: PieceIndex(piece),
+            good: true,
+        };
+        // A second of playback in each of four pieces.
+        note(10, 1, Event::Started { have: 0 });
+        note(13, 1, verified(0));
+        note(16, 1, verified(2));
+        note(18, 1, verified(1));
+        note(19, 1, verified(3));
+        note(10, 2, Event::Started { have: 0 });
+        note(12, 2, verified(0));
+        let measured = measures.finish(geometry(), at(120));
+        let whole = Playback {
+            startup_s: 3.0,
+            stalls: 1,
+            continuity: Some(4.0 / 8.0),
+        };
+        assert_eq!(measured[1].playback, Some(whole));
+        let part = measured[2].playback.expect("it began");
+        assert_eq!(
+            (part.startup_s, part.stalls, part.continuity),
+            (2.0, 1, None)
+        );
     }
 }
