@@ -38,6 +38,12 @@ pub(crate) fn lines(table: &Table) -> String {
     lines.collect()
 }
 
+/// A paragraph: lines of at most 80 columns, further ones indented.
+pub(crate) fn paragraph(text: &str) -> String {
+    let shape = textwrap::Options::new(usize::from(COLUMNS)).subsequent_indent("    ");
+    format!("{}\n", textwrap::fill(text, shape))
+}
+
 /// A time in seconds: three digits that matter.
 pub(crate) fn seconds(value: Option<f64>) -> String {
     match value {
