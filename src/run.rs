@@ -8,7 +8,7 @@ use std::io::{BufWriter, IsTerminal, Write, stderr};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use skep_reports::{json, summary};
+use skep_reports::{json, junit, summary};
 use skep_sim::campaign::{self, Job, RunError};
 use skep_sim::outcome::{Outcome, Verdict};
 use skep_sim::scenario::Scenario;
@@ -18,6 +18,7 @@ use crate::args::{NETWORK_KEY, RunArgs};
 use crate::check::{read_scenario_with, scenario_files};
 use crate::determinism;
 use crate::failure::{Exit, Failure, print, tell};
+use crate::report;
 
 /// Runs up to this many are shown in full; of more, one line each and the failed ones in full.
 const IN_FULL_MAX: usize = 4;
@@ -29,12 +30,21 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let set = args.set();
     for path in scenario_files(&args.files)? {
         match read_scenario_with(&path, &set) {
+            Ok(scenario) if args.out.is_some() => scenarios.push(scenario.filmed()),
             Ok(scenario) => scenarios.push(scenario),
             Err(failure) => wrong = Some(failure.tell()),
         }
     }
     if let Some(exit) = wrong {
         return Ok(exit);
+    }
+    if args.out.is_some() && scenarios.len() != 1 {
+        let text = format!(
+            "--out takes one scenario, and these are {}",
+            scenarios.len()
+        );
+        let help = "give one file, and each its own folder";
+        return Err(Failure::with_help(Exit::Wrong, text, help));
     }
     let jobs: Vec<Job<'_>> = scenarios
         .iter()
@@ -70,23 +80,27 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         }
         None => run_all(&jobs, args.threads)?,
     };
-    report(args, &scenarios, outcomes)
+    tell_all(args, &scenarios, outcomes)
 }
 
 /// Makes all runs, `threads` at a time, with a progress bar where somebody watches.
 pub fn run_all(jobs: &[Job<'_>], threads: usize) -> Result<Vec<Outcome>, Failure> {
-    let bar = if stderr().is_terminal() && jobs.len() > 1 {
-        let style = "{bar:30} {pos}/{len} runs, {eta} left";
-        let style = ProgressStyle::with_template(style).expect("a template of ours");
-        let bar = ProgressBar::new(jobs.len() as u64).with_style(style);
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
-    } else {
-        ProgressBar::hidden()
-    };
+    let bar = bar(jobs.len());
     let outcomes = campaign::run_all(jobs, threads, |_| bar.inc(1));
     bar.finish_and_clear();
     outcomes.map_err(failed)
+}
+
+/// A progress bar for so many runs; hidden where nobody watches.
+pub fn bar(runs: usize) -> ProgressBar {
+    if !stderr().is_terminal() || runs < 2 {
+        return ProgressBar::hidden();
+    }
+    let style = "{bar:30} {pos}/{len} runs, {eta} left";
+    let style = ProgressStyle::with_template(style).expect("a template of ours");
+    let bar = ProgressBar::new(runs as u64).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
 /// What a run without an outcome is to the user.
@@ -102,13 +116,14 @@ pub fn failed(error: RunError) -> Failure {
     }
 }
 
-fn report(
+fn tell_all(
     args: &RunArgs,
     scenarios: &[Scenario],
     mut outcomes: Vec<Outcome>,
 ) -> Result<Exit, Failure> {
     let mut exit = Exit::Ok;
     let in_full = outcomes.len() <= IN_FULL_MAX;
+    let mut suites = Vec::new();
     for scenario in scenarios {
         let seeds = args.seeds().unwrap_or_else(|| scenario.seeds().to_vec());
         let rest = outcomes.split_off(seeds.len());
@@ -133,7 +148,19 @@ fn report(
                 &reproduce(scenario, None),
             ));
         }
+        if let Some(dir) = &args.out {
+            let page = report::save(dir, scenario, &report, reproduce(scenario, None))?;
+            tell(&format!("written: {}\n", page.display()));
+        }
         exit = exit.max(exit_of(report.verdict));
+        if args.junit.is_some() {
+            suites.push(junit::suite(scenario, &report, |seed| {
+                reproduce(scenario, seed)
+            }));
+        }
+    }
+    if let Some(path) = &args.junit {
+        write_whole(path, junit::campaign(suites))?;
     }
     Ok(exit)
 }
@@ -164,7 +191,7 @@ fn reproduce(scenario: &Scenario, seed: Option<u64>) -> String {
 }
 
 /// A word of a shell's command line.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=+:,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
@@ -174,10 +201,13 @@ fn quoted(text: &str) -> String {
 }
 
 /// Writes a file whole or not at all.
-pub fn write_whole(path: &std::path::Path, text: &str) -> Result<(), Failure> {
-    let folder = path.parent().unwrap_or(std::path::Path::new("."));
+pub fn write_whole(path: &std::path::Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(std::path::Path::new("."));
     let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
+        file.write_all(content.as_ref())?;
         file.persist(path).map_err(|error| error.error)
     });
     written.map(|_| ()).map_err(|error| {

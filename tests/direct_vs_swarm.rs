@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use skep_reports::compare::VariantRuns;
+use skep_reports::compare::{Record, VariantRuns};
 use skep_reports::sweep::{self, Sweep, Way};
 use skep_reports::{chart, summary};
 use skep_sim::campaign::{self, Job};
@@ -35,7 +35,7 @@ fn swept() -> Sweep {
     let runs = runs.map(|(variant, outcome)| VariantRuns {
         label: variant.label,
         choices: variant.choices,
-        outcomes: vec![outcome],
+        runs: vec![Record::of(&outcome)],
     });
     sweep::sweep(base.name(), &runs.collect::<Vec<_>>()).expect("N varies")
 }

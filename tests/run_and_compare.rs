@@ -1,8 +1,10 @@
-//! `skep run` and `skep compare` as a user calls them: exit codes, what stdout holds, what is written.
+//! `skep run` and `skep compare` as a user calls them: exit codes, what stdout holds, what is written. Interrupted
+//! comparisons: `resumed_comparison.rs`.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
+use quick_junit::{Report, TestCaseStatus};
 use serde_json::Value;
 
 /// Runs `skep` in the project's folder.
@@ -171,11 +173,11 @@ fn a_comparison_is_paired_by_seed_and_written() {
     let out = out.to_str().expect("UTF-8");
     let compared = skep(&[
         "compare",
-        "scenarios/compare/pickers.toml",
+        "scenarios/compare/endgames.toml",
         "--seeds",
         "0..2",
         "--set",
-        "torrent.size=2 MiB",
+        "torrent.size=1 MiB",
         "--out",
         out,
     ]);
@@ -192,33 +194,168 @@ fn a_comparison_is_paired_by_seed_and_written() {
     );
     let json = std::fs::read_to_string(Path::new(out).join("compare.json")).expect("written");
     let comparison: Value = serde_json::from_str(&json).expect("an object");
-    assert_eq!(comparison["variants"].as_array().map(Vec::len), Some(3));
-    for row in comparison["metrics"].as_array().expect("a list") {
-        let values = row["values"].as_array().expect("a list");
+    let variants = comparison["variants"].as_array().expect("a list");
+    assert_eq!(variants.len(), 3);
+    let metrics = comparison["metrics"].as_array().expect("a list");
+    let differences = comparison["differences"].as_array().expect("a list");
+    assert_eq!(
+        differences.len(),
+        metrics.len() * 2,
+        "each against the first"
+    );
+    for difference in differences {
+        let place = |key: &str| difference[key].as_u64().expect("a place") as usize;
+        let (base, other) = (place("base"), place("other"));
+        assert_eq!(base, 0);
+        let metric = metrics
+            .iter()
+            .position(|m| m["name"] == difference["metric"]);
+        let value = |variant: usize, seed: usize| {
+            let values = &variants[variant]["values"][metric.expect("listed")];
+            values["by_seed"][seed].as_f64()
+        };
+        let pairs = [0, 1].map(|seed| Some(value(other, seed)? - value(base, seed)?));
+        let [Some(first), Some(second)] = pairs else {
+            continue;
+        };
+        assert_eq!(difference["n"], 2, "{difference}");
+        let mean = difference["mean"].as_f64().expect("a number");
         assert!(
-            values[0]["difference"].is_null(),
-            "the first is compared with nothing"
+            (mean - (first + second) / 2.0).abs() <= 1e-9 * mean.abs().max(1.0),
+            "{difference}"
         );
-        let by_seed =
-            |at: usize, seed: usize| values[at]["by_seed"][seed].as_f64().expect("a value");
-        for at in [1, 2] {
-            let pairs = [0, 1].map(|seed| by_seed(at, seed) - by_seed(0, seed));
-            let difference = &values[at]["difference"];
-            assert_eq!(difference["pairs"], 2, "{row}");
-            let mean = difference["mean"].as_f64().expect("a number");
-            assert!((mean - (pairs[0] + pairs[1]) / 2.0).abs() < 1e-9, "{row}");
-        }
     }
+    let rows = |name: &str| {
+        let csv = std::fs::read_to_string(Path::new(out).join(name)).expect("written");
+        csv.lines().count() - 1
+    };
+    assert_eq!((rows("runs.csv"), rows("peers.csv")), (6, 66));
 }
+
+#[test]
+fn what_varies_may_come_from_the_command_line() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("out");
+    let compare = |vary: &[&str]| {
+        let mut args = vec!["compare", "scenarios/first-swarm.toml", "--seeds", "0..2"];
+        args.extend([
+            "--set",
+            "torrent.size=1 MiB",
+            "--out",
+            out.to_str().expect("UTF-8"),
+        ]);
+        for vary in vary {
+            args.extend(["--vary", vary]);
+        }
+        skep(&args)
+    };
+    // The same value in two ways of writing.
+    let compared = compare(&["engine.endgame=bounded,\"bounded\""]);
+    assert_eq!(
+        compared.status.code(),
+        Some(64),
+        "{}",
+        text(&compared.stderr)
+    );
+    let compared =
+        compare(&["group.home.picker=rarest-first, { name = \"rarest-first\", random_first = 4 }"]);
+    assert_eq!(
+        compared.status.code(),
+        Some(0),
+        "{}",
+        text(&compared.stderr)
+    );
+    let said = text(&compared.stdout).replace("\n    ", " ");
+    assert!(
+        said.contains("no difference seen, exactly equal in 2 seeds"),
+        "{said}"
+    );
+    let json = std::fs::read_to_string(out.join("compare.json")).expect("written");
+    let comparison: Value = serde_json::from_str(&json).expect("an object");
+    for difference in comparison["differences"].as_array().expect("a list") {
+        assert_eq!(
+            difference["finding"], "no difference seen, identical",
+            "{difference}"
+        );
+        let by_seed = difference["by_seed"].as_array().expect("a list");
+        assert!(by_seed.iter().all(|d| *d == 0.0), "{difference}");
+    }
+    let again = comparison["again"].as_str().expect("a line");
+    assert!(
+        again.starts_with("skep compare scenarios/first-swarm.toml --seeds 0..2 --vary"),
+        "{again}"
+    );
+    let wrong = compare(&["group.home.picker=rarest-first,rarest"]);
+    assert_eq!(wrong.status.code(), Some(64));
+    assert!(
+        text(&wrong.stderr).contains("rarest"),
+        "{}",
+        text(&wrong.stderr)
+    );
+}
+
+#[test]
+fn a_campaign_is_told_to_programs_that_show_tests() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("junit.xml");
+    let file = file.to_str().expect("UTF-8");
+    let set = "expect.wasted=< 0.0001%";
+    let mut args = vec![
+        "run",
+        "scenarios/first-swarm.toml",
+        "--seeds",
+        "0..2",
+        "--set",
+        set,
+    ];
+    args.extend(["--junit", file]);
+    let ran = skep(&args);
+    assert_eq!(ran.status.code(), Some(1), "{}", text(&ran.stderr));
+    let xml = std::fs::read_to_string(file).expect("written");
+    let report = Report::deserialize_from_str(&xml).expect("JUnit XML");
+    assert_eq!((report.tests, report.failures), (3, 2), "{xml}");
+    let failed = &report.test_suites[0].test_cases[1];
+    let TestCaseStatus::NonSuccess {
+        message,
+        description,
+        ..
+    } = &failed.status
+    else {
+        panic!("it failed: {xml}");
+    };
+    let message = message.as_ref().expect("what did not hold").as_str();
+    assert!(
+        message.contains("expected < 0.0001%: measured"),
+        "{message}"
+    );
+    let description = description.as_ref().expect("in words").as_str();
+    let again = "skep run scenarios/first-swarm.toml --seed 1 --set 'expect.wasted=< 0.0001%'";
+    assert!(description.contains(again), "{description}");
+}
+
+/// What is added to a scenario.
+const COMPARED: &str = r#"
+[vary]
+"group.home.picker" = ["rarest-first", "sequential"]
+
+[[expect.compare]]
+metric = "completion.p95"
+better = "rarest-first"
+than = "sequential"
+by = ">= 5%"
+"#;
 
 #[test]
 fn what_is_expected_of_a_comparison_decides_its_exit_code() {
     let dir = tempfile::tempdir().expect("a folder");
     let place = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
-    let pickers = std::fs::read_to_string("scenarios/compare/pickers.toml").expect("a scenario");
-    let small = pickers
+    let swarm = std::fs::read_to_string("scenarios/pieces/all-sequential-swarm.toml");
+    let small = swarm
+        .expect("a scenario")
         .replace("size = \"16 MiB\"", "size = \"2 MiB\"")
         .replace("seeds = \"0..8\"", "seeds = \"0..3\"");
+    let (small, _) = small.split_once("[expect]").expect("it expects something");
+    let small = format!("{small}{COMPARED}");
     let other_way = small
         .replace("better = \"rarest-first\"", "better = \"sequential\"")
         .replace("than = \"sequential\"", "than = \"rarest-first\"");

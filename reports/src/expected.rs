@@ -5,8 +5,7 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
-use skep_sim::evaluate;
+use serde::{Deserialize, Serialize};
 use skep_sim::scenario::expect::{Difference, Expectation, ExpectationKind};
 use skep_sim::scenario::metrics::MetricName;
 
@@ -15,7 +14,7 @@ use crate::statistics::{interval, mean};
 use crate::table::percent;
 
 /// One expectation of a comparison with what was measured.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Expected {
     /// The metric.
     pub metric: String,
@@ -81,10 +80,11 @@ fn two<'r>(
 }
 
 fn by_seed(metric: &MetricName, better: &VariantRuns, than: &VariantRuns) -> Vec<Option<f64>> {
-    let runs = better.outcomes.iter().zip(&than.outcomes);
+    let name = metric.full();
+    let runs = better.runs.iter().zip(&than.runs);
     let one = runs.map(|(better, than)| {
-        let better = evaluate::metric(better, metric)?;
-        let than = evaluate::metric(than, metric)?;
+        let better = better.value(&name)?;
+        let than = than.value(&name)?;
         let gain = match metric.more_is_better() {
             true => better - than,
             false => than - better,

@@ -1,5 +1,5 @@
-//! From outcomes to things people read: a run's summary and its JSON object, comparisons, attacks,
-//! charts.
+//! From outcomes to things people read: a run's summary and its JSON object, a campaign's JUnit XML, comparisons,
+//! attacks, charts.
 //!
 //! Invariant: a report shows what an outcome says and decides nothing.
 
@@ -8,7 +8,9 @@ pub mod bench;
 pub mod chart;
 pub mod compare;
 pub mod expected;
+pub mod html;
 pub mod json;
+pub mod junit;
 pub mod limits;
 pub mod statistics;
 pub mod summary;

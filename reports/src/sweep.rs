@@ -6,15 +6,14 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use skep_sim::evaluate::quantile;
-use skep_sim::outcome::{Outcome, Verdict};
 
-use crate::compare::VariantRuns;
+use crate::compare::{Record, VariantRuns};
 use crate::table::{COLUMNS, bytes};
 
 /// A comparison over a number.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Sweep {
     /// The scenario.
     pub scenario: String,
@@ -31,7 +30,7 @@ pub struct Sweep {
 }
 
 /// One value of N.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Number {
     /// The value.
     pub n: u64,
@@ -42,7 +41,7 @@ pub struct Number {
 }
 
 /// One way, over all numbers.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Way {
     /// The labels of the other axes; empty when there is none.
     pub name: String,
@@ -51,7 +50,7 @@ pub struct Way {
 }
 
 /// One variant.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Point {
     /// The last completion, seconds.
     pub last_s: Option<f64>,
@@ -102,11 +101,11 @@ pub fn sweep(scenario: &str, variants: &[VariantRuns]) -> Option<Sweep> {
     let runs = |way: &str, n: u64| {
         let mut found = variants.iter();
         let found = found.find(|v| name(v) == way && number(v, at) == Some(n))?;
-        Some(found.outcomes.as_slice())
+        Some(found.runs.as_slice())
     };
     let (mut columns, mut content) = (Vec::new(), Vec::new());
     for n in &numbers {
-        let of_all: Option<Vec<&[Outcome]>> = names.iter().map(|way| runs(way, *n)).collect();
+        let of_all: Option<Vec<&[Record]>> = names.iter().map(|way| runs(way, *n)).collect();
         let of_all = of_all?;
         content.extend(
             of_all
@@ -115,8 +114,8 @@ pub fn sweep(scenario: &str, variants: &[VariantRuns]) -> Option<Sweep> {
         );
         columns.push(Number {
             n: *n,
-            direct_limit_s: same(&of_all, |o| o.both_ways.direct),
-            swarm_limit_s: same(&of_all, |o| o.both_ways.swarm),
+            direct_limit_s: same(&of_all, |o| o.direct_limit_s),
+            swarm_limit_s: same(&of_all, |o| o.swarm_limit_s),
         });
     }
     let ways = names.iter().map(|way| Way {
@@ -130,7 +129,7 @@ pub fn sweep(scenario: &str, variants: &[VariantRuns]) -> Option<Sweep> {
     Some(Sweep {
         scenario: scenario.to_owned(),
         axis: axes[at].to_owned(),
-        seeds: variants[0].outcomes.len(),
+        seeds: variants[0].runs.len(),
         content_bytes: (content.len() == 1).then(|| content[0]),
         ways: ways.collect(),
         numbers: columns,
@@ -144,7 +143,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 /// The median of a limit over the seeds, when it is the same for all ways.
-fn same(ways: &[&[Outcome]], of: impl Fn(&Outcome) -> Option<f64>) -> Option<f64> {
+fn same(ways: &[&[Record]], of: impl Fn(&Record) -> Option<f64>) -> Option<f64> {
     let mut medians = ways
         .iter()
         .map(|runs| median(runs.iter().filter_map(&of).collect()));
@@ -153,17 +152,15 @@ fn same(ways: &[&[Outcome]], of: impl Fn(&Outcome) -> Option<f64>) -> Option<f64
     medians.all(|m| m.is_some_and(alike)).then_some(first)
 }
 
-fn point(runs: &[Outcome]) -> Point {
-    let whole = || runs.iter().filter(|o| o.times_bound().is_some());
-    let last = |o: &Outcome| o.completions().last().copied();
-    let last_s = median(whole().filter_map(last).collect());
-    let gain = |o: &Outcome| Some(o.both_ways.direct? / last(o)?);
+fn point(runs: &[Record]) -> Point {
+    let of_all =
+        |value: fn(&Record) -> Option<f64>| median(runs.iter().filter_map(value).collect());
     Point {
-        last_s,
-        times_bound: median(whole().filter_map(Outcome::times_bound).collect()),
-        gain: median(whole().filter_map(gain).collect()),
-        unfinished: runs.len() - whole().count(),
-        not_passed: runs.iter().filter(|o| o.verdict != Verdict::Pass).count(),
+        last_s: of_all(Record::last_s),
+        times_bound: of_all(Record::times_bound),
+        gain: of_all(|run| Some(run.direct_limit_s? / run.last_s()?)),
+        unfinished: runs.iter().filter(|run| run.unfinished > 0).count(),
+        not_passed: runs.iter().filter(|run| !run.passed()).count(),
     }
 }
 

@@ -109,14 +109,31 @@ pub fn run_all(
     threads: usize,
     on_done: impl Fn(&Outcome) + Sync,
 ) -> Result<Vec<Outcome>, RunError> {
+    run_each(jobs, threads, |_, outcome| {
+        on_done(&outcome);
+        outcome
+    })
+}
+
+/// The same, and of each run what `then` makes of it, given its place among the jobs: on the run's own thread, as soon
+/// as it ends.
+///
+/// # Errors
+/// See [`run_all`]. What `then` did of other runs stays done.
+pub fn run_each<T: Send>(
+    jobs: &[Job<'_>],
+    threads: usize,
+    then: impl Fn(usize, Outcome) -> T + Sync,
+) -> Result<Vec<T>, RunError> {
     for job in jobs {
         job.plan()?;
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(io::Error::other)?;
     let results: Vec<_> = pool.install(|| {
-        let one = |job: &Job<'_>| run_one(*job, None).inspect(&on_done);
-        jobs.par_iter().with_max_len(1).map(one).collect()
+        let one = |(at, job): (usize, &Job<'_>)| Ok(then(at, run_one(*job, None)?));
+        let all = jobs.par_iter().with_max_len(1).enumerate();
+        all.map(one).collect()
     });
     results.into_iter().collect()
 }

@@ -111,6 +111,10 @@ fn metric_since(
             let times = takers().filter_map(|p| p.measured.last_percent_s);
             statistic(times.collect(), name.stat)
         }
+        "block_held" => {
+            let held = takers().filter_map(|p| p.measured.block_held_s);
+            statistic(held.collect(), name.stat)
+        }
         "stalls" => {
             let counts: Vec<u32> = takers().filter_map(|p| p.measured.stalls).collect();
             (!counts.is_empty()).then(|| counts.into_iter().map(f64::from).sum())

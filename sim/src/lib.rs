@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod explore;
 pub mod fault;
 pub mod file_disk;
+pub mod film;
 pub mod network;
 pub mod oracle;
 pub mod outcome;

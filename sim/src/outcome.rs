@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::bounds::{BothWays, Bound, Curve};
 use crate::check::Failure;
+use crate::film::Film;
 use crate::scenario::plan::Role;
 use crate::trace::Checkpoints;
 use crate::world::{Announced, Measured};
@@ -242,6 +243,8 @@ pub struct Outcome {
     pub sometimes: BTreeMap<&'static str, u64>,
     /// How often each random disturbance that the scenario asks for happened.
     pub random: BTreeMap<String, u64>,
+    /// What it looked like, where the plan wants a film.
+    pub film: Option<Film>,
 }
 
 /// Both sides of Little's law over a whole run: mean leechers = arrival rate x mean time.

@@ -18,8 +18,10 @@ Without --seed or --seeds the file's own seeds run, on all cores. Of a key in
 Examples:
   skep run scenarios/first-swarm.toml
   skep run scenarios --json > runs.jsonl
+  skep run scenarios --junit junit.xml
   skep run scenarios/flash-crowd.toml --seeds 0..20 --set group.home.up='4 Mbit/s'
   skep run scenarios/first-swarm.toml --seed 3 --trace trace.jsonl
+  skep run scenarios/flash-crowd.toml --out flash-crowd
   skep run scenarios --check-determinism")]
 pub struct RunArgs {
     /// Scenario files, or folders of them.
@@ -43,6 +45,12 @@ pub struct RunArgs {
     /// Write every event of the run to this file, one JSON object per line.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Write what came of the runs of one scenario to this folder, with a page for the browser: see `skep report`.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check_determinism", "probe"])]
+    pub out: Option<PathBuf>,
+    /// Write what held and what did not to this file, as JUnit XML.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["check_determinism", "probe"])]
+    pub junit: Option<PathBuf>,
     /// Make every run in two processes, and find the first event that differs.
     #[arg(long, conflicts_with_all = ["json", "trace"])]
     pub check_determinism: bool,
@@ -78,17 +86,28 @@ impl RunArgs {
 /// Run the variants of a scenario on the same seeds and compare them.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-The variants are the combinations of the values in [vary]; all are compared with
-the first. DIR gets compare.json.
+The variants are the combinations of the values in [vary], and of --vary. The
+first value of one key is what the others are compared with: of the key that
+[expect.compare] names, or else of the first whose values are words. The other
+keys are circumstances.
 
-Example:
-  skep compare scenarios/compare/pickers.toml --seeds 0..20 --out pickers")]
+DIR gets compare.json, runs.csv and peers.csv. Finished runs are kept below
+DIR/runs: the same command goes on where it was interrupted, and one with more
+seeds makes only those that are missing.
+
+Examples:
+  skep compare scenarios/compare/pickers.toml --out pickers
+  skep compare scenarios/first-swarm.toml --seeds 0..20 --out slots \\
+      --vary engine.upload_slots=4,2,8")]
 pub struct CompareArgs {
-    /// A scenario file with `[vary]`.
+    /// A scenario file.
     pub file: PathBuf,
     /// Run these seeds instead of the file's: A..B, without B.
     #[arg(long, value_name = "A..B", value_parser = seed_range)]
     pub seeds: Option<Range<u64>>,
+    /// Compare these values of a key; may be given more than once.
+    #[arg(long, value_name = "KEY=A,B,C", value_parser = varied)]
+    pub vary: Vec<(String, Vec<String>)>,
     /// Set a key of the scenario; may be given more than once.
     #[arg(long, value_name = "KEY=VALUE", value_parser = split_override)]
     pub set: Vec<(String, String)>,
@@ -101,6 +120,32 @@ pub struct CompareArgs {
     /// Draw time against the number that varies, as SVG.
     #[arg(long, value_name = "FILE.svg")]
     pub chart: Option<PathBuf>,
+}
+
+/// A key with several values: commas inside of quotes, brackets and braces belong to a value.
+fn varied(text: &str) -> Result<(String, Vec<String>), String> {
+    let (key, list) = split_override(text)?;
+    let mut values = vec![String::new()];
+    let (mut depth, mut quote) = (0_usize, None);
+    for c in list.chars() {
+        match (quote, c) {
+            (Some(open), _) if c == open => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '[' | '{') => depth += 1,
+            (None, ']' | '}') => depth = depth.saturating_sub(1),
+            (None, ',') if depth == 0 => {
+                values.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        values.last_mut().expect("at least one").push(c);
+    }
+    let values: Vec<String> = values.iter().map(|v| v.trim().to_owned()).collect();
+    match values.iter().any(String::is_empty) {
+        true => Err(format!("`{text}` has an empty value: write KEY=A,B,C")),
+        false => Ok((key, values)),
+    }
 }
 
 /// Measure what attacks cost the honest, and what each defence is worth.
@@ -163,4 +208,20 @@ pub struct CheckArgs {
     /// Print the JSON schema of scenario files, for editors.
     #[arg(long, conflicts_with = "files")]
     pub schema: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_split_at_commas_that_are_not_inside_of_one() {
+        let (key, values) =
+            varied("a.b=random, { name = \"top\", n = 3 },\"x,y\",[1,2]").expect("right");
+        assert_eq!(key, "a.b");
+        let wanted = ["random", "{ name = \"top\", n = 3 }", "\"x,y\"", "[1,2]"];
+        assert_eq!(values, wanted);
+        assert!(varied("a.b=1,,2").is_err());
+        assert!(varied("a.b").is_err());
+    }
 }

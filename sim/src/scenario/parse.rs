@@ -22,6 +22,8 @@ pub struct Scenario {
     model: Model,
     /// Without its attackers.
     clean: bool,
+    /// Its runs are filmed.
+    filmed: bool,
 }
 
 /// One combination of the values of `[vary]`.
@@ -105,6 +107,7 @@ impl Scenario {
             own,
             model,
             clean: false,
+            filmed: false,
         })
     }
 
@@ -115,6 +118,16 @@ impl Scenario {
     pub fn with(&self, more: &[(String, String)]) -> Result<Scenario, ScenarioErrors> {
         let overrides: Vec<_> = self.overrides.iter().chain(more).cloned().collect();
         Scenario::parse_with_own(&self.file, &self.text, &overrides, self.own)
+    }
+
+    /// This scenario with these values for an axis of `[vary]`: one of the file, of which they are labels or new values;
+    /// or a new one, the last. Whether a new value is right is seen when it is set, by [`Scenario::with`].
+    ///
+    /// # Errors
+    /// What is wrong, in words: a bundle has no such name, or there are too many combinations.
+    pub fn varied(mut self, key: &str, values: &[String]) -> Result<Scenario, String> {
+        vary::replace(&mut self.model.vary, key, values)?;
+        Ok(self)
     }
 
     /// This scenario without its attackers, and without what it expects: every other host is as before, with
@@ -131,6 +144,19 @@ impl Scenario {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.clean
+    }
+
+    /// This scenario, with a film made of each of its runs; see [`crate::film`].
+    #[must_use]
+    pub fn filmed(mut self) -> Scenario {
+        self.filmed = true;
+        self
+    }
+
+    /// Whether its runs are filmed.
+    #[must_use]
+    pub fn is_filmed(&self) -> bool {
+        self.filmed
     }
 
     /// Every combination of the values of `[vary]`, in the order of the file, the last key changing
@@ -262,6 +288,32 @@ down = "1 MiB/s"
             .map(|p| &text[p.span.clone()])
             .collect();
         assert_eq!(places, ["\"radnom\"", "-4"]);
+    }
+
+    #[test]
+    fn an_axis_is_replaced_or_added_from_outside() {
+        let values = |of: &[&str]| of.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>();
+        let scenario = Scenario::parse("tiny.toml", FILE).expect("right");
+        let varied = scenario
+            .clone()
+            .varied("group.home.picker", &values(&["random", "sequential"]))
+            .and_then(|s| s.varied("group.seed.up", &values(&["2 MiB/s"])))
+            .expect("axes");
+        let variants = varied.variants();
+        let labels: Vec<_> = variants.iter().map(|v| v.label.as_str()).collect();
+        assert_eq!(labels, ["random, 2 MiB/s", "sequential, 2 MiB/s"]);
+        let last = varied.with(&variants[1].set).expect("right values");
+        let plan = last.expand(0);
+        assert_eq!(plan.hosts[0].link.up, 2 << 20);
+        assert_eq!(plan.hosts[1].picker.name, "sequential");
+        let twice = scenario
+            .clone()
+            .varied("group.seed.up", &values(&["1 MiB/s", "1 MiB/s"]));
+        assert!(twice.is_err_and(|why| why.contains("twice")));
+        let wrong = scenario
+            .varied("group.home.picker", &values(&["rarest"]))
+            .expect("an axis");
+        assert!(wrong.with(&wrong.variants()[0].set).is_err());
     }
 
     #[test]

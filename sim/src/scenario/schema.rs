@@ -219,6 +219,7 @@ fn engine_field(field: &Field) -> (String, Value) {
         FieldKind::Count => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
         FieldKind::Switch => json!({ "type": "boolean" }),
         FieldKind::Choice(words) => json!({ "enum": words }),
+        FieldKind::Addresses => json!({ "type": "array", "items": { "type": "string" } }),
     };
     (field.name.to_owned(), described(form, field.doc.trim()))
 }

@@ -148,6 +148,48 @@ pub(super) fn variants_allowed(model: &Model, log: &mut Log) {
     }
 }
 
+/// Gives an axis these values, or adds one that has them; see [`super::Scenario::varied`].
+pub(super) fn replace(axes: &mut Vec<Vary>, key: &str, values: &[String]) -> Result<(), String> {
+    let place = axes.iter().position(|axis| axis.key.get_ref() == key);
+    let mut taken: Vec<Varied> = Vec::new();
+    for value in values {
+        let label = unquoted(value);
+        if taken.iter().any(|other| other.label == label) {
+            return Err(format!("`{key}` has the value `{label}` twice"));
+        }
+        let of_file = place.and_then(|at| {
+            let mut known = axes[at].values.iter();
+            known.find(|known| known.label == label)
+        });
+        taken.push(match of_file {
+            Some(known) => known.clone(),
+            None if place.is_some_and(|at| axes[at].bundles) => {
+                return Err(format!("`{key}` has no value `{label}`"));
+            }
+            None => Varied {
+                label: label.to_owned(),
+                text: Spanned::new(0..0, value.clone()),
+                index: 0,
+            },
+        });
+    }
+    match place {
+        Some(at) => axes[at].values = taken,
+        None => axes.push(Vary {
+            key: Spanned::new(0..0, key.to_owned()),
+            bundles: false,
+            values: taken,
+        }),
+    }
+    match axes
+        .iter()
+        .try_fold(1_usize, |n, axis| n.checked_mul(axis.values.len()))
+    {
+        Some(count) if count <= VARIANTS_MAX => Ok(()),
+        _ => Err(format!("at most {VARIANTS_MAX} combinations are compared")),
+    }
+}
+
 /// A value as it is written, without its quotes.
 fn unquoted(text: &str) -> &str {
     text.trim_matches(['"', '\''])

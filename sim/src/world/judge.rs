@@ -178,6 +178,7 @@ pub(super) fn outcome(
         sometimes,
         random: random(recorder, &peers, resets),
         peers,
+        film: recorder.take_film(end),
     };
     for (peer, measured) in outcome.peers.iter_mut().zip(measured) {
         peer.measured = measured;

@@ -29,6 +29,7 @@ use super::crowds::Crowds;
 use super::diary::Diary;
 
 mod announced;
+mod camera;
 mod copies;
 mod faults;
 mod measures;
@@ -36,6 +37,7 @@ pub(super) mod present;
 mod tally;
 
 pub use announced::Announced;
+use camera::Camera;
 pub(super) use measures::Measures;
 pub use measures::{Measured, Playback};
 use present::Present;
@@ -88,6 +90,8 @@ pub(super) struct Recorder {
     pub(super) diary: Option<Diary>,
     /// What is measured because the scenario asks for it.
     pub(super) measures: Option<Measures>,
+    /// What films the run, where a film is wanted.
+    camera: Option<Camera>,
     /// Events that wait until all of their time are there; `None`: they come in order.
     held: Option<Vec<(Now, Held)>>,
 }
@@ -126,6 +130,7 @@ impl Recorder {
                 hosts.map(|host| IpAddr::V4(host.ip)).collect()
             },
             measures: Measures::asked_for(&plan),
+            camera: Camera::asked_for(&plan, content.geometry()),
             plan,
             content,
             disks,
@@ -199,6 +204,7 @@ impl Recorder {
         let plan = &self.plan;
         let name = || plan.hosts[host].name.as_str();
         self.trace.push(at, index, name, event);
+        self.film_host(at, host, event);
         self.count(at, host, event);
         let seen = Seen {
             at,

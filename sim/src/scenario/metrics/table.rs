@@ -181,6 +181,15 @@ pub const METRICS: &[Metric] = &[
         doc: "times that an honest leecher, online and not complete, received no block of use for a minute",
     },
     Metric {
+        name: "block_held",
+        stats: &["max"],
+        per_group: true,
+        unit: Unit::Seconds,
+        max: None,
+        doc: "longest time from the first request of an honest leecher for a block until it came, from whomever, or \
+              until everybody who was asked for it choked, was snubbed or gone",
+    },
+    Metric {
         name: "playback.startup",
         stats: TIMES,
         per_group: true,
