@@ -208,9 +208,9 @@ fn totals(out: &mut String, outcome: &Outcome) {
             outcome.copies_min,
             outcome.copies_end,
             match (outcome.copies_min, outcome.copies_end) {
-                (1.., _) => ": finishable throughout",
-                (0, 1..) => ": not finishable at times",
-                (0, 0) => ": not finishable by peers",
+                (1.., 1..) => "; finishable",
+                (_, 1..) => "; was unfinishable",
+                (_, 0) => "; unfinishable",
             }
         );
     }
