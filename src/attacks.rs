@@ -39,6 +39,10 @@ const DEFENCES: &[Defence] = &[
         off: &[("engine.snub_after", "\"1000 h\"")],
     },
     Defence {
+        name: "snub-awareness",
+        off: &[("engine.snub_aware", "false")],
+    },
+    Defence {
         name: "turnover",
         off: &[
             ("engine.idle_timeout", "\"1000 h\""),
@@ -56,6 +60,10 @@ const DEFENCES: &[Defence] = &[
     Defence {
         name: "stray-limit",
         off: &[("engine.strays_max", "1000000000")],
+    },
+    Defence {
+        name: "chatter-limit",
+        off: &[("engine.chatter_max", "0")],
     },
     Defence {
         name: "slot-rate",

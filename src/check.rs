@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use skep_sim::scenario::metrics::{METRICS, SOMETIMES};
-use skep_sim::scenario::{Scenario, schema};
+use skep_sim::scenario::{Scenario, schema_with};
 
 use crate::args::CheckArgs;
 use crate::failure::{COLUMNS, Exit, Failure, print};
@@ -20,7 +20,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     if args.schema {
-        print(&format!("{:#}\n", schema()))?;
+        print(&format!("{:#}\n", schema_with(own())))?;
         return Ok(Exit::Ok);
     }
     let mut exit = Exit::Ok;

@@ -14,6 +14,7 @@ mod failure;
 mod humane;
 mod own;
 mod real;
+mod report;
 mod run;
 mod torrent;
 
@@ -65,6 +66,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Report(args) => report::run(args),
         Command::Attacks(args) => attacks::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Check(args) => check::run(args),

@@ -18,6 +18,7 @@ use crate::args::{NETWORK_KEY, RunArgs};
 use crate::check::{read_scenario_with, scenario_files};
 use crate::determinism;
 use crate::failure::{Exit, Failure, print, tell};
+use crate::report;
 
 /// Runs up to this many are shown in full; of more, one line each and the failed ones in full.
 const IN_FULL_MAX: usize = 4;
@@ -29,12 +30,21 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let set = args.set();
     for path in scenario_files(&args.files)? {
         match read_scenario_with(&path, &set) {
+            Ok(scenario) if args.out.is_some() => scenarios.push(scenario.filmed()),
             Ok(scenario) => scenarios.push(scenario),
             Err(failure) => wrong = Some(failure.tell()),
         }
     }
     if let Some(exit) = wrong {
         return Ok(exit);
+    }
+    if args.out.is_some() && scenarios.len() != 1 {
+        let text = format!(
+            "--out takes one scenario, and these are {}",
+            scenarios.len()
+        );
+        let help = "give one file, and each its own folder";
+        return Err(Failure::with_help(Exit::Wrong, text, help));
     }
     let jobs: Vec<Job<'_>> = scenarios
         .iter()
@@ -70,7 +80,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         }
         None => run_all(&jobs, args.threads)?,
     };
-    report(args, &scenarios, outcomes)
+    tell_all(args, &scenarios, outcomes)
 }
 
 /// Makes all runs, `threads` at a time, with a progress bar where somebody watches.
@@ -106,7 +116,7 @@ pub fn failed(error: RunError) -> Failure {
     }
 }
 
-fn report(
+fn tell_all(
     args: &RunArgs,
     scenarios: &[Scenario],
     mut outcomes: Vec<Outcome>,
@@ -137,6 +147,10 @@ fn report(
                 &report.failures,
                 &reproduce(scenario, None),
             ));
+        }
+        if let Some(dir) = &args.out {
+            let page = report::save(dir, scenario, &report, reproduce(scenario, None))?;
+            tell(&format!("written: {}\n", page.display()));
         }
         exit = exit.max(exit_of(report.verdict));
         if args.junit.is_some() {

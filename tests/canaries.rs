@@ -77,6 +77,11 @@ fn bans_that_nobody_makes_are_caught_by_what_is_expected() {
 }
 
 #[test]
+fn a_ban_that_is_ignored_when_somebody_comes_is_caught_by_who_looks_at_bans() {
+    caught("bans-ignored", Verdict::Invariant, &["bans-hold"]);
+}
+
+#[test]
 fn a_block_that_is_lost_is_caught_by_the_books_of_bytes() {
     caught("lost-block", Verdict::Invariant, &["bytes-conserved"]);
 }

@@ -4,7 +4,8 @@
 //! They must agree: the same verdict, a last completion that differs by at most 10 % in the median over the
 //! seeds, and, where a scenario demands that all honest peers complete, the same peers complete in every run.
 //! A difference is a bug in one of them. The scenarios with the tag `parity-fast` are compared always, with few
-//! seeds; all of them on request: `cargo test --release --test parity -- --ignored --nocapture`.
+//! seeds; all of them on request: `cargo test --release --test parity -- --ignored --nocapture`, or with `PARITY=TEXT`
+//! before it those that have that text in their path.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -251,5 +252,11 @@ fn the_same_seed_gives_the_same_trace_on_turmoil() {
 #[test]
 #[ignore = "minutes: cargo test --release --test parity -- --ignored --nocapture"]
 fn everything_that_fits_agrees() {
-    compare_all(scenarios().iter(), SEEDS);
+    // `PARITY=udp-tracker` compares those that have it in their path.
+    let part = std::env::var("PARITY").unwrap_or_default();
+    let all = scenarios();
+    let chosen = all
+        .iter()
+        .filter(|scenario| scenario.file().contains(&part));
+    compare_all(chosen, SEEDS);
 }

@@ -97,6 +97,40 @@ fn json(ended: &Ended) -> Value {
 }
 
 #[test]
+fn whom_a_list_names_is_neither_dialled_nor_let_in() {
+    let scene = Scene::film(MIB);
+    let list = "127.0.0.0 - 127.255.255.255 , 000 , loopback\nnonsense\n";
+    fs::write(scene.path("list.dat"), list).expect("written");
+    let _seed = scene.seed();
+    let mut shut = scene.get("shut", &["--ip-filter", "list.dat", "--json"]);
+    shut.says("1 line not understood, the first is line 2: ");
+    shut.says("refusing 1 range of addresses");
+    until("the tracker knows both", || {
+        (scene.told("started") == 2).then_some(())
+    });
+    let open = scene.get("open", &["--json"]).ended();
+    assert_eq!(open.code, Some(0), "{open:?}");
+    shut.signal("INT");
+    let shut = shut.ended();
+    assert_eq!(shut.code, Some(1), "{shut:?}");
+    let report = json(&shut);
+    let peers = report["peers"].as_array().expect("peers").len();
+    assert_eq!((peers, &report["downloaded"]), (0, &0.into()), "{report}");
+
+    let args = [
+        "get",
+        "film.torrent",
+        "--dir",
+        "open",
+        "--ip-filter",
+        "film.bin",
+    ];
+    let wrong = Skep::run(scene.dir.path(), "wrong", &args);
+    assert_eq!(wrong.code, Some(64), "{wrong:?}");
+    assert!(wrong.err.contains("film.bin: line "), "{wrong:?}");
+}
+
+#[test]
 fn four_processes_move_a_file_and_the_swarm_outlives_its_seed() {
     let scene = Scene::film(16 * MIB);
     let mut seed = scene.seed();

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::ip_filter::IpFilter;
+
 /// The kind of a field, which says how a scenario file writes its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FieldKind {
@@ -20,6 +22,8 @@ pub enum FieldKind {
     Switch,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A list of ranges of addresses: `["10.0.0.0/8", "192.0.2.1-192.0.2.9"]`.
+    Addresses,
 }
 
 /// A value for one field, units already resolved.
@@ -37,6 +41,8 @@ pub enum FieldValue {
     Switch(bool),
     /// For [`FieldKind::Choice`].
     Choice(String),
+    /// For [`FieldKind::Addresses`].
+    Addresses(IpFilter),
 }
 
 /// Name, kind and meaning of one field of [`EngineConfig`].
@@ -113,6 +119,15 @@ impl FieldType for bool {
     fn from_value(value: &FieldValue) -> Option<Self> {
         match value {
             FieldValue::Switch(b) => Some(*b),
+            _ => None,
+        }
+    }
+}
+impl FieldType for IpFilter {
+    const KIND: FieldKind = FieldKind::Addresses;
+    fn from_value(value: &FieldValue) -> Option<Self> {
+        match value {
+            FieldValue::Addresses(filter) => Some(filter.clone()),
             _ => None,
         }
     }
@@ -258,6 +273,9 @@ config! {
     ids_by_address: bool = true;
     /// At `connections_max` an idle peer gives way to a newcomer of higher canonical priority (BEP 40).
     drop_by_priority: bool = true;
+    /// Addresses of peers that are refused: neither dialled nor let in, whoever names them. Trackers and web seeds
+    /// are no peers.
+    ip_filter: IpFilter = IpFilter::default();
     /// Dials waiting for an answer at once (field).
     dials_max: u32 = 16;
     /// One dial per so much time in the long run, after `connections_max` at once (ours: where all know each
@@ -316,6 +334,9 @@ config! {
     request_timeout_max: Duration = secs(45);
     /// Time unchoked without a block after which a peer is snubbed (libtorrent: 60 s).
     snub_after: Duration = secs(60);
+    /// Copies at peers that snub us do not count when it is asked which piece is rare, until one of them sends a
+    /// block (ours: else whoever claims what is rare and sends none of it has everybody begin something else).
+    snub_aware: bool = true;
     /// What happens when every missing block is requested.
     endgame: Endgame = Endgame::Bounded;
     /// Live requesters of one block in bounded end-game.
@@ -330,6 +351,10 @@ config! {
     /// Blocks that nobody asked for which one peer may send, over all its connections; with one more it is
     /// closed. With the fast extension the first one closes (BEP 6).
     strays_max: u32 = 16;
+    /// Messages per second, in the long run, that a peer may send beside requests, their answers and what it has
+    /// that we did not know; ten seconds' worth may come at once, with more it is closed. 0: no limit (ours: an honest
+    /// peer says little that is neither payload nor news).
+    chatter_max: u32 = 1000;
     /// Failed pieces a peer may have had a hand in before it is disconnected (Transmission: 5).
     strikes_max: u32 = 5;
     /// Peers remembered with what they gave and took, bans included; of more, those that never gave
@@ -508,6 +533,7 @@ mod tests {
                 FieldKind::Count => FieldValue::Count(7),
                 FieldKind::Switch => FieldValue::Switch(true),
                 FieldKind::Choice(words) => FieldValue::Choice(words[0].to_owned()),
+                FieldKind::Addresses => FieldValue::Addresses(IpFilter::default()),
             };
             assert_eq!(config.set(field.name, &value), Ok(()), "{}", field.name);
         }

@@ -10,6 +10,7 @@ pub mod choker;
 pub mod config;
 pub mod direct;
 pub mod ids;
+pub mod ip_filter;
 pub mod metainfo;
 pub mod node;
 pub mod picker;

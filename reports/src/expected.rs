@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
-use skep_sim::scenario::expect::{Expectation, ExpectationKind, Limit};
+use skep_sim::scenario::expect::{Difference, Expectation, ExpectationKind};
 use skep_sim::scenario::metrics::MetricName;
 
 use crate::compare::VariantRuns;
@@ -94,10 +94,10 @@ fn by_seed(metric: &MetricName, better: &VariantRuns, than: &VariantRuns) -> Vec
     one.collect()
 }
 
-fn judged(by_seed: Vec<Option<f64>>, by: &Limit) -> Expected {
+fn judged(by_seed: Vec<Option<f64>>, by: &Difference) -> Expected {
     let pairs: Vec<f64> = by_seed.iter().flatten().copied().collect();
     let interval = interval(&pairs);
-    let beyond = interval.is_some_and(|[low, _]| by.comparison.holds(low, by.number));
+    let beyond = interval.is_some_and(|interval| by.holds(interval));
     Expected {
         metric: String::new(),
         better: String::new(),
@@ -160,10 +160,9 @@ fn signed(part: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skep_sim::scenario::expect::difference;
 
-    fn by(text: &str) -> Limit {
-        difference(text).expect("a difference")
+    fn by(text: &str) -> Difference {
+        Difference::parse(text).expect("a difference")
     }
 
     #[test]
@@ -174,6 +173,9 @@ mod tests {
             !judged(sure, &by(">= 11%")).holds,
             "the mean alone is not enough"
         );
+        let about = vec![Some(0.46), Some(0.52), Some(0.50)];
+        assert!(judged(about.clone(), &by("40% .. 60%")).holds);
+        assert!(!judged(about, &by("45% .. 50%")).holds);
         let unsure = vec![Some(0.5), Some(-0.2), Some(0.1)];
         assert!(!judged(unsure, &by("> 0%")).holds);
     }

@@ -21,6 +21,7 @@ pub fn run(outcome: &Outcome) -> Value {
         "direct_limit_seconds": outcome.both_ways.direct,
         "swarm_limit_seconds": outcome.both_ways.swarm,
         "content_bytes": outcome.content_bytes,
+        "pieces": outcome.pieces,
         "verdict": outcome.verdict.word(),
         "failures": outcome.failures,
         "peers": outcome.peers.iter().map(peer).collect::<Vec<_>>(),
@@ -54,6 +55,7 @@ fn peer(peer: &PeerOutcome) -> Value {
         "online_s": peer.online_s,
         "announces": peer.announces,
         "control": peer.control,
+        "up": peer.up,
         "attack": peer.attack,
         "acted": peer.acted,
     })

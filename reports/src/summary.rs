@@ -10,6 +10,7 @@ use skep_sim::scenario::metrics::MetricName;
 use skep_sim::scenario::plan::{NetworkKind, Role};
 use textwrap::Options;
 
+use crate::limits;
 use crate::table::{COLUMNS, bytes, cell, count, lines, percent, seconds, table};
 
 /// One run in full.
@@ -182,21 +183,7 @@ fn totals(out: &mut String, outcome: &Outcome) {
         let name = MetricName::parse(name).expect("a metric of ours");
         evaluate::metric(outcome, &name).map_or("-".to_owned(), percent)
     };
-    let _ = writeln!(
-        out,
-        "  limit   {} ({}); last completion {}",
-        seconds(Some(outcome.bound.seconds)),
-        outcome.bound.term,
-        match (outcome.completions().last(), outcome.times_bound()) {
-            (Some(last), Some(_)) => format!(
-                "{} = {} bound",
-                seconds(Some(*last)),
-                times(outcome.times_bound())
-            ),
-            (Some(last), None) => seconds(Some(*last)),
-            (None, _) => "none".to_owned(),
-        }
-    );
+    out.push_str(&limits::text(outcome));
     let _ = writeln!(
         out,
         "  waste   {} of receivers x content ({} duplicates, {} failed hashes)",
@@ -207,8 +194,14 @@ fn totals(out: &mut String, outcome: &Outcome) {
     if outcome.peers.iter().any(|p| p.role.peer()) {
         let _ = writeln!(
             out,
-            "  copies  of the rarest piece: {} at the lowest, {} at the end",
-            outcome.copies_min, outcome.copies_end
+            "  copies  of the rarest piece: {} at the lowest, {} at the end{}",
+            outcome.copies_min,
+            outcome.copies_end,
+            match (outcome.copies_min, outcome.copies_end) {
+                (1.., _) => ": finishable throughout",
+                (0, 1..) => ": not finishable at times",
+                (0, 0) => ": not finishable by peers",
+            }
         );
     }
     if outcome.peers.iter().any(|p| p.role.peer()) {
@@ -263,7 +256,7 @@ fn totals(out: &mut String, outcome: &Outcome) {
     );
 }
 
-fn times(value: Option<f64>) -> String {
+pub(crate) fn times(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), |x| format!("{x:.2} x"))
 }
 

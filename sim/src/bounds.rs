@@ -3,6 +3,10 @@
 //! Invariant: only true lower bounds of the *last* completion. A run that beats one is a bug in the
 //! simulator.
 
+mod curve;
+
+pub use curve::{Curve, curve};
+
 use crate::network::link::{parcel_wire_max, transmit_ns};
 use crate::scenario::plan::{EndKind, FaultKind, FaultPlan, HostPlan, Plan, Role};
 
@@ -39,10 +43,17 @@ const SERVERS_AMONG_ATTACKERS: &[&str] = &["range-errors", "wrong-bytes"];
 /// The bound of the last completion of the leechers and clients that stay until they finish.
 #[must_use]
 pub fn last_completion(plan: &Plan) -> Bound {
-    let mut best = Best(Bound {
+    let nothing = Bound {
         seconds: 0.0,
         term: "nothing to do",
-    });
+    };
+    terms(plan).first().copied().unwrap_or(nothing)
+}
+
+/// What binds the last completion, the largest first: of each term its largest value.
+#[must_use]
+pub fn terms(plan: &Plan) -> Vec<Bound> {
+    let mut best = Best(Vec::new());
     let leechers = takers(plan, Role::Leecher);
     let clients = takers(plan, Role::Client);
     let all = || leechers.iter().chain(&clients);
@@ -70,7 +81,9 @@ pub fn last_completion(plan: &Plan) -> Bound {
         "the sum of uplinks",
     );
     swarm(plan, &leechers, &mut best);
-    best.0
+    let Best(mut terms) = best;
+    terms.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    terms
 }
 
 /// The limits of both ways for the hosts of this plan.
@@ -102,13 +115,15 @@ pub fn both_ways(plan: &Plan) -> BothWays {
     }
 }
 
-/// The largest bound so far.
-struct Best(Bound);
+/// The largest of each term so far, in the order in which they came.
+struct Best(Vec<Bound>);
 
 impl Best {
     fn raise(&mut self, seconds: f64, term: &'static str) {
-        if seconds > self.0.seconds {
-            self.0 = Bound { seconds, term };
+        match self.0.iter_mut().find(|bound| bound.term == term) {
+            Some(bound) => bound.seconds = bound.seconds.max(seconds),
+            None if seconds > 0.0 => self.0.push(Bound { seconds, term }),
+            None => {}
         }
     }
 }
@@ -273,7 +288,7 @@ mod tests {
     }
 
     /// 16 MiB; a source with 1 MiB/s up, some takers with 1 MiB/s up and 4 MiB/s down.
-    fn plan(source: &str, taker: &str, count: u32, keys: &str, more: &str) -> Plan {
+    pub(super) fn plan(source: &str, taker: &str, count: u32, keys: &str, more: &str) -> Plan {
         let text = format!(
             r#"
 name = "bound"
@@ -297,6 +312,18 @@ down = "4 MiB/s"
         );
         let scenario = Scenario::parse("bound.toml", &text).expect("a good file");
         scenario.expand(1)
+    }
+
+    #[test]
+    fn each_term_is_told_and_the_largest_comes_first() {
+        let terms = terms(&plan("seed", "leecher", 2, "", ""));
+        let told: Vec<_> = terms.iter().map(|bound| bound.term).collect();
+        assert_eq!(
+            told,
+            ["the sources' uplinks", "the sum of uplinks", "a downlink"]
+        );
+        assert_eq!(terms[2].seconds, 4.0);
+        assert!((terms[1].seconds - 34.0 / 3.0).abs() < 1e-9);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::scenario::Plan;
 use crate::scenario::expect::{ExpectationKind, Quantity, Reference};
 use crate::scenario::metrics::MetricName;
 use crate::scenario::plan::Role;
+use crate::steady::steady;
 
 /// The quantile of sorted values: the smallest that at least this share does not exceed.
 #[must_use]
@@ -110,6 +111,10 @@ fn metric_since(
             let times = takers().filter_map(|p| p.measured.last_percent_s);
             statistic(times.collect(), name.stat)
         }
+        "block_held" => {
+            let held = takers().filter_map(|p| p.measured.block_held_s);
+            statistic(held.collect(), name.stat)
+        }
         "stalls" => {
             let counts: Vec<u32> = takers().filter_map(|p| p.measured.stalls).collect();
             (!counts.is_empty()).then(|| counts.into_iter().map(f64::from).sum())
@@ -126,6 +131,10 @@ fn metric_since(
             let parts = takers().filter_map(|p| p.measured.playback?.continuity);
             statistic(parts.collect(), name.stat)
         }
+        "steady.leechers" => Some(steady(outcome)?.leechers),
+        "steady.time" => Some(steady(outcome)?.time_s),
+        "steady.little" => Some(steady(outcome)?.little()),
+        "gain" => outcome.gain(),
         "ban" => {
             let attackers = peers().filter(|p| !p.honest());
             let times = attackers.filter_map(|p| p.first_ban_s.map(|at| at - from(p)));

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::bounds::{BothWays, Bound};
+use crate::bounds::{BothWays, Bound, Curve};
 use crate::check::Failure;
+use crate::film::Film;
 use crate::scenario::plan::Role;
 use crate::trace::Checkpoints;
 use crate::world::{Announced, Measured};
@@ -208,6 +209,12 @@ pub struct Outcome {
     pub connections: usize,
     /// The physical limit of the last completion.
     pub bound: Bound,
+    /// All terms of that limit, the largest first.
+    pub terms: Vec<Bound>,
+    /// Limits of the other completions.
+    pub curve: Curve,
+    /// Leechers online, how fast they came, how long they stayed; where that can be told.
+    pub little: Option<Little>,
     /// The physical limits of direct download and of a swarm for the same content and hosts.
     pub both_ways: BothWays,
     /// Bytes of the content.
@@ -236,9 +243,49 @@ pub struct Outcome {
     pub sometimes: BTreeMap<&'static str, u64>,
     /// How often each random disturbance that the scenario asks for happened.
     pub random: BTreeMap<String, u64>,
+    /// What it looked like, where the plan wants a film.
+    pub film: Option<Film>,
+}
+
+/// Both sides of Little's law over a whole run: mean leechers = arrival rate x mean time.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Little {
+    /// Leechers online, on average.
+    pub leechers: f64,
+    /// Leechers that joined, per second.
+    pub rate: f64,
+    /// Seconds from joining until complete, or gone, or the end of the run.
+    pub time_s: f64,
+}
+
+impl Little {
+    /// How far the two sides are apart, as a part.
+    #[must_use]
+    pub fn apart(&self) -> f64 {
+        let product = self.rate * self.time_s;
+        (self.leechers - product).abs() / product.max(f64::MIN_POSITIVE)
+    }
 }
 
 impl Outcome {
+    /// By how much direct download to the same hosts would take longer than the last completion did: what the swarm
+    /// gains. `None` where there is no swarm, or not everybody finished.
+    #[must_use]
+    pub fn gain(&self) -> Option<f64> {
+        let swarm = self.peers.iter().any(|p| p.role == Role::Leecher);
+        self.times_bound().filter(|_| swarm)?;
+        Some(self.both_ways.direct? / *self.completions().last()?)
+    }
+
+    /// The completion that came nearest to its limit: its number and the time over the limit.
+    #[must_use]
+    pub fn nearest(&self) -> Option<(usize, f64)> {
+        let completions = self.completions();
+        let each = completions.iter().zip(&self.curve.kth);
+        let over = each.map(|(time, limit)| time / limit);
+        (1..).zip(over).min_by(|(_, a), (_, b)| a.total_cmp(b))
+    }
+
     /// Payload bytes sent by those who joined as seeds.
     #[must_use]
     pub fn seed_uploaded(&self) -> u64 {

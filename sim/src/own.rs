@@ -9,7 +9,7 @@ use skep_engine::choker::Choker;
 use skep_engine::picker::{Params, PiecePicker};
 
 use crate::actor::own::OwnAttack;
-use crate::scenario::strategies::{CHOKERS, Family, Named, PICKERS};
+use crate::scenario::strategies::{ATTACKS, CHOKERS, Family, Named, PICKERS};
 
 /// A picker that is not in [`PICKERS`].
 #[derive(Clone, Copy, Debug)]
@@ -62,12 +62,70 @@ impl Own {
         Some((own.make)(params))
     }
 
-    /// What belongs to a family of names beside ours.
-    pub(crate) fn of(&'static self, family: &Family) -> Vec<&'static Named> {
-        match family.what {
-            what if what == PICKERS.what => self.pickers.iter().map(|own| &own.named).collect(),
-            what if what == CHOKERS.what => self.chokers.iter().map(|own| &own.named).collect(),
-            _ => Vec::new(),
+    /// The members of a family of names: ours, then its own.
+    pub(crate) fn members(
+        &'static self,
+        family: &Family,
+    ) -> impl Iterator<Item = &'static Named> + Clone {
+        let (mut pickers, mut chokers, mut attacks) = (self.pickers, self.chokers, self.attacks);
+        // What a family is called tells it from the others.
+        if family.what != PICKERS.what {
+            pickers = &[];
         }
+        if family.what != CHOKERS.what {
+            chokers = &[];
+        }
+        if family.what != ATTACKS.what {
+            attacks = &[];
+        }
+        let pickers = pickers.iter().map(|own| &own.named);
+        let chokers = chokers.iter().map(|own| &own.named);
+        let attacks = attacks.iter().map(|own| &own.named);
+        let own = pickers.chain(chokers).chain(attacks);
+        family.known.iter().chain(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::schema_with;
+    use skep_engine::choker::UnchokeAll;
+    use skep_engine::picker::Random;
+
+    const fn named(name: &'static str) -> Named {
+        Named {
+            name,
+            doc: "a name for a test",
+            params: &[],
+        }
+    }
+
+    static OWN: Own = Own {
+        pickers: &[OwnPicker {
+            named: named("my-picker"),
+            make: |_| Box::new(Random),
+        }],
+        chokers: &[OwnChoker {
+            named: named("my-choker"),
+            make: |_| Box::new(UnchokeAll),
+        }],
+        attacks: &[],
+    };
+
+    #[test]
+    fn each_family_has_its_own_members_and_a_name_of_ours_means_ours() {
+        let has = |family: &Family, name| OWN.members(family).any(|n| n.name == name);
+        assert!(has(&PICKERS, "my-picker") && has(&PICKERS, "random"));
+        assert!(!has(&PICKERS, "my-choker") && has(&CHOKERS, "my-choker"));
+        assert!(!has(&ATTACKS, "my-picker") && has(&ATTACKS, "liar"));
+        let none = Params::new();
+        assert!(OWN.picker("my-picker", &none).is_some() && OWN.choker("x", &none).is_none());
+    }
+
+    #[test]
+    fn the_schema_of_a_program_knows_its_own() {
+        let schema = schema_with(&OWN).to_string();
+        assert!(schema.contains("my-picker") && schema.contains("my-choker"));
     }
 }

@@ -1,4 +1,5 @@
-//! Attackers act between their `from` and `until`, and at no other time, whatever the attack is.
+//! Attackers act between their `from` and `until`, and at no other time, whatever the attack is; and what they send
+//! each other is bounded, too.
 
 use std::cell::RefCell;
 use std::fs;
@@ -128,4 +129,19 @@ fn no_attack_acts_outside_its_time() {
         }
     }
     assert!(wrong.is_empty(), "outside their time, or never: {wrong:?}");
+}
+
+#[test]
+fn attackers_that_ask_and_answer_each_other_keep_no_more_than_their_uplinks_carry() {
+    let mix = r#"attack = { mix = { request-flood = "50%", corrupt-blocks = "50%" } }"#;
+    let text = BUSY.replace("attack = \"ATTACK\"", &format!("{mix}\ncount = 4"));
+    let scenario = Scenario::parse("busy.toml", &text).expect("a good file");
+    let (outcome, harm) = harm(&scenario, 0, "enemy");
+    assert!(harm.len() > 1000, "they meet: {}", harm.len());
+    for enemy in outcome.peers.iter().filter(|p| p.group == "enemy") {
+        let carried = enemy.up as f64 * enemy.online_s;
+        // To each of the eight others a few megabytes may be on their way.
+        let held = (enemy.uploaded as f64 - carried) / (1 << 20) as f64;
+        assert!(held < 8.0 * 9.0, "{} keeps {held} MiB", enemy.name);
+    }
 }

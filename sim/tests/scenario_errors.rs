@@ -266,6 +266,16 @@ fn what_does_not_belong_together_is_refused() {
             "`choke_interval` must be more than zero",
         ),
         (
+            "count = 4",
+            "count = 4\nengine = { ip_filter = [\"10.1.0.0/24\", \"10.1.0.9-10.1.0.1\"] }",
+            "its last address comes before the first, or is of the other family",
+        ),
+        (
+            "count = 4",
+            "count = 4\nengine = { ip_filter = \"10.1.0.0/24\" }",
+            "expected a list of ranges of addresses, found a string",
+        ),
+        (
             "[link]",
             "[run]\nnetwork = \"turmoli\"\n[link]",
             "unknown `network`: `turmoli`",

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use skep_sim::scenario::Scenario;
-use skep_sim::scenario::strategies::ATTACKS;
+use skep_sim::scenario::plan::Role;
+use skep_sim::scenario::strategies::{ATTACKS, CHOKERS, Family, PICKERS};
 
 /// What the simulations of libtorrent cover.
 const AREAS: [&str; 21] = [
@@ -129,6 +130,39 @@ fn every_attack_has_a_scenario() {
         let canary = attack.name == "unseeded";
         assert!(canary || acted.contains(attack.name), "{}", attack.name);
     }
+}
+
+#[test]
+fn every_strategy_has_a_scenario() {
+    let mut files = Vec::new();
+    scenarios(&root(), &mut files);
+    let (mut pickers, mut chokers) = (BTreeSet::new(), BTreeSet::new());
+    for file in files {
+        let path = root().join(file);
+        let text = fs::read_to_string(&path).expect("a readable file");
+        let scenario = Scenario::parse(&path.display().to_string(), &text).expect("a good file");
+        for host in scenario.expand(scenario.seeds()[0]).hosts {
+            match host.role {
+                Role::Leecher => {
+                    pickers.insert(host.picker.name);
+                    chokers.insert(host.choker.name);
+                }
+                Role::Seed => drop(chokers.insert(host.choker.name)),
+                _ => {}
+            }
+        }
+    }
+    let without = |family: &Family, used: &BTreeSet<String>| -> Vec<&str> {
+        let names = family.known.iter().map(|named| named.name);
+        names.filter(|name| !used.contains(*name)).collect()
+    };
+    // Nobody seeds round robin by name: it is what tit for tat does once complete.
+    assert_eq!(
+        without(&PICKERS, &pickers),
+        ["random"],
+        "a variant of comparisons"
+    );
+    assert_eq!(without(&CHOKERS, &chokers), ["seed-round-robin"]);
 }
 
 #[test]

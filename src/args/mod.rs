@@ -7,6 +7,7 @@
 mod bench;
 mod direct;
 mod peers;
+mod report;
 mod scenarios;
 mod torrents;
 
@@ -18,6 +19,7 @@ use skep_sim::scenario::units::{self, UnitError};
 pub use bench::BenchArgs;
 pub use direct::{FetchArgs, ServeArgs};
 pub use peers::{GetArgs, HowToPreallocate, ScrapeArgs, SeedArgs, TrackArgs, info_hash};
+pub use report::ReportArgs;
 pub use scenarios::{AttacksArgs, CheckArgs, CompareArgs, NETWORK_KEY, RunArgs};
 pub use torrents::{CreateArgs, ShowArgs, TorrentCommand, VerifyArgs};
 
@@ -56,6 +58,8 @@ pub enum Command {
     Run(RunArgs),
     /// Run the variants of a scenario on the same seeds and compare them.
     Compare(CompareArgs),
+    /// Make the page of a folder that `skep run --out` or `skep compare --out` wrote.
+    Report(ReportArgs),
     /// Measure what attacks cost the honest, and what each defence is worth.
     Attacks(AttacksArgs),
     /// Measure the simulator: fixed workloads, each in a process of its own.

@@ -8,6 +8,7 @@ use skep_engine::config::RateLimit;
 use skep_engine::{EngineConfig, InfoHash};
 
 use super::duration;
+use crate::failure::Failure;
 use crate::real::choice::Patterns;
 use crate::real::limits::{Limits, rate};
 
@@ -154,12 +155,12 @@ pub struct GetArgs {
 
 impl GetArgs {
     /// The engine's numbers that follow from the limits.
-    pub fn config(&self) -> EngineConfig {
-        let mut config = self.limits.config();
+    pub fn config(&self) -> Result<EngineConfig, Failure> {
+        let mut config = self.limits.config()?;
         if let Some(limit) = self.download_limit {
             config.download_limit = limit;
         }
-        config
+        Ok(config)
     }
 }
 

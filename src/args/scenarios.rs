@@ -21,6 +21,7 @@ Examples:
   skep run scenarios --junit junit.xml
   skep run scenarios/flash-crowd.toml --seeds 0..20 --set group.home.up='4 Mbit/s'
   skep run scenarios/first-swarm.toml --seed 3 --trace trace.jsonl
+  skep run scenarios/flash-crowd.toml --out flash-crowd
   skep run scenarios --check-determinism")]
 pub struct RunArgs {
     /// Scenario files, or folders of them.
@@ -44,6 +45,9 @@ pub struct RunArgs {
     /// Write every event of the run to this file, one JSON object per line.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Write what came of the runs of one scenario to this folder, with a page for the browser: see `skep report`.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check_determinism", "probe"])]
+    pub out: Option<PathBuf>,
     /// Write what held and what did not to this file, as JUnit XML.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["check_determinism", "probe"])]
     pub junit: Option<PathBuf>,

@@ -17,6 +17,7 @@ use skep_sim::scenario::{Scenario, Variant};
 use crate::args::CompareArgs;
 use crate::check::read_scenario_with;
 use crate::failure::{Exit, Failure, print, tell};
+use crate::report;
 use crate::run::{bar, failed, quoted, write_whole};
 use kept::Kept;
 
@@ -65,13 +66,14 @@ pub fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     let comparison = compare::compare(&subject, &runs);
     let json = serde_json::to_string_pretty(&comparison).expect("numbers and words");
     write(&args.out.join("compare.json"), &format!("{json}\n"))?;
+    write(&args.out.join(report::SCENARIO), base.text())?;
     table(&args.out, "runs", &compare::runs(&runs))?;
     table(&args.out, "peers", &compare::peers(&runs))?;
-    print(&compare::text(&comparison))?;
-    print(&format!(
-        "\n  written: {}\n",
-        args.out.join("compare.json").display()
-    ))?;
+    print(&format!("{}\n", compare::text(&comparison)))?;
+    let page = report::write_page(&args.out)?;
+    for path in [args.out.join("compare.json"), page] {
+        print(&format!("  written: {}\n", path.display()))?;
+    }
     if let Some(path) = &args.chart {
         let sweep = comparison
             .sweep

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
+use skep_engine::EngineConfig;
 use skep_engine::PieceIndex;
 use skep_engine::bits::BitSet;
 use skep_engine::metainfo::Metainfo;
@@ -40,9 +41,11 @@ pub fn run(args: &GetArgs) -> Result<Exit, Failure> {
             ));
         }
         let meta = read(Path::new(&args.torrent))?;
+        let config = args.config()?;
         let begun = Begun::plain(&meta, args)?;
-        return on_this_thread(get(args, &meta, begun));
+        return on_this_thread(get(args, &meta, begun, config));
     };
+    let config = args.config()?;
     on_this_thread(async {
         let (meta, head_start) = match magnet::kept(&args.dir, &link) {
             Some(meta) => (meta, None),
@@ -51,7 +54,6 @@ pub fn run(args: &GetArgs) -> Result<Exit, Failure> {
                     return Err(not_openable(&OpenError::NoDirectory(args.dir.clone())));
                 }
                 let mut signals = Signals::new()?;
-                let config = args.config();
                 let fetch =
                     magnet::fetch(&link, &args.dir, args.listen, &config, &mut signals).await;
                 let (meta, head_start) = fetch?;
@@ -67,7 +69,7 @@ pub fn run(args: &GetArgs) -> Result<Exit, Failure> {
             head_start,
             ..Begun::of(choice, &meta, args)?
         };
-        get(args, &meta, begun).await
+        get(args, &meta, begun, config).await
     })
 }
 
@@ -139,7 +141,12 @@ fn full(dir: &Path, left: u64, why: &str) -> Failure {
     )
 }
 
-async fn get(args: &GetArgs, meta: &Metainfo, begun: Begun) -> Result<Exit, Failure> {
+async fn get(
+    args: &GetArgs,
+    meta: &Metainfo,
+    begun: Begun,
+    config: EngineConfig,
+) -> Result<Exit, Failure> {
     let Begun {
         choice,
         mut disk,
@@ -192,7 +199,7 @@ async fn get(args: &GetArgs, meta: &Metainfo, begun: Begun) -> Result<Exit, Fail
         wanted: wanted.clone(),
         priorities: choice.pieces,
         listen: args.listen,
-        config: args.config(),
+        config,
         peers,
         head_start,
     })?;

@@ -24,16 +24,25 @@ use crate::torrent::read::{Trackers, read};
 /// Runs the command.
 pub fn run(args: &SeedArgs) -> Result<Exit, Failure> {
     let meta = read(&args.torrent)?;
+    let config = EngineConfig {
+        super_seeding: args.super_seed,
+        ..args.limits.config()?
+    };
     let options = FileOptions {
         resume: remembered(args.recheck),
         ..FileOptions::default()
     };
     let disk = FileStorage::open(&args.data, &meta, OpenMode::Seed, &options)
         .map_err(|error| not_seedable(&error))?;
-    on_this_thread(seed(args, &meta, disk))
+    on_this_thread(seed(args, &meta, disk, config))
 }
 
-async fn seed(args: &SeedArgs, meta: &Metainfo, mut disk: FileStorage) -> Result<Exit, Failure> {
+async fn seed(
+    args: &SeedArgs,
+    meta: &Metainfo,
+    mut disk: FileStorage,
+    config: EngineConfig,
+) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let have = check(&mut disk, meta.geometry, &mut signals).await?;
     if !have.is_full() {
@@ -56,10 +65,7 @@ async fn seed(args: &SeedArgs, meta: &Metainfo, mut disk: FileStorage) -> Result
         have,
         priorities: None,
         listen: args.listen,
-        config: EngineConfig {
-            super_seeding: args.super_seed,
-            ..args.limits.config()
-        },
+        config,
         peers: Vec::new(),
         head_start: None,
     })?;

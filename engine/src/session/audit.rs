@@ -1,7 +1,7 @@
 //! Owns the recomputation of the session's own books.
 //!
-//! Invariant checked: availability is the sum of the bitfields, every piece and block is in one state, and a
-//! block's requests are those that the peers hold. What an input changed is audited after it: availability by
+//! Invariant checked: availability is the sum of the bitfields, and what choices go by that of those who are not
+//! doubted; every piece and block is in one state, and a block's requests are those that the peers hold. What an input changed is audited after it: availability by
 //! the piece's holders, the states by the piece's own books. In every choke round the bitfields of all peers are
 //! added up as well, if any changed, and the requests that all peers hold, which take longer. A full audit does
 //! all of it after every input. An error is an event: it fails a simulated run, and a test.
@@ -16,10 +16,13 @@ use super::torrent::Torrent;
 /// What is wrong with a piece's books.
 enum Wrong {
     Copies,
+    Trusted,
     State(&'static str),
 }
 
 const WRONG_COPIES: &str = "availability is not the sum of the bitfields";
+const WRONG_TRUSTED: &str =
+    "copies that count are not the sum of the bitfields of those who are not doubted";
 
 impl Torrent {
     /// Audits the pieces that the last input touched, or all of them.
@@ -33,6 +36,7 @@ impl Torrent {
             self.audit_bitfields();
             self.audit_requests();
             self.audit_requesting();
+            self.audit_doubts();
             if !self.roll.agrees(&self.peers) {
                 let what = "the roll does not say what the peers say";
                 self.emit_wrong(PieceIndex(0), Wrong::State(what));
@@ -72,6 +76,7 @@ impl Torrent {
     fn emit_wrong(&mut self, piece: PieceIndex, wrong: Wrong) {
         let (what, availability) = match wrong {
             Wrong::Copies => (WRONG_COPIES, true),
+            Wrong::Trusted => (WRONG_TRUSTED, true),
             Wrong::State(what) => (what, false),
         };
         self.emit(Event::AuditFailed {
@@ -96,10 +101,16 @@ impl Torrent {
     /// Audits the availability of all pieces by the bitfield of every peer, which takes long.
     fn audit_bitfields(&mut self) {
         let copies = self.bitfields.recount();
+        let trusted = self.pieces.trusted.is_some();
+        let trusted = trusted.then(|| self.bitfields.recount_trusted());
         for piece in self.pieces.geometry.all_pieces() {
             let counted = u32::from(self.pieces.availability[piece.at()]);
             if copies[piece.at()] != counted {
                 self.emit_wrong(piece, Wrong::Copies);
+            }
+            let counted = u32::from(self.pieces.copies()[piece.at()]);
+            if trusted.as_ref().is_some_and(|of| of[piece.at()] != counted) {
+                self.emit_wrong(piece, Wrong::Trusted);
             }
         }
     }
@@ -141,9 +152,33 @@ impl Torrent {
         }
     }
 
+    /// Audits who is doubted: whoever snubs us, nobody who is not there, and while anybody is the copies that
+    /// count are counted.
+    fn audit_doubts(&mut self) {
+        let aware = self.config.snub_aware;
+        let snubs = |p: &Peer| aware && p.down.snubbed && !p.web;
+        let mut peers = self.peers.iter().enumerate();
+        let wrong = peers.any(|(slot, peer)| {
+            let peer = peer.as_ref().filter(|p| p.active());
+            match self.bitfields.doubts(slot) {
+                true => peer.is_none(),
+                false => peer.is_some_and(snubs),
+            }
+        });
+        if wrong || self.bitfields.doubts_any() != self.pieces.trusted.is_some() {
+            let what = "whoever snubs us is not doubted, or somebody who is not there";
+            self.emit_wrong(PieceIndex(0), Wrong::State(what));
+        }
+    }
+
     fn wrong_copies(&self, piece: PieceIndex) -> Option<Wrong> {
         let counted = u32::from(self.pieces.availability[piece.at()]);
-        (self.bitfields.copies(piece) != counted).then_some(Wrong::Copies)
+        if self.bitfields.copies(piece) != counted {
+            return Some(Wrong::Copies);
+        }
+        // Without anybody in doubt they are the same numbers.
+        let trusted = u32::from(self.pieces.trusted.as_ref()?[piece.at()]);
+        (self.bitfields.trusted(piece) != trusted).then_some(Wrong::Trusted)
     }
 
     fn wrong_state(&self, piece: PieceIndex) -> Option<Wrong> {

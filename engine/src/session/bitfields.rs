@@ -1,4 +1,4 @@
-//! Owns what each connected peer has, twice: by peer and by piece.
+//! Owns what each connected peer has, twice: by peer and by piece; and whose word for it is doubted.
 //!
 //! Invariant: both say the same. A decision about a peer reads its own set; how many hold a piece is
 //! counted where its holders lie together, in one or two words, and not in the sets of all peers.
@@ -17,6 +17,8 @@ pub(super) struct Bitfields {
     /// Words of one piece's holders, a bit per slot.
     words: usize,
     pieces: usize,
+    /// Peers that are doubted, a bit per slot.
+    doubted: Vec<u64>,
 }
 
 impl Bitfields {
@@ -27,6 +29,7 @@ impl Bitfields {
             pieces: pieces as usize,
             words: 0,
             holders: Vec::new(),
+            doubted: Vec::new(),
         };
         bitfields.make_slots(slots);
         bitfields
@@ -47,6 +50,7 @@ impl Bitfields {
                 }
             }
             (self.words, self.holders) = (words, holders);
+            self.doubted.resize(words, 0);
         }
     }
 
@@ -56,8 +60,26 @@ impl Bitfields {
         self.rows[slot] = BitSet::empty(pieces);
     }
 
-    /// A peer is gone; what it had.
+    /// Whether the peer's word is doubted.
+    pub(super) fn doubts(&self, slot: usize) -> bool {
+        self.doubted[slot / 64] & (1 << (slot % 64)) != 0
+    }
+
+    /// Whether anybody's is.
+    pub(super) fn doubts_any(&self) -> bool {
+        self.doubted.iter().any(|word| *word != 0)
+    }
+
+    /// The peer's word is doubted from now on, or no more.
+    pub(super) fn doubt(&mut self, slot: usize, on: bool) {
+        let bit = 1 << (slot % 64);
+        let word = &mut self.doubted[slot / 64];
+        *word = if on { *word | bit } else { *word & !bit };
+    }
+
+    /// A peer is gone, and the doubt with it; what it had.
     pub(super) fn close(&mut self, slot: usize) -> BitSet {
+        self.doubt(slot, false);
         let row = std::mem::take(&mut self.rows[slot]);
         for piece in row.iter() {
             let (word, bit) = self.place(slot, piece);
@@ -101,10 +123,31 @@ impl Bitfields {
         holders.iter().map(|word| word.count_ones()).sum()
     }
 
+    /// How many have a piece of those who are not doubted.
+    pub(super) fn trusted(&self, piece: PieceIndex) -> u32 {
+        let first = piece.at() * self.words;
+        let holders = self.holders[first..].iter().zip(&self.doubted);
+        holders.map(|(all, not)| (all & !not).count_ones()).sum()
+    }
+
     /// How many have each piece, by the sets of all peers.
     pub(super) fn recount(&self) -> Vec<u32> {
+        self.recount_of(|_| true)
+    }
+
+    /// The same of those who are not doubted.
+    pub(super) fn recount_trusted(&self) -> Vec<u32> {
+        self.recount_of(|slot| !self.doubts(slot))
+    }
+
+    fn recount_of(&self, counts: impl Fn(usize) -> bool) -> Vec<u32> {
         let mut copies = vec![0; self.pieces];
-        for row in &self.rows {
+        for (_, row) in self
+            .rows
+            .iter()
+            .enumerate()
+            .filter(|(slot, _)| counts(*slot))
+        {
             for piece in row.iter() {
                 copies[piece.at()] += 1;
             }
@@ -147,12 +190,15 @@ mod tests {
                 match what {
                     0 => prop_assert_eq!(bitfields.close(slot).contains(piece), had),
                     1 | 2 => prop_assert_eq!(bitfields.remove(slot, piece), had),
+                    3 => bitfields.doubt(slot, !bitfields.doubts(slot)),
                     _ => prop_assert_eq!(bitfields.insert(slot, piece), !had),
                 }
             }
+            let trusted = bitfields.recount_trusted();
             for (piece, copies) in (0..).zip(bitfields.recount()) {
                 let piece = PieceIndex(piece);
                 prop_assert_eq!(bitfields.copies(piece), copies);
+                prop_assert_eq!(bitfields.trusted(piece), trusted[piece.at()]);
                 for (slot, row) in bitfields.rows().iter().enumerate() {
                     prop_assert_eq!(bitfields.holds(slot, piece), row.contains(piece));
                 }

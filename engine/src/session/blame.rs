@@ -51,6 +51,9 @@ pub struct Sender {
     /// It had a place, carried nothing, and lost it to somebody else.
     #[serde(skip)]
     pub(super) barren: bool,
+    /// It snubbed us, and has sent nothing that we asked for since.
+    #[serde(skip)]
+    pub(super) owes: bool,
 }
 
 impl Sender {
@@ -68,6 +71,7 @@ impl Sender {
             banned: false,
             strays: 0,
             barren: false,
+            owes: false,
         }
     }
 }
@@ -200,6 +204,11 @@ impl Blame {
         let known = self.by_key.get(&(addr.ip(), None)).copied();
         let sender = known.and_then(|s| self.senders.get(s.0 as usize));
         sender.is_some_and(|s| s.barren && s.received + s.sent == 0)
+    }
+
+    /// Whether a sender snubbed us, and has sent nothing that we asked for since.
+    pub(super) fn owes(&self, sender: SenderId) -> bool {
+        self.senders.get(sender.0 as usize).is_some_and(|s| s.owes)
     }
 
     /// Payload of use that a sender gave us, and that it got of us, over all its connections.

@@ -60,13 +60,16 @@ impl Torrent {
 
     /// Starts a piece; its first block to ask for. `None`: there is none, it is all padding.
     pub(super) fn begin(&mut self, slot: usize, piece: PieceIndex) -> Option<(PieceIndex, u32)> {
-        let copies = self.pieces.availability[piece.at()];
+        let neighbours = self.pieces.availability[piece.at()];
         let sender = self.peer(slot).sender;
         let failed = self.config.parole && self.blame.wants_digests(piece);
         let parole = failed.then_some(sender);
         let whole = self.pieces.start(piece, parole);
         self.touch(piece);
-        self.emit(Event::PieceStarted { piece, copies });
+        self.emit(Event::PieceStarted {
+            piece,
+            copies: neighbours,
+        });
         if whole {
             self.push(Output::VerifyPiece {
                 piece,
@@ -98,8 +101,8 @@ impl Torrent {
             (PartialFirst::Never, _) | (_, None) => true,
         };
         if first && let Some(piece) = self.pick(slot, |_| true) {
-            let copies = self.pieces.availability[piece.at()];
-            let rarer = |p: PieceIndex| copies < self.pieces.availability[p.at()];
+            let copies = self.pieces.copies()[piece.at()];
+            let rarer = |p: PieceIndex| copies < self.pieces.copies()[p.at()];
             let exception = self.config.partial_first == PartialFirst::UnlessRarer;
             if !exception || partial.is_none_or(rarer) {
                 return self.begin(slot, piece).or_else(|| self.next_block(slot));
@@ -134,7 +137,7 @@ impl Torrent {
             .filter(|p| p.free > 0 && p.open_to(sender) && has.contains(p.piece))
             .filter(|partial| !(late && self.free_in(slot, partial).is_none()))
             .min_by_key(|partial| {
-                let copies = self.pieces.availability[partial.piece.at()];
+                let copies = self.pieces.copies()[partial.piece.at()];
                 let copies = if snubbed { u16::MAX - copies } else { copies };
                 let priority = self.pieces.priority(partial.piece);
                 (Reverse(priority), copies, partial.free)
@@ -155,13 +158,13 @@ impl Torrent {
 
     /// Whether this peer has a piece that nobody started and that is strictly rarer.
     fn has_rarer(&self, slot: usize, than: PieceIndex) -> bool {
-        let copies = self.pieces.availability[than.at()];
+        let copies = self.pieces.copies()[than.at()];
         copies > 1
             && self
                 .pieces
                 .queued
                 .iter_and(self.has(slot))
-                .any(|piece| self.pieces.availability[piece.at()] < copies)
+                .any(|piece| self.pieces.copies()[piece.at()] < copies)
     }
 
     /// The highest priority among the pieces that this peer has and nobody started.
@@ -183,7 +186,7 @@ impl Torrent {
             candidates.retain(|p| Some(self.pieces.priority(*p)) == best);
         }
         if self.peer(slot).down.snubbed {
-            let copies = &self.pieces.availability;
+            let copies = self.pieces.copies();
             let most = candidates.iter().map(|p| copies[p.at()]).max();
             candidates.retain(|p| Some(copies[p.at()]) == most);
         }
@@ -195,7 +198,7 @@ impl Torrent {
             None
         } else {
             let view = PickView {
-                availability: &self.pieces.availability,
+                availability: self.pieces.copies(),
                 have: &self.pieces.have,
                 neighbours: self.bitfields.rows(),
                 playhead: self

@@ -61,9 +61,9 @@ impl Torrent {
             false => None,
         };
         let full = many || late || crowded && gives_way.is_none();
-        let banned = self.blame.banned_addr(addr);
-        if self.phase != Phase::Running || full || banned {
-            if banned {
+        let refused = self.config.ip_filter.refuses(ip) || self.blame.banned_addr(addr);
+        if self.phase != Phase::Running || full || refused {
+            if refused {
                 self.dial.never(addr);
             }
             if !inbound {
@@ -202,6 +202,7 @@ impl Torrent {
         peer.fast = fast;
         peer.extended = extended;
         self.contacts.add(slot, peer);
+        self.on_return(slot);
         self.note(slot);
         self.contacts_changed(now);
         self.emit(Event::PeerJoined {
@@ -261,12 +262,7 @@ impl Torrent {
         self.note(slot);
         self.contacts_changed(now);
         self.refund_upload(peer.up.reading_bytes);
-        let bits = self.bitfields.close(slot);
-        for piece in bits.iter() {
-            let copies = self.pieces.drop_copy(piece);
-            self.picker.on_availability(piece, copies);
-            self.touch_copies(piece);
-        }
+        self.drop_copies(slot);
         self.connections -= 1;
         if !peer.inbound {
             let of_use = peer.active() && peer.down.received_now + peer.up.given > 0;

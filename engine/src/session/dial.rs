@@ -78,7 +78,7 @@ impl Contact {
 /// What a peer tells of somebody.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told<'a> {
-    pub(super) addr: SocketAddr,
+    pub(super) addr: &'a SocketAddr,
     /// It has everything, as the teller says.
     pub(super) seed: bool,
     /// Who lives there, as we know ourselves: it is connected already, by a dial of its own.
@@ -139,10 +139,11 @@ struct Quiet {
 }
 
 impl DialBook {
-    /// Takes addresses from a tracker, up to the maximum.
+    /// Takes addresses from a tracker, up to the maximum, but those that are refused.
     pub(super) fn learn(&mut self, peers: &[PeerAddr], me: PeerId, config: &EngineConfig) {
         for peer in peers {
-            if peer.id == Some(me) || peer.addr.port() == 0 {
+            let refused = config.ip_filter.refuses(peer.addr.ip());
+            if peer.id == Some(me) || peer.addr.port() == 0 || refused {
                 continue;
             }
             // An IPv4 address in IPv6's clothes is that address: it has one place and one cap.
@@ -177,10 +178,12 @@ impl DialBook {
         // Behind the one before.
         let mut from = 0;
         for told in told.filter(|told| told.addr.port() != 0) {
-            match self.addrs.place_from(from, told.addr) {
+            match self.addrs.place_from(from, *told.addr) {
                 Err(place) => {
                     from = place;
-                    new.push(told);
+                    if !config.ip_filter.refuses(told.addr.ip()) {
+                        new.push(told);
+                    }
                 }
                 Ok(place) => {
                     from = place + 1;
@@ -205,7 +208,7 @@ impl DialBook {
             let mut contact = Contact::new(teller);
             contact.seed = told.seed;
             contact.id = told.id.copied().map(Box::new);
-            self.insert(told.addr, contact);
+            self.insert(*told.addr, contact);
             learned += 1;
         }
         learned

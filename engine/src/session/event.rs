@@ -392,3 +392,54 @@ pub enum Event {
         availability: bool,
     },
 }
+
+impl Event {
+    /// The address of the connection or the dial that it is about, if it is about one.
+    pub fn peer_mut(&mut self) -> Option<&mut SocketAddr> {
+        match self {
+            Event::PeerJoined { peer, .. }
+            | Event::ClientNamed { peer, .. }
+            | Event::PexReceived { peer, .. }
+            | Event::PexIgnored { peer }
+            | Event::PexSent { peer, .. }
+            | Event::MetadataReceived { peer, .. }
+            | Event::PeerGone { peer, .. }
+            | Event::DialFailed { peer }
+            | Event::Unchoked { peer, .. }
+            | Event::Choked { peer }
+            | Event::UnchokedBy { peer, .. }
+            | Event::InterestedBy { peer, .. }
+            | Event::BlockRequested { peer, .. }
+            | Event::BlockReceived { peer, .. }
+            | Event::BlockWasted { peer, .. }
+            | Event::PieceShown { peer, .. }
+            | Event::BlockSent { peer, .. }
+            | Event::RequestTimedOut { peer, .. }
+            | Event::Snubbed { peer }
+            | Event::WebSeedJoined { peer, .. }
+            | Event::Banned { peer, .. } => Some(peer),
+            Event::Started { .. }
+            | Event::MetadataFailed { .. }
+            | Event::MetadataComplete { .. }
+            | Event::PieceStarted { .. }
+            | Event::SuperSeedingEnded
+            | Event::WebSeedLeft { .. }
+            | Event::EndgameEntered
+            | Event::PieceVerified { .. }
+            | Event::Completed
+            | Event::Finished
+            | Event::PieceLost { .. }
+            | Event::Announced { .. }
+            | Event::AnnounceFailed { .. }
+            | Event::TrackerWarned { .. }
+            | Event::AnnounceResent { .. }
+            | Event::StorageFailed { .. }
+            | Event::Paused
+            | Event::Resumed
+            | Event::Leaving
+            | Event::Audited { .. }
+            | Event::Buffered(_)
+            | Event::AuditFailed { .. } => None,
+        }
+    }
+}

@@ -149,9 +149,7 @@ impl Torrent {
         if !self.bitfields.remove(slot, piece) {
             return Ok(());
         }
-        let copies = self.pieces.drop_copy(piece);
-        self.picker.on_availability(piece, copies);
-        self.touch_copies(piece);
+        self.drop_copy(slot, piece);
         if self.peer(slot).up.hides(piece) {
             // It was not told that we have it, and is not for the asking.
         } else if self.pieces.have.contains(piece) {

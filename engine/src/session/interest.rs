@@ -24,11 +24,9 @@ impl Torrent {
             return Err("a have for a piece that does not exist");
         }
         if !self.bitfields.insert(slot, piece) {
-            return Ok(());
+            return self.bear_chatter(slot, now);
         }
-        let copies = self.pieces.add_copy(piece);
-        self.picker.on_availability(piece, copies);
-        self.touch_copies(piece);
+        self.add_copy(slot, piece);
         if !self.pieces.have.contains(piece) && !self.pieces.is_unwanted(piece) {
             self.peer(slot).useful += 1;
             self.update_interest(slot, now);
@@ -58,9 +56,7 @@ impl Torrent {
         let mut new = Vec::new();
         for piece in bits.iter() {
             if self.bitfields.insert(slot, piece) {
-                let copies = self.pieces.add_copy(piece);
-                self.picker.on_availability(piece, copies);
-                self.touch_copies(piece);
+                self.add_copy(slot, piece);
                 if self.super_seeding {
                     new.push(piece);
                 }

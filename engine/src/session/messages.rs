@@ -1,7 +1,8 @@
 //! Owns what each message of a peer means: is it legal now, and who handles it.
 //!
 //! Invariant: with the fast extension the first message, but for an extended handshake, says which
-//! pieces the peer has; what is illegal closes the connection and changes nothing.
+//! pieces the peer has; what is illegal closes the connection and changes nothing, and so does what is said too
+//! often: everything but requests, their answers, and a `have` that is news.
 
 use crate::bits::BitSet;
 use crate::ids::ConnId;
@@ -12,6 +13,15 @@ use super::event::CloseReason;
 use super::torrent::Torrent;
 
 impl Torrent {
+    /// A peer says something that is neither payload nor news; an error when it does too often.
+    pub(super) fn bear_chatter(&mut self, slot: usize, now: Now) -> Result<(), &'static str> {
+        let rate = self.config.chatter_max;
+        match self.peer(slot).bear_chatter(rate, now) {
+            true => Ok(()),
+            false => Err("too many messages that carry nothing"),
+        }
+    }
+
     pub(super) fn on_message(&mut self, conn: ConnId, message: Message, now: Now) {
         let Some(slot) = self.slot(conn) else { return };
         let legal = if self.is_active(slot) {
@@ -35,6 +45,17 @@ impl Torrent {
         peer.last_received = now;
         let (first, fast) = (!peer.greeted, peer.fast);
         peer.greeted |= !matches!(message, Message::Extended { .. } | Message::KeepAlive);
+        let counts = !matches!(
+            message,
+            Message::Have(_)
+                | Message::Request(_)
+                | Message::Cancel(_)
+                | Message::Piece { .. }
+                | Message::Reject(_)
+        );
+        if counts {
+            self.bear_chatter(slot, now)?;
+        }
         let says_pieces = matches!(
             message,
             Message::Bitfield(_) | Message::HaveAll | Message::HaveNone

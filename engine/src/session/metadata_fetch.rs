@@ -269,9 +269,9 @@ impl MetadataFetch {
         let many = !ip.is_loopback() && self.roll.at(ip) >= per_address;
         let taken = self.connections + self.dial.dialling();
         let full = many || inbound && taken >= self.config.connections_max;
-        let banned = self.blame.banned_addr(addr);
-        if self.phase != Phase::Running || full || banned {
-            if banned {
+        let refused = self.config.ip_filter.refuses(ip) || self.blame.banned_addr(addr);
+        if self.phase != Phase::Running || full || refused {
+            if refused {
                 self.dial.never(addr);
             }
             if !inbound {

@@ -16,6 +16,7 @@ mod choking;
 mod choosing;
 mod connections;
 mod dial;
+mod doubt;
 pub mod event;
 mod extended;
 mod facts;

@@ -19,6 +19,9 @@ use super::canonical::canonical_priority;
 use super::pex::PexTalk;
 use super::super_seeding::Hidden;
 
+/// Time's worth of chatter that may come at once.
+const CHATTER_AT_ONCE: Duration = Duration::from_secs(10);
+
 /// A request of ours that is open at a peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
@@ -100,6 +103,8 @@ pub(super) struct Rest {
     pub(super) waiting_since: Now,
     pub(super) since: Now,
     pub(super) pex: PexTalk,
+    /// When what it said beside payload and news would be what it may say.
+    chatter_until: Now,
 }
 
 impl Deref for Peer {
@@ -232,6 +237,7 @@ impl Peer {
             since: now,
             rank: None,
             pex: PexTalk::default(),
+            chatter_until: Now::START,
         };
         Peer {
             conn,
@@ -268,6 +274,18 @@ impl Peer {
     /// Whether its handshake was accepted; a web seed needs none.
     pub(super) fn active(&self) -> bool {
         self.active
+    }
+
+    /// It says something that is neither payload nor news; false when that is too much. `rate`: messages per second in
+    /// the long run; 0: there is no limit.
+    pub(super) fn bear_chatter(&mut self, rate: u32, now: Now) -> bool {
+        if rate == 0 {
+            return true;
+        }
+        let each = Duration::from_secs(1) / rate;
+        let until = self.chatter_until.max(now).after(each);
+        self.chatter_until = until;
+        until.since(now) <= CHATTER_AT_ONCE
     }
 
     /// Whether payload comes or goes here, or may at any moment.
@@ -476,6 +494,27 @@ mod tests {
     #[test]
     fn what_every_message_looks_at_is_one_cache_line() {
         assert_eq!(size_of::<Option<Peer>>(), 64);
+    }
+
+    #[test]
+    fn chatter_is_borne_for_ten_seconds_worth_at_once_and_its_rate_afterwards() {
+        let conn = ConnId {
+            slot: 0,
+            generation: 0,
+        };
+        let addr = "10.0.0.1:1".parse().expect("an address");
+        let mut peer = Peer::new(conn, addr, false, Now::START, &EngineConfig::default());
+        let at = |ms| Now::START.after(Duration::from_millis(ms));
+        let mut borne = |ms, times| {
+            (0..times)
+                .filter(|_| peer.bear_chatter(100, at(ms)))
+                .count()
+        };
+        assert_eq!(borne(0, 1000), 1000);
+        assert_eq!(borne(1000, 100), 100, "as many as have drained");
+        assert_eq!(borne(1500, 51), 50);
+        assert_eq!(borne(60_000, 2000), 1000, "silence saves up no more");
+        assert!((0..100_000).all(|_| peer.bear_chatter(0, at(60_000))));
     }
 
     #[test]

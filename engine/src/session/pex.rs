@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::EngineConfig;
 use crate::time::Now;
-use crate::wire::pex::{Pex, REACHABLE, SEED, order};
+use crate::wire::pex::{Pex, REACHABLE, Rank, SEED};
 
 use super::addresses::Addresses;
 use super::blame::Blame;
@@ -57,6 +57,8 @@ pub(super) struct Contacts {
 #[derive(Debug)]
 struct Contact {
     addr: SocketAddr,
+    /// What its place in the list depends on, before its slot.
+    rank: Rank,
     slot: usize,
     /// We dialled it.
     reachable: bool,
@@ -64,8 +66,8 @@ struct Contact {
 
 impl Contacts {
     fn place(&self, addr: SocketAddr, slot: usize) -> Result<usize, usize> {
-        let search = |c: &Contact| order(c.addr, addr).then(c.slot.cmp(&slot));
-        self.list.binary_search_by(search)
+        self.list
+            .binary_search_by_key(&(Rank::of(addr), slot), |c| (c.rank, c.slot))
     }
 
     fn content(&self, slot: usize) -> bool {
@@ -87,6 +89,7 @@ impl Contacts {
         {
             let reachable = !peer.inbound;
             let contact = Contact {
+                rank: Rank::of(addr),
                 addr,
                 slot,
                 reachable,
@@ -242,7 +245,7 @@ impl Torrent {
         let mut all_added = true;
         let mut told = talk.told.iter();
         let mut next_told = told.next();
-        for there in self.contacts.list.chunk_by(|a, b| a.addr == b.addr) {
+        for there in self.contacts.list.chunk_by(|a, b| a.rank == b.rank) {
             let addr = there[0].addr;
             // An address of this machine, or of none, means nothing elsewhere.
             if there.iter().all(|c| c.slot == slot)
@@ -252,8 +255,9 @@ impl Torrent {
                 continue;
             }
             let mut known = false;
+            let rank = there[0].rank;
             while let Some(before) = next_told {
-                match order(before, addr) {
+                match Rank::of(before).cmp(&rank) {
                     Ordering::Less => leaves(&mut change, before),
                     Ordering::Equal => known = true,
                     Ordering::Greater => break,
@@ -349,8 +353,9 @@ impl Hearing<'_> {
         let mut contacts = self.contacts.list.as_slice();
         let told = told.map(|(addr, flags)| {
             let mut connected = None;
+            let place = Rank::of(*addr);
             while let [next, rest @ ..] = contacts {
-                match order(next.addr, *addr) {
+                match next.rank.cmp(&place) {
                     Ordering::Less => {}
                     Ordering::Equal => connected = Some(next.slot),
                     Ordering::Greater => break,
@@ -358,7 +363,7 @@ impl Hearing<'_> {
                 contacts = rest;
             }
             Told {
-                addr: *addr,
+                addr,
                 seed: flags & SEED != 0,
                 id: connected.and_then(|slot| self.roll.id(slot)),
             }

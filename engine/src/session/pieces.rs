@@ -1,7 +1,8 @@
 //! Owns the state of every piece, and how many neighbours hold each.
 //!
 //! Invariants: a piece is exactly one of have / in progress / queued / unwanted; availability is the sum of the
-//! neighbours' bitfields. What becomes of the blocks of a piece in progress: `partial`.
+//! neighbours' bitfields, and the copies that choices go by those of neighbours that are not doubted. What
+//! becomes of the blocks of a piece in progress: `partial`.
 
 use std::ops::Range;
 
@@ -28,6 +29,8 @@ pub(super) struct Pieces {
     started: Vec<Partial>,
     /// Copies among the neighbours.
     pub(super) availability: Vec<u16>,
+    /// The same without neighbours that are doubted; `None` while nobody is.
+    pub(super) trusted: Option<Vec<u16>>,
     /// Blocks of pieces in progress that should be asked for.
     free_blocks: u32,
     pub(super) geometry: Geometry,
@@ -52,6 +55,7 @@ impl Pieces {
             in_progress: BitSet::empty(geometry.pieces),
             started: Vec::new(),
             availability: vec![0; geometry.pieces as usize],
+            trusted: None,
             free_blocks: 0,
             geometry,
         }
@@ -153,22 +157,40 @@ impl Pieces {
         self.geometry.total - have
     }
 
-    /// A neighbour was seen to hold the piece.
-    pub(super) fn add_copy(&mut self, piece: PieceIndex) -> u16 {
-        let copies = &mut self.availability[piece.at()];
-        *copies = copies
-            .checked_add(1)
-            .expect("no more neighbours than connections_max");
-        *copies
+    /// Copies of each piece, as choices go by them.
+    pub(super) fn copies(&self) -> &[u16] {
+        self.trusted.as_deref().unwrap_or(&self.availability)
     }
 
-    /// A neighbour that held the piece is gone.
-    pub(super) fn drop_copy(&mut self, piece: PieceIndex) -> u16 {
-        let copies = &mut self.availability[piece.at()];
-        *copies = copies
-            .checked_sub(1)
-            .expect("availability is the sum of the bitfields");
-        *copies
+    /// A neighbour was seen to hold the piece. `doubted`: it is.
+    pub(super) fn add_copy(&mut self, piece: PieceIndex, doubted: bool) {
+        one_more(&mut self.availability[piece.at()]);
+        if !doubted && let Some(trusted) = &mut self.trusted {
+            one_more(&mut trusted[piece.at()]);
+        }
+    }
+
+    /// A neighbour that held the piece is gone. `doubted`: it was.
+    pub(super) fn drop_copy(&mut self, piece: PieceIndex, doubted: bool) {
+        one_less(&mut self.availability[piece.at()]);
+        if !doubted && let Some(trusted) = &mut self.trusted {
+            one_less(&mut trusted[piece.at()]);
+        }
+    }
+
+    /// What a neighbour has counts no more for choices, or counts again.
+    pub(super) fn doubt(&mut self, has: &BitSet, on: bool) {
+        let trusted = self
+            .trusted
+            .get_or_insert_with(|| self.availability.clone());
+        for piece in has.iter() {
+            let copies = &mut trusted[piece.at()];
+            if on {
+                one_less(copies)
+            } else {
+                one_more(copies)
+            }
+        }
     }
 
     /// Whether end-game may begin: something is missing, and every missing block is asked for.
@@ -374,6 +396,18 @@ impl Pieces {
         let found = blocks.iter().zip(open).any(wrong);
         found.then_some("a block's requests are not those that the peers hold")
     }
+}
+
+fn one_more(copies: &mut u16) {
+    *copies = copies
+        .checked_add(1)
+        .expect("no more neighbours than connections_max");
+}
+
+fn one_less(copies: &mut u16) {
+    *copies = copies
+        .checked_sub(1)
+        .expect("copies are the sum of the bitfields");
 }
 
 #[cfg(test)]

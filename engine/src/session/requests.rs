@@ -352,6 +352,10 @@ impl Torrent {
             };
         };
         down.heard(now);
+        if self.pieces.trusted.is_some() {
+            self.on_answer(slot);
+        }
+        let down = &mut self.peer(slot).down;
         if let Some(request) = request {
             down.answered(request.at, now);
             self.arm_requests(slot);
@@ -591,6 +595,7 @@ impl Torrent {
             if self.is_web(slot) {
                 return self.rest_web_seed(slot, now);
             }
+            self.on_snub(slot);
             self.cancel_requests(slot, now);
         }
         if snubs || !late.is_empty() {

@@ -26,11 +26,11 @@ use skep_engine::{EngineConfig, Now, PeerId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::canary::{Canary, SpoiltDisk};
+use crate::canary::{Canary, SpoiltDisk, SpoiltNet, Veil};
 use crate::content::Content;
 use crate::disk::{Disk, DiskStorage};
 use crate::fault::users::User;
-use crate::network::{HostNet, Net};
+use crate::network::Net;
 use crate::oracle::{self, SwarmCopies};
 use crate::own::Own;
 use crate::scenario::plan::{EndKind, HostPlan, OnComplete, Role, StrategyPlan};
@@ -80,12 +80,13 @@ impl EnginePeer {
         observer: Observer,
     ) -> Option<EndKind> {
         let (say, commands) = mpsc::unbounded_channel();
+        let veil = self.plan.canary.and_then(Canary::veil);
         let observer = match self.plan.canary {
-            Some(canary) => canary.observer(observer),
+            Some(canary) => canary.observer(observer, veil.clone()),
             None => observer,
         };
         // In a box of its own: a future lies in each that waits for it, and in some of them twice.
-        let mut host = Box::pin(self.run(life, observer, say.clone(), commands));
+        let mut host = Box::pin(self.run(life, veil, observer, say.clone(), commands));
         let Some((at, kind)) = end else {
             host.await;
             return None;
@@ -139,12 +140,13 @@ impl EnginePeer {
     async fn run(
         &self,
         life: usize,
+        veil: Option<Rc<RefCell<Veil>>>,
         mut observer: Observer,
         say: mpsc::UnboundedSender<Command>,
         commands: mpsc::UnboundedReceiver<Command>,
     ) {
         let plan = &self.plan;
-        let mut net = self.net.attach(plan.ip);
+        let mut net = SpoiltNet::new(self.net.attach(plan.ip), veil);
         let listen = SocketAddr::from((plan.ip, PEER_PORT));
         net.listen(listen)
             .expect("a host listens on its own address");
@@ -308,7 +310,7 @@ impl EnginePeer {
 /// What a stay begins with, and goes on with when the metainfo is there.
 struct Begin {
     life: usize,
-    net: HostNet,
+    net: SpoiltNet,
     announcer: Announcer,
     commands: mpsc::UnboundedReceiver<Command>,
     observer: Observer,

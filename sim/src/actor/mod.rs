@@ -92,7 +92,10 @@ pub fn attacker(
         "rarest-corruptor" => Box::new(attack_rarest_corruptor::RarestCorruptor::new(content, rng)),
         "slot-thief" => Box::new(attack_slot_thief::SlotThief::new(content, rng)),
         "unseeded" => Box::new(attack_unseeded::Unseeded::new(&content)),
-        "never-deliver" => Box::new(attack_never_deliver::NeverDeliver::new(&content)),
+        "never-deliver" => Box::new(attack_never_deliver::NeverDeliver::new(
+            plan.param("claims"),
+            &content,
+        )),
         "free-rider" => Box::new(attack_free_rider::FreeRider::new(content, rng)),
         "large-view" => {
             let every = plan.time("every");

@@ -1,13 +1,16 @@
 //! What a scenario puts into an honest host on purpose, so that a check catches it: if it does not, the check is
 //! no check.
 //!
-//! Invariant: a canary spoils what is around the engine (its disk, its strategy, its numbers, who hears of its
-//! events) and nothing in it; a scenario says with its tags that it is meant. `tests/canaries.rs` has one test
+//! Invariant: a canary spoils what is around the engine (its disk, its network, its strategy, its numbers, who hears
+//! of its events) and nothing in it; a scenario says with its tags that it is meant. `tests/canaries.rs` has one test
 //! for each.
 
 mod disk;
+mod net;
 mod picker;
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use skep_engine::node::peer_host::Observer;
@@ -18,6 +21,7 @@ use skep_engine::{EngineConfig, Now};
 use crate::scenario::strategies::{Family, Named};
 
 pub use disk::SpoiltDisk;
+pub use net::{SpoiltNet, Veil};
 
 /// What is spoilt of a host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +32,8 @@ pub enum Canary {
     Declining,
     /// Nobody hears that it bans.
     BansUnheard,
+    /// Whoever it bans is let in again: its ban list does not know them.
+    BansIgnored,
     /// Nobody hears of one block that it received.
     LostBlock,
     /// Its disk never says what the hash of one piece is.
@@ -66,6 +72,10 @@ pub const CANARIES: Family = Family {
             "bans, and nobody hears of it, for expectations to catch",
         ),
         named(
+            "bans-ignored",
+            "bans, and lets in again whom it banned, for `bans-hold` to catch",
+        ),
+        named(
             "lost-block",
             "a block is received, and nobody hears of it, for `bytes-conserved` to catch",
         ),
@@ -101,6 +111,7 @@ impl Canary {
             "rarest-disabled" => Canary::RarestDisabled,
             "declining" => Canary::Declining,
             "bans-unheard" => Canary::BansUnheard,
+            "bans-ignored" => Canary::BansIgnored,
             "lost-block" => Canary::LostBlock,
             "hash-untold" => Canary::HashUntold,
             "false-hash" => Canary::FalseHash,
@@ -133,9 +144,15 @@ impl Canary {
         }
     }
 
-    /// Who really hears of the host's events.
+    /// What hides from the host whom it banned, if that is what is spoilt.
     #[must_use]
-    pub fn observer(self, mut hears: Observer) -> Observer {
+    pub fn veil(self) -> Option<Rc<RefCell<Veil>>> {
+        (self == Canary::BansIgnored).then(Rc::default)
+    }
+
+    /// Who really hears of the host's events. Where there is a veil it is lifted first.
+    #[must_use]
+    pub fn observer(self, mut hears: Observer, veil: Option<Rc<RefCell<Veil>>>) -> Observer {
         let mut received = 0;
         let unheard = move |event: &Event| match (self, event) {
             (Canary::BansUnheard, Event::Banned { .. }) => true,
@@ -146,10 +163,13 @@ impl Canary {
             _ => false,
         };
         let mut unheard = unheard;
-        Box::new(move |at: Now, event: &Event| {
-            if !unheard(event) {
-                hears(at, event);
+        Box::new(move |at: Now, event: &Event| match &veil {
+            Some(veil) => {
+                let lifted = veil.borrow_mut().lift(event);
+                hears(at, &lifted);
             }
+            None if unheard(event) => {}
+            None => hears(at, event),
         })
     }
 }

@@ -1,10 +1,13 @@
 //! Nobody receives faster than the links allow: of every stretch of time a peer's downlink could have carried what
 //! came in it, but for what was under way when it began; each sender's uplink could have carried what ever came
-//! from it; and the last completion is not before the physical limit.
+//! from it; the last completion is not before the physical limit; and nobody verifies more than has left the seeds, where
+//! they alone had something.
 
-use skep_engine::Now;
+use skep_engine::bits::BitSet;
 use skep_engine::ids::BLOCK_BYTES;
+use skep_engine::metainfo::Geometry;
 use skep_engine::session::event::Event;
+use skep_engine::{Now, PieceIndex};
 
 use super::{Check, Log, Scene, Seen};
 use crate::actor::client::ClientEvent;
@@ -13,7 +16,7 @@ use crate::disk::condition::Speed;
 use crate::fault::FaultNews;
 use crate::network::link::parcel_wire_max;
 use crate::scenario::Plan;
-use crate::scenario::plan::{EndKind, FaultKind, Role};
+use crate::scenario::plan::{EndKind, FaultKind, HostPlan, Role};
 use crate::trace::WorldEvent;
 
 /// Bytes that a link could have carried and that nobody has received: an amount that grows at a rate, up to `most`.
@@ -108,6 +111,70 @@ fn under_way_max(plan: &Plan, host: usize) -> Option<u64> {
 pub(super) struct BoundRespected {
     hosts: Vec<Links>,
     last_completion: Option<Now>,
+    out: Out,
+}
+
+/// The blocks that seeds have sent, where nobody else had anything at the start.
+struct Out {
+    wanted: bool,
+    /// A bit per block of the content.
+    blocks: Vec<u64>,
+    /// What each host verified.
+    verified: Vec<BitSet>,
+}
+
+impl Out {
+    fn of(plan: &Plan) -> Out {
+        let nothing = |h: &HostPlan| match h.role {
+            Role::Seed => true,
+            Role::Leecher => h.have.is_empty(),
+            _ => false,
+        };
+        Out {
+            wanted: plan.hosts.iter().all(nothing),
+            blocks: Vec::new(),
+            verified: vec![BitSet::empty(plan.torrent.pieces()); plan.hosts.len()],
+        }
+    }
+
+    fn take(&mut self, host: usize, event: &Event, scene: &Scene<'_>) {
+        match event {
+            Event::PieceVerified { piece, good: true } => {
+                self.verified[host].insert(*piece);
+            }
+            Event::BlockSent { piece, begin, .. } if scene.plan.hosts[host].role == Role::Seed => {
+                let geometry = scene.content.geometry();
+                self.note(Out::number(geometry, *piece, *begin));
+            }
+            _ => {}
+        }
+    }
+
+    /// The number of the block in which a byte of a piece lies.
+    fn number(geometry: Geometry, piece: PieceIndex, begin: u32) -> usize {
+        let each = geometry.piece_bytes.div_ceil(BLOCK_BYTES) as usize;
+        piece.at() * each + (begin / BLOCK_BYTES) as usize
+    }
+
+    fn note(&mut self, number: usize) {
+        if self.blocks.len() <= number / 64 {
+            self.blocks.resize(number / 64 + 1, 0);
+        }
+        self.blocks[number / 64] |= 1 << (number % 64);
+    }
+
+    /// Bytes of the blocks that were sent.
+    fn bytes(&self, geometry: Geometry) -> u64 {
+        let came = |number: usize| {
+            let word = self.blocks.get(number / 64).copied().unwrap_or(0);
+            word >> (number % 64) & 1 == 1
+        };
+        let pieces = geometry.all_pieces();
+        let blocks =
+            pieces.flat_map(|p| (0..geometry.blocks_in(p)).map(move |b| geometry.block(p, b)));
+        let came = blocks.filter(|r| came(Out::number(geometry, r.piece, r.begin)));
+        came.map(|range| u64::from(range.len)).sum()
+    }
 }
 
 /// What is known of one host.
@@ -132,6 +199,7 @@ impl BoundRespected {
         BoundRespected {
             hosts: (0..plan.hosts.len()).map(links).collect(),
             last_completion: None,
+            out: Out::of(plan),
         }
     }
 
@@ -191,6 +259,11 @@ impl Check for BoundRespected {
             }
         }
         let Some(host) = seen.host else { return };
+        if let WorldEvent::Peer(event) = seen.event
+            && self.out.wanted
+        {
+            self.out.take(host, event, scene);
+        }
         match seen.event {
             WorldEvent::Joined | WorldEvent::Ended(_) => {
                 let crashed = WorldEvent::Ended(Some(EndKind::Crash));
@@ -237,6 +310,17 @@ impl Check for BoundRespected {
                 let seconds = bound.seconds;
                 format!("the last completion at {last} beats the limit of {seconds:.3} s")
             });
+        }
+        if self.out.wanted {
+            let geometry = scene.content.geometry();
+            let out = self.out.bytes(geometry);
+            for (host, verified) in self.out.verified.iter().enumerate() {
+                let held = verified.iter().map(|p| u64::from(geometry.piece_len(p)));
+                let held: u64 = held.sum();
+                log.require(held <= out, at, Some(host), || {
+                    format!("it verified {held} bytes, and {out} have left the seeds")
+                });
+            }
         }
     }
 }

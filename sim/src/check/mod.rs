@@ -5,6 +5,7 @@
 
 mod addresses;
 mod availability;
+mod bans_hold;
 mod block_states;
 mod bound_respected;
 mod buffers_bounded;
@@ -155,6 +156,7 @@ pub const NAMES: &[&str] = &[
     "block-states",
     "buffers-bounded",
     "false-bans",
+    "bans-hold",
     "time-advances",
 ];
 
@@ -169,6 +171,7 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Check>> {
         Box::new(block_states::BlockStates),
         Box::new(buffers_bounded::BuffersBounded::new(plan)),
         Box::new(false_bans::FalseBans),
+        Box::new(bans_hold::BansHold::default()),
         Box::new(time_advances::TimeAdvances::default()),
     ]
 }

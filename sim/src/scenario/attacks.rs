@@ -18,7 +18,7 @@ use super::model::{AttackShare, Group, Model, Params};
 use super::plan::AttackPlan;
 use super::problem::{Found, Log};
 use super::read::{self, Fields, Value};
-use super::strategies::{ATTACKS, Named};
+use super::strategies::ATTACKS;
 use super::units::{self, MILLION};
 use crate::own::Own;
 
@@ -42,7 +42,7 @@ pub(super) fn read(
         return Some(Spanned::new(value.span(), shares));
     }
     let name = read::text(value, log)?;
-    let named = named(&name, own, log)?;
+    let named = groups::named(&name, &ATTACKS, own, log)?;
     let params = match with.map(|with| (with, with.get_ref())) {
         None => Params::new(),
         Some((_, DeValue::Table(table))) => {
@@ -63,22 +63,6 @@ pub(super) fn read(
         params,
     };
     Some(Spanned::new(value.span(), vec![only]))
-}
-
-/// An attack by name: one of ours, or of the user's own.
-fn named(name: &Spanned<String>, own: &'static Own, log: &mut Log) -> Option<&'static Named> {
-    let mut others = own.attacks.iter().map(|own| &own.named);
-    let found = ATTACKS.find(name.get_ref());
-    let found = found.or_else(|| others.find(|n| n.name == name.get_ref()));
-    if found.is_none() {
-        let known = ATTACKS
-            .known
-            .iter()
-            .chain(own.attacks.iter().map(|own| &own.named));
-        let known = known.map(|n| n.name);
-        log.push(read::unknown_word(ATTACKS.what, name, known, &[]));
-    }
-    found
 }
 
 fn mix(value: &Value<'_>, own: &'static Own, log: &mut Log) -> Option<Vec<AttackShare>> {
@@ -114,7 +98,7 @@ fn share(
     own: &'static Own,
     log: &mut Log,
 ) -> Option<AttackShare> {
-    let named = named(&name, own, log)?;
+    let named = groups::named(&name, &ATTACKS, own, log)?;
     let DeValue::Table(table) = value.get_ref() else {
         let share = read::quantity(value, r#"a share such as "50%""#, units::percent, log)?;
         return Some(AttackShare {

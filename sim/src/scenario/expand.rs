@@ -90,6 +90,7 @@ impl Scenario {
             faults,
             expect: model.expect.clone(),
             own: self.own(),
+            filmed: self.is_filmed(),
         };
         match self.is_clean() {
             true => plan.without_attackers(),

@@ -56,9 +56,8 @@ pub enum ExpectationKind {
         better: String,
         /// The label of the other.
         than: String,
-        /// By how much at least, as a part of the other's: all of the 95 % interval of the paired differences
-        /// keeps it.
-        by: Limit,
+        /// By how much, as a part of the other's: all of the 95 % interval of the paired differences keeps it.
+        by: Difference,
     },
     /// These invariants were put to the test in every run.
     Checks(String),
@@ -293,18 +292,61 @@ pub fn complete(text: &str) -> Result<(Quantity, Selector), UnitError> {
     Ok((quantity, selector))
 }
 
-/// Reads by how much something is better: `>= 5%` or `> 0%`.
-///
-/// # Errors
-/// When it is no limit in percent, or no lower one.
-pub fn difference(text: &str) -> Result<Limit, UnitError> {
-    let limit = Limit::parse(text, Unit::Fraction)?;
-    match limit.comparison {
-        Comparison::Above | Comparison::AtLeast => Ok(limit),
-        _ => Err(UnitError {
-            message: "what is better is so by at least something".to_owned(),
-            help: r#"write ">= 5%" or "> 0%""#.to_owned(),
-        }),
+/// By how much one thing is better than another.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Difference {
+    /// At least, or more than, so much.
+    pub from: (Comparison, f64),
+    /// At most so much.
+    pub to: Option<f64>,
+}
+
+impl Difference {
+    /// Reads `>= 5%`, `> 0%`, or a range: `45% .. 55%`, or `-10% .. 10%` for what is about the same.
+    ///
+    /// # Errors
+    /// When it is neither, or an empty range.
+    pub fn parse(text: &str) -> Result<Difference, UnitError> {
+        let wrong = |message: &str| UnitError {
+            message: message.to_owned(),
+            help: r#"write ">= 5%", "> 0%", "45% .. 55%" or "-10% .. 10%""#.to_owned(),
+        };
+        if let Some((from, to)) = text.split_once("..") {
+            let bound = |text: &str| match text.trim().strip_prefix('-') {
+                Some(below) => units::fraction(below.trim_start()).map(|part| -part),
+                None => units::fraction(text.trim()),
+            };
+            let (from, to) = (bound(from)?, bound(to)?);
+            return match from < to {
+                true => Ok(Difference {
+                    from: (Comparison::AtLeast, from),
+                    to: Some(to),
+                }),
+                false => Err(wrong("this range is empty")),
+            };
+        }
+        let limit = Limit::parse(text, Unit::Fraction)?;
+        match limit.comparison {
+            Comparison::Above | Comparison::AtLeast => Ok(Difference {
+                from: (limit.comparison, limit.number),
+                to: None,
+            }),
+            _ => Err(wrong("what is better is so by at least something")),
+        }
+    }
+
+    /// Whether all of an interval keeps it.
+    #[must_use]
+    pub fn holds(&self, [low, high]: [f64; 2]) -> bool {
+        let (comparison, from) = self.from;
+        comparison.holds(low, from) && self.to.is_none_or(|to| high <= to)
+    }
+
+    /// Whether any difference up to `most` could keep it.
+    #[must_use]
+    pub fn possible(&self, most: f64) -> bool {
+        let (comparison, from) = self.from;
+        comparison.possible(from, f64::NEG_INFINITY, most)
     }
 }
 
@@ -378,6 +420,20 @@ mod tests {
         assert!(Comparison::AtMost.possible(0.0, 0.0, 1.0));
         assert!(!Comparison::AtLeast.possible(1.1, 0.0, 1.0));
         assert!(!Comparison::Exactly.possible(0.9, 1.0, f64::INFINITY));
+    }
+
+    #[test]
+    fn a_difference_has_a_lower_limit_or_two() {
+        let more = Difference::parse(">= 5%").expect("a limit");
+        assert!(more.holds([0.05, 9.0]) && !more.holds([0.04, 9.0]));
+        let half = Difference::parse("45% .. 55%").expect("a range");
+        assert!(half.holds([0.46, 0.55]) && !half.holds([0.46, 0.56]) && !half.holds([0.4, 0.5]));
+        let same = Difference::parse("-10% .. 10%").expect("a range");
+        assert!(same.holds([-0.1, 0.1]) && !same.holds([-0.2, 0.0]) && same.possible(1.0));
+        assert!(!Difference::parse("> 100%").expect("a limit").possible(1.0));
+        for text in ["<= 5%", "10% .. -10%", "5% ..", "5 .. 6", "-5%", "== 5%"] {
+            assert!(Difference::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub(super) fn named(
     own: &'static Own,
     log: &mut Log,
 ) -> Option<&'static Named> {
-    let known = family.known.iter().chain(own.of(family));
+    let known = own.members(family);
     let found = known.clone().find(|n| n.name == name.get_ref());
     if found.is_none() {
         let known = known.map(|n| n.name);

@@ -316,8 +316,8 @@ pub const COMPARE: Keys = Keys {
         must(
             "by",
             Form::Text,
-            "By how much of the other's, at least: \">= 5%\". All of the 95% interval of the differences, paired by \
-             seed, must lie beyond it.",
+            "By how much of the other's: at least \">= 5%\", or in a range, \"45% .. 55%\"; \"-10% .. 10%\" is about the \
+             same. All of the 95% interval of the differences, paired by seed, must lie there.",
         ),
     ],
     later: &[],

@@ -118,7 +118,13 @@ impl MetricName {
         let name = self.metric.name;
         matches!(
             name,
-            "utilisation" | "copies" | "banned" | "entropy" | "attack.cost"
+            "utilisation"
+                | "copies"
+                | "banned"
+                | "entropy"
+                | "attack.cost"
+                | "playback.continuity"
+                | "gain"
         ) || (name == "share" && self.stat == Some("jain"))
     }
 

@@ -37,5 +37,5 @@ mod vary;
 pub use parse::{Scenario, Variant};
 pub use plan::Plan;
 pub use problem::{Problem, ScenarioErrors};
-pub use schema::schema;
+pub use schema::{schema, schema_with};
 pub use set::split as split_override;

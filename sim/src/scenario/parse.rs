@@ -22,6 +22,8 @@ pub struct Scenario {
     model: Model,
     /// Without its attackers.
     clean: bool,
+    /// Its runs are filmed.
+    filmed: bool,
 }
 
 /// One combination of the values of `[vary]`.
@@ -105,6 +107,7 @@ impl Scenario {
             own,
             model,
             clean: false,
+            filmed: false,
         })
     }
 
@@ -141,6 +144,19 @@ impl Scenario {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.clean
+    }
+
+    /// This scenario, with a film made of each of its runs; see [`crate::film`].
+    #[must_use]
+    pub fn filmed(mut self) -> Scenario {
+        self.filmed = true;
+        self
+    }
+
+    /// Whether its runs are filmed.
+    #[must_use]
+    pub fn is_filmed(&self) -> bool {
+        self.filmed
     }
 
     /// Every combination of the values of `[vary]`, in the order of the file, the last key changing

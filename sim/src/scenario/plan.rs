@@ -53,6 +53,8 @@ pub struct Plan {
     pub expect: Vec<Expectation>,
     /// Strategies and attacks of the user's own that hosts may have.
     pub own: &'static Own,
+    /// A film is made of the run; see [`crate::film`].
+    pub filmed: bool,
 }
 
 /// The simulated network of a run.

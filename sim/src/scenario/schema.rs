@@ -14,6 +14,7 @@ use super::metrics::{METRICS, SOMETIMES};
 use super::strategies::{Family, Param, ParamForm};
 use super::units::show_duration;
 use crate::check::NAMES;
+use crate::own::{self, Own};
 
 const NUMBER: &str = r"[0-9]+(\.[0-9]+)?";
 const TIME: &str = r"([0-9]+(\.[0-9]+)? ?[a-z]+ ?)+";
@@ -21,7 +22,13 @@ const TIME: &str = r"([0-9]+(\.[0-9]+)? ?[a-z]+ ?)+";
 /// The schema, as committed in `scenarios/schema.json`.
 #[must_use]
 pub fn schema() -> Value {
-    let mut schema = table(&ROOT);
+    schema_with(&own::NONE)
+}
+
+/// The schema of a program that has strategies and attacks of its own.
+#[must_use]
+pub fn schema_with(own: &'static Own) -> Value {
+    let mut schema = table(&ROOT, own);
     let map = schema.as_object_mut().expect("a table is an object");
     map.insert(
         "$schema".to_owned(),
@@ -31,10 +38,10 @@ pub fn schema() -> Value {
     schema
 }
 
-fn table(keys: &Keys) -> Value {
+fn table(keys: &Keys, own: &'static Own) -> Value {
     let mut properties = Map::new();
     for key in keys.keys {
-        properties.insert(key.name.to_owned(), described(form(key.form), key.doc));
+        properties.insert(key.name.to_owned(), described(form(key.form, own), key.doc));
     }
     let required: Vec<&str> = keys
         .keys
@@ -63,7 +70,7 @@ fn pattern(pattern: &str, examples: &[&str]) -> Value {
     json!({ "type": "string", "pattern": format!("^ *{pattern} *$"), "examples": examples })
 }
 
-fn form(form: Form) -> Value {
+fn form(form: Form, own: &'static Own) -> Value {
     match form {
         Form::Text => json!({ "type": "string" }),
         Form::Texts => json!({ "type": "array", "items": { "type": "string" } }),
@@ -90,24 +97,24 @@ fn form(form: Form) -> Value {
             "type": "object",
             "additionalProperties": { "type": "object", "additionalProperties": duration() },
         }),
-        Form::Strategy(family) => strategy(family),
-        Form::Name(family) => names(family),
-        Form::Mix(family) => mix(family),
+        Form::Strategy(family) => strategy(family, own),
+        Form::Name(family) => names(family, own),
+        Form::Mix(family) => mix(family, own),
         Form::Params(family) => {
-            let params = family.known.iter().flat_map(|named| named.params);
+            let params = own.members(family).flat_map(|named| named.params);
             object(params.map(param).collect(), &[])
         }
-        Form::Table(keys) => table(keys),
-        Form::Tables(keys) => json!({ "type": "array", "items": table(keys), "minItems": 1 }),
+        Form::Table(keys) => table(keys, own),
+        Form::Tables(keys) => json!({ "type": "array", "items": table(keys, own), "minItems": 1 }),
         Form::OneOf(forms) => {
-            json!({ "anyOf": forms.iter().map(|f| self::form(*f)).collect::<Vec<_>>() })
+            json!({ "anyOf": forms.iter().map(|f| self::form(*f, own)).collect::<Vec<_>>() })
         }
         Form::Engine => object(FIELDS.iter().map(engine_field).collect(), &[]),
         Form::Vary => json!({
             "type": "object",
             "additionalProperties": { "type": "array", "minItems": 1 },
         }),
-        Form::Expect => expect(),
+        Form::Expect => expect(own),
     }
 }
 
@@ -144,17 +151,16 @@ fn percent() -> Value {
     pattern(&format!("{NUMBER} *%"), &["0.5%", "30%"])
 }
 
-fn names(family: &Family) -> Value {
-    let words = family
-        .known
-        .iter()
+fn names(family: &Family, own: &'static Own) -> Value {
+    let words = own
+        .members(family)
         .map(|n| described(json!({ "const": n.name }), n.doc));
     json!({ "oneOf": words.collect::<Vec<_>>() })
 }
 
-fn strategy(family: &Family) -> Value {
-    let mut forms = vec![names(family)];
-    for named in family.known {
+fn strategy(family: &Family, own: &'static Own) -> Value {
+    let mut forms = vec![names(family, own)];
+    for named in own.members(family) {
         let mut properties: Map<String, Value> = named.params.iter().map(param).collect();
         properties.insert(
             "name".to_owned(),
@@ -166,8 +172,8 @@ fn strategy(family: &Family) -> Value {
 }
 
 /// Each name with its share, or with a table of its share and its parameters.
-fn mix(family: &Family) -> Value {
-    let members = family.known.iter().map(|named| {
+fn mix(family: &Family, own: &'static Own) -> Value {
+    let members = own.members(family).map(|named| {
         let mut properties: Map<String, Value> = named.params.iter().map(param).collect();
         let doc = "Its share of the members.";
         properties.insert("share".to_owned(), described(percent(), doc));
@@ -213,12 +219,13 @@ fn engine_field(field: &Field) -> (String, Value) {
         FieldKind::Count => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
         FieldKind::Switch => json!({ "type": "boolean" }),
         FieldKind::Choice(words) => json!({ "enum": words }),
+        FieldKind::Addresses => json!({ "type": "array", "items": { "type": "string" } }),
     };
     (field.name.to_owned(), described(form, field.doc.trim()))
 }
 
 /// Exact names as properties, names with a group as patterns.
-fn expect() -> Value {
+fn expect(own: &'static Own) -> Value {
     let words: Vec<Value> = SOMETIMES
         .iter()
         .map(|s| described(json!({ "const": s.word }), s.doc))
@@ -241,7 +248,7 @@ fn expect() -> Value {
     let checks = json!({ "type": "array", "items": { "enum": NAMES } });
     let doc = "Invariants that must have been put to the test in every run, else it is vacuous.";
     properties.insert("checks".to_owned(), described(checks, doc));
-    let compare = json!({ "type": "array", "items": table(&COMPARE), "minItems": 1 });
+    let compare = json!({ "type": "array", "items": table(&COMPARE, own), "minItems": 1 });
     let doc = "What `skep compare` must show of two values of [vary].";
     properties.insert("compare".to_owned(), described(compare, doc));
     let mut patterns = Map::new();

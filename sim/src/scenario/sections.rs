@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use skep_engine::EngineConfig;
 use skep_engine::config::{FIELDS, FieldKind, FieldValue};
+use skep_engine::ip_filter::{self, IpFilter};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -299,8 +300,29 @@ fn engine_value(kind: FieldKind, value: &Value<'_>, log: &mut Log) -> Option<Spa
             }
             FieldValue::Choice(word.into_inner())
         }
+        FieldKind::Addresses => FieldValue::Addresses(addresses(value, log)?),
     };
     Some(Spanned::new(value.span(), typed))
+}
+
+/// `["10.1.0.0/24", "10.1.1.1-10.1.1.9"]`.
+fn addresses(value: &Value<'_>, log: &mut Log) -> Option<IpFilter> {
+    let members = read::list(value, "a list of ranges of addresses", log);
+    let ranges = members.iter().map(|member| {
+        let text = read::text(member, log)?;
+        match ip_filter::range(text.get_ref()) {
+            Ok(range) => Some(range),
+            Err(error) => {
+                let help =
+                    "hosts have the addresses 10.1.0.1 and following, in the order of the file";
+                log.push(Found::at(member.span(), error.to_string()).help(help));
+                None
+            }
+        }
+    });
+    let ranges: Vec<_> = ranges.collect();
+    let all: Option<Vec<_>> = ranges.into_iter().collect();
+    value.get_ref().is_array().then(|| all.map(IpFilter::new))?
 }
 
 fn expectations(value: &Value<'_>, log: &mut Log) -> Vec<Expectation> {
@@ -401,8 +423,8 @@ fn compare(value: &Value<'_>, log: &mut Log) -> Option<Expectation> {
     });
     let better = fields.text("better", log);
     let than = fields.text("than", log);
-    let wanted = "a difference such as \">= 5%\"";
-    let by = fields.quantity("by", wanted, expect::difference, log);
+    let wanted = "a difference such as \">= 5%\" or \"45% .. 55%\"";
+    let by = fields.quantity("by", wanted, expect::Difference::parse, log);
     let text = fields.get("by").and_then(|by| by.get_ref().as_str());
     let text = text.unwrap_or_default().to_owned();
     Some(Expectation {

@@ -385,8 +385,13 @@ pub const ATTACKS: Family = Family {
         },
         Named {
             name: "never-deliver",
-            doc: "claims every piece, unchokes, takes requests, sends nothing",
-            params: &[],
+            doc: "claims every piece, or the last ones, unchokes, takes requests, sends nothing",
+            params: &[Param {
+                name: "claims",
+                form: ParamForm::Percent,
+                default: 1_000_000.0,
+                doc: "how much of the content it claims: of less than all the last pieces",
+            }],
         },
         Named {
             name: "metadata-liar",

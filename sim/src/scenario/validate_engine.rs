@@ -14,6 +14,7 @@ use super::problem::{Found, Log};
 /// Fields that mean something at zero; every other duration, size and count must be more.
 const MAY_BE_ZERO: &[&str] = &[
     "allowed_fast",
+    "chatter_max",
     "upload_slots",
     "optimistic_slots",
     "choke_hold_min",

@@ -3,7 +3,7 @@
 //! Invariant: only what no run of the scenario could ever show is refused; what is merely unlikely is
 //! the author's to expect.
 
-use super::expect::{Expectation, ExpectationKind, Limit, Quantity, Reference};
+use super::expect::{Difference, Expectation, ExpectationKind, Limit, Quantity, Reference};
 use super::faults::FaultBody;
 use super::metrics::MetricName;
 use super::model::{Group, Model, Vary};
@@ -110,7 +110,7 @@ fn compared(
     model: &Model,
     expectation: &Expectation,
     metric: &MetricName,
-    by: &Limit,
+    by: &Difference,
 ) -> Result<(), Found> {
     measurable(model, expectation, metric)?;
     let most = if metric.more_is_better() {
@@ -118,7 +118,7 @@ fn compared(
     } else {
         1.0
     };
-    match by.comparison.possible(by.number, 0.0, most) {
+    match by.possible(most) {
         true => Ok(()),
         false => Err(impossible(
             expectation,

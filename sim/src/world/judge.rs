@@ -18,7 +18,7 @@ use crate::outcome::{Outcome, PeerOutcome, Verdict, attacks_of};
 use crate::scenario::expect::ExpectationKind;
 use crate::scenario::plan::{FaultKind, HostPlan, Plan, Role};
 
-use super::recorder::{Measured, Recorder, Tally};
+use super::recorder::{Measured, Recorder, Tally, present};
 use super::{Ended, diary};
 
 /// Whether nobody is left to wait for: every leecher and client has finished, or is gone for good.
@@ -161,6 +161,9 @@ pub(super) fn outcome(
         messages: 0,
         connections: net.connection_slots(),
         bound,
+        terms: bounds::terms(&recorder.plan),
+        curve: bounds::curve(&recorder.plan),
+        little: recorder.present.little(&recorder.plan, &peers, end),
         both_ways: bounds::both_ways(&recorder.plan),
         content_bytes: content.geometry().total,
         pieces: content.geometry().pieces,
@@ -175,6 +178,7 @@ pub(super) fn outcome(
         sometimes,
         random: random(recorder, &peers, resets),
         peers,
+        film: recorder.take_film(end),
     };
     for (peer, measured) in outcome.peers.iter_mut().zip(measured) {
         peer.measured = measured;
@@ -182,6 +186,10 @@ pub(super) fn outcome(
     let mut findings = Vec::new();
     findings.extend(invariants.into_iter().map(|f| (Verdict::Invariant, f)));
     findings.extend(books(net, end).into_iter().map(|f| (Verdict::Invariant, f)));
+    let apart = outcome
+        .little
+        .and_then(|little| present::wrong(&little, end));
+    findings.extend(apart.map(|f| (Verdict::Invariant, f)));
     // What a broken run expected, finished or did is not worth telling.
     if !matches!(ended, Ended::Broken(_)) {
         let expected = evaluate::expectations(&recorder.plan, &outcome);

@@ -29,14 +29,18 @@ use super::crowds::Crowds;
 use super::diary::Diary;
 
 mod announced;
+mod camera;
 mod copies;
 mod faults;
 mod measures;
+pub(super) mod present;
 mod tally;
 
 pub use announced::Announced;
+use camera::Camera;
 pub(super) use measures::Measures;
 pub use measures::{Measured, Playback};
+use present::Present;
 pub(super) use tally::{Sample, Tally};
 
 /// Everything that is seen of a run.
@@ -68,6 +72,8 @@ pub(super) struct Recorder {
     /// Copies of each piece among the honest peers online.
     pub(super) copies: SwarmCopies,
     pub(super) copies_min: Option<u32>,
+    /// Leechers online.
+    pub(super) present: Present,
     sent: u64,
     capacity: f64,
     uplinks: u64,
@@ -84,6 +90,8 @@ pub(super) struct Recorder {
     pub(super) diary: Option<Diary>,
     /// What is measured because the scenario asks for it.
     pub(super) measures: Option<Measures>,
+    /// What films the run, where a film is wanted.
+    camera: Option<Camera>,
     /// Events that wait until all of their time are there; `None`: they come in order.
     held: Option<Vec<(Now, Held)>>,
 }
@@ -122,6 +130,7 @@ impl Recorder {
                 hosts.map(|host| IpAddr::V4(host.ip)).collect()
             },
             measures: Measures::asked_for(&plan),
+            camera: Camera::asked_for(&plan, content.geometry()),
             plan,
             content,
             disks,
@@ -134,6 +143,7 @@ impl Recorder {
             blocks: 0,
             seed_until_second: None,
             copies_min: None,
+            present: Present::default(),
             sent: 0,
             capacity: 0.0,
             uplinks: 0,
@@ -194,6 +204,7 @@ impl Recorder {
         let plan = &self.plan;
         let name = || plan.hosts[host].name.as_str();
         self.trace.push(at, index, name, event);
+        self.film_host(at, host, event);
         self.count(at, host, event);
         let seen = Seen {
             at,
@@ -330,6 +341,9 @@ impl Recorder {
             Event::Completed => {
                 tally.completed.get_or_insert(at);
                 tally.whole = true;
+                if std::mem::take(&mut tally.leeches) {
+                    self.present.change(at, false);
+                }
                 self.note_second_seed();
                 self.sample(at);
                 self.wake();
@@ -434,6 +448,10 @@ impl Recorder {
         tally.online_since = Some(at);
         // A server has the content, and has no session to tell of it.
         tally.whole |= self.plan.hosts[host].role == Role::Server;
+        if self.plan.hosts[host].role == Role::Leecher && !tally.whole {
+            tally.leeches = true;
+            self.present.change(at, true);
+        }
         if self.plan.hosts[host].role.peer() {
             self.change_copies(host, true);
         }
@@ -474,6 +492,9 @@ impl Recorder {
         let tally = &mut self.tallies[host];
         if let Some(since) = tally.online_since.take() {
             tally.online_ns += at.0 - since.0;
+        }
+        if std::mem::take(&mut tally.leeches) {
+            self.present.change(at, false);
         }
         if self.plan.hosts[host].role.peer() {
             self.change_copies(host, false);

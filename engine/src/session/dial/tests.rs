@@ -128,8 +128,11 @@ fn a_full_book_forgets_who_never_answers() {
 }
 
 fn hear(book: &mut DialBook, ports: std::ops::Range<u16>, n: u32, c: &EngineConfig) -> u32 {
-    let told = ports.map(|port| Told {
-        addr: SocketAddr::from(([10, 9, 9, 9], port)),
+    let addrs: Vec<_> = ports
+        .map(|port| SocketAddr::from(([10, 9, 9, 9], port)))
+        .collect();
+    let told = addrs.iter().map(|addr| Told {
+        addr,
         seed: false,
         id: None,
     });

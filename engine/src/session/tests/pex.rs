@@ -11,7 +11,7 @@ use crate::wire::pex::{PEX_ID, Pex, REACHABLE, SEED};
 const ITS_ID: u8 = 44;
 
 /// A peer that dialled us, listens at its usual port and takes peer exchange.
-fn exchanger(rig: &mut Rig, n: u8) -> ConnId {
+pub(super) fn exchanger(rig: &mut Rig, n: u8) -> ConnId {
     let conn = rig.join_as(n, &[EXTENSIONS]);
     offer(rig, conn, Some(6881));
     conn
@@ -50,7 +50,7 @@ fn exchanged(rig: &mut Rig, conn: ConnId) -> Vec<Heard> {
 }
 
 /// A peer tells of these addresses.
-fn tell(rig: &mut Rig, conn: ConnId, added: &[SocketAddr]) {
+pub(super) fn tell(rig: &mut Rig, conn: ConnId, added: &[SocketAddr]) {
     let mut added: Vec<_> = added.iter().map(|addr| (*addr, 0)).collect();
     added.sort_unstable();
     let pex = Pex {
@@ -60,7 +60,7 @@ fn tell(rig: &mut Rig, conn: ConnId, added: &[SocketAddr]) {
     rig.say(conn, pex.message(PEX_ID));
 }
 
-fn learned(rig: &Rig) -> Vec<u32> {
+pub(super) fn learned(rig: &Rig) -> Vec<u32> {
     let events = rig.events.iter();
     let learned = events.filter_map(|(_, event)| match event {
         Event::PexReceived { learned, .. } => Some(*learned),

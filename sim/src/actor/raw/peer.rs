@@ -1,7 +1,8 @@
 //! Owns [`RawPeer`]: the loop of an attacker's host.
 //!
 //! Invariant: each connection that stands is told to the attack once, and its end once, unless the attack
-//! ended it; messages are told only of those on which both ends shook hands.
+//! ended it; messages are told only of those on which both ends shook hands. What an attack answers is bounded by
+//! what its uplink carries, whoever asks.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -18,6 +19,11 @@ use tokio::time::{Instant, Sleep};
 use super::finding::{Finding, Said};
 use super::{Attacker, Conn, RawIo, RawSetup};
 use crate::trace::Attack;
+
+/// Bytes unsent on a connection above which requests that come there are not told to the attack: a client that
+/// writes to a socket waits at some point, too. An honest peer asks for less at once (`pipeline_cap`); another attacker
+/// may ask for all that there is, a hundred times.
+const UNSENT_MAX: u64 = 8 * 1024 * 1024;
 
 /// Longest extension message that it reads.
 const EXTENDED_BYTES_MAX: u64 = 64 * 1024;
@@ -222,6 +228,9 @@ impl RawPeer {
             let from = self.io.conns.get(&conn).expect("it sent a message").addr;
             let len = u32::try_from(data.len()).expect("the codec bounds a block");
             self.io.tell(Attack::Received { from, len });
+        }
+        if matches!(message, Message::Request(_)) && self.io.unsent(conn) > UNSENT_MAX {
+            return;
         }
         self.attacker.on_message(&mut self.io, conn, message);
     }

@@ -181,6 +181,15 @@ pub const METRICS: &[Metric] = &[
         doc: "times that an honest leecher, online and not complete, received no block of use for a minute",
     },
     Metric {
+        name: "block_held",
+        stats: &["max"],
+        per_group: true,
+        unit: Unit::Seconds,
+        max: None,
+        doc: "longest time from the first request of an honest leecher for a block until it came, from whomever, or \
+              until everybody who was asked for it choked, was snubbed or gone",
+    },
+    Metric {
         name: "playback.startup",
         stats: TIMES,
         per_group: true,
@@ -204,6 +213,39 @@ pub const METRICS: &[Metric] = &[
         unit: Unit::Fraction,
         max: Some(1.0),
         doc: "time of playback over the time from its beginning to its end, over the honest leechers that finished",
+    },
+    Metric {
+        name: "steady.leechers",
+        stats: &[],
+        per_group: false,
+        unit: Unit::Number,
+        max: None,
+        doc: "leechers online at a time, from a third of the time in which they come to the last arrival",
+    },
+    Metric {
+        name: "steady.time",
+        stats: &[],
+        per_group: false,
+        unit: Unit::Seconds,
+        max: None,
+        doc: "mean time from joining to the whole content of the leechers that join in that time",
+    },
+    Metric {
+        name: "steady.little",
+        stats: &[],
+        per_group: false,
+        unit: Unit::Number,
+        max: None,
+        doc: "`steady.leechers` over what Little's law says: the leechers that join per second in that time, times \
+              `steady.time`",
+    },
+    Metric {
+        name: "gain",
+        stats: &[],
+        per_group: false,
+        unit: Unit::Number,
+        max: None,
+        doc: "the physical limit of direct download to the same hosts over the last completion of the swarm",
     },
     Metric {
         name: "buffered",

@@ -24,6 +24,7 @@ impl Recorder {
 
     /// Takes the next news of a fault.
     pub(super) fn take_fault(&mut self, at: Now, number: usize, news: FaultNews) {
+        self.close_slices(at);
         let plan = Rc::clone(&self.plan);
         let fault = u32::try_from(number).expect("faults are bounded");
         let event = WorldEvent::Fault(fault, news);

@@ -18,6 +18,10 @@ use crate::scenario::Plan;
 use crate::scenario::expect::ExpectationKind;
 use crate::scenario::plan::{HostPlan, Role};
 
+mod held;
+
+use held::HeldBlocks;
+
 /// Two leechers know each other for so long before what they want of each other says something (Legout et al.
 /// 2006: 10 s).
 const ENTROPY_AFTER_NS: u64 = 10_000_000_000;
@@ -37,6 +41,8 @@ pub struct Measured {
     pub stalls: Option<u32>,
     /// Seconds from 99 % of the content to all of it.
     pub last_percent_s: Option<f64>,
+    /// Seconds for which a block that it had asked for was held, at most.
+    pub block_held_s: Option<f64>,
     /// What its user's player had of it, where somebody plays.
     pub playback: Option<Playback>,
 }
@@ -60,6 +66,7 @@ struct Wanted {
     picks: bool,
     stalls: bool,
     last_percent: bool,
+    held: bool,
     playback: bool,
 }
 
@@ -72,6 +79,7 @@ pub(in crate::world) struct Measures {
     /// By who unchokes, and whom: since when.
     unchoked: BTreeMap<(usize, usize), Now>,
     hosts: Vec<Host>,
+    held: HeldBlocks,
 }
 
 /// Two leechers that are connected.
@@ -197,6 +205,7 @@ impl Measures {
                 "pick_order" => &mut wanted.picks,
                 "stalls" => &mut wanted.stalls,
                 "last_percent" => &mut wanted.last_percent,
+                "block_held" => &mut wanted.held,
                 "playback.startup" | "playback.stalls" | "playback.continuity" => {
                     &mut wanted.playback
                 }
@@ -221,6 +230,7 @@ impl Measures {
             wanted,
             pairs: BTreeMap::new(),
             unchoked: BTreeMap::new(),
+            held: HeldBlocks::of(plan.hosts.len()),
             hosts: plan.hosts.iter().map(host).collect(),
         })
     }
@@ -245,6 +255,9 @@ impl Measures {
             }
         }
         let find = |peer: &std::net::SocketAddr| addresses.host_at(peer.ip());
+        if self.wanted.held {
+            self.held.note(at, host, event);
+        }
         match event {
             Event::Started { .. } | Event::Resumed => self.waits(host, at),
             Event::Paused => self.stops_waiting(host, at),
@@ -337,6 +350,7 @@ impl Measures {
     /// A host's stay ended: nobody wants anything of it, and it unchokes nobody.
     pub(super) fn left(&mut self, host: usize, at: Now) {
         self.stops_waiting(host, at);
+        self.held.end_all(host, at);
         let with = self.pairs.range_mut((host, 0)..=(host, usize::MAX));
         with.for_each(|(_, pair)| pair.end(at));
         let unchoked = self.unchoked.range((host, 0)..=(host, usize::MAX));
@@ -362,7 +376,7 @@ impl Measures {
         let Wanted {
             unchoked, stalls, ..
         } = self.wanted;
-        for (measured, host) in all.iter_mut().zip(&mut self.hosts) {
+        for (number, (measured, host)) in all.iter_mut().zip(&mut self.hosts).enumerate() {
             if !host.leecher {
                 continue;
             }
@@ -370,6 +384,7 @@ impl Measures {
             measured.unchoked_s = unchoked.then(|| Now(host.unchoked_ns).as_secs_f64());
             measured.pick_order = correlation(&host.picked);
             measured.stalls = stalls.then_some(host.stalls);
+            measured.block_held_s = self.wanted.held.then(|| self.held.longest(number));
             let last = host.completed.zip(host.nearly);
             measured.last_percent_s = last
                 .filter(|_| self.wanted.last_percent)

@@ -47,6 +47,8 @@ pub(in crate::world) struct Tally {
     /// Its last planned stay is over, or its user left.
     pub(in crate::world) gone_for_good: bool,
     pub(in crate::world) whole: bool,
+    /// It is online as a leecher.
+    pub(super) leeches: bool,
     /// Its user paused it.
     pub(in crate::world) paused: bool,
     /// It began with a magnet link, and others gave it the metainfo.
