@@ -16,7 +16,7 @@ use skep_sim::scenario::{Scenario, Variant};
 
 use crate::args::CompareArgs;
 use crate::check::read_scenario_with;
-use crate::failure::{Exit, Failure, print, tell};
+use crate::failure::{Exit, Failure, print};
 use crate::report;
 use crate::run::{failed, quoted, write_whole};
 use crate::terminal::{self, bar};
