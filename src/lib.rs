@@ -1,7 +1,7 @@
 //! Skep's command line, as a library: reads the arguments, runs one command, ends with its exit code. A program that
 //! brings strategies of its own calls [`main_with`]; `examples/own_strategy.rs` is one.
 //!
-//! Invariant: whatever happens ends with one of the codes of [`Exit`]; a panic is a bug in Skep, says so
+//! Invariant: whatever happens ends with one of the codes of `Exit`; a panic is a bug in Skep, says so
 //! and ends with 70. Results go to stdout, everything that is only for the eye to stderr.
 
 mod args;

@@ -1,7 +1,7 @@
 //! Owns pages: one file of HTML that needs no network, of a folder of runs or of a comparison.
 //!
 //! Invariant: a page is a function of the folder's files. What comes from a scenario is escaped where it is filled in:
-//! by the templates as text, by [`page::script_json`] inside scripts, by [`palette::label`] in charts.
+//! by the templates as text, by `page::script_json` inside scripts, by `palette::label` in charts.
 
 mod charts;
 mod comparison_page;
