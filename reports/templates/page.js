@@ -29,6 +29,7 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: ink },
       margin: Object.assign({ l: 56, r: 14, t: layout.annotations && layout.annotations.length ? 24 : 10, b: 46 }, layout.margin),
       legend: Object.assign({ orientation: "h", x: 0, y: 1.02, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" }, layout.legend),
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--muted"), activecolor: color("--accent") },
       hoverlabel: { bgcolor: color("--card"), bordercolor: line, font: { color: ink } },
       xaxis: axis(layout.xaxis),
       yaxis: axis(layout.yaxis),
@@ -39,7 +40,7 @@
     place: document.getElementById(script.dataset.figure),
     figure: JSON.parse(script.textContent),
   }));
-  const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+  const options = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
   const draw = ({ place, figure }) => {
     const data = figure.data.map((trace) => {
       const own = resolved(trace);

@@ -137,8 +137,8 @@
   const ringed = [], sources = [], bad = [];
   data.peers.forEach((peer, host) => (isSource(peer) ? sources : isBad(peer) ? bad : ringed).push(host));
   ringed.sort((a, b) => data.peers[a].group - data.peers[b].group || a - b);
-  const ringWidth = () => Math.min(width / 2 - 46, height * 0.86);
-  const ringHeight = () => height / 2 - 34;
+  const ringWidth = () => Math.max(20, Math.min(width / 2 - 46, height * 0.86));
+  const ringHeight = () => Math.max(20, height / 2 - 34);
   const layOut = () => {
     const groups = new Set(ringed.map((host) => data.peers[host].group)).size;
     const gaps = groups > 1 ? groups * 1.5 : 0;
@@ -354,10 +354,14 @@
       p.fillRect((began / end) * w, 0, Math.max(2, (((ended ?? began) - began) / end) * w), h);
     }
     const columns = Math.max(1, Math.floor(w));
-    const sums = new Float64Array(columns);
-    for (let at = 0; at < slices; at++) sums[Math.min(columns - 1, Math.floor((at * sliceS / end) * columns))] += data.sent[at];
-    // A column between two slices has what the one before has.
-    if (slices < columns) for (let at = 1; at < columns; at++) if (sums[at] === 0) sums[at] = sums[at - 1];
+    // Of each column, the mean of the slices that it shows.
+    const sums = Float64Array.from({ length: columns }, (_, column) => {
+      const start = sliceAt((column / columns) * end);
+      const stop = Math.max(start + 1, sliceAt(((column + 1) / columns) * end));
+      let sum = 0;
+      for (let at = start; at < stop; at++) sum += data.sent[at] || 0;
+      return sum / (stop - start);
+    });
     const sorted = [...sums].sort((a, b) => a - b);
     const most = sorted[Math.floor(sorted.length * 0.99)] || 1;
     p.beginPath();
@@ -383,7 +387,8 @@
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     layOut();
     drawOverview();
-    dirty = true;
+    // Another size is an empty canvas, which nobody should see.
+    draw();
   };
   const recolor = () => {
     const style = getComputedStyle(document.documentElement);
@@ -403,24 +408,35 @@
 
   // ---- controls
   const say = (text) => { says.textContent = text; };
+  const tell = () => say(`Paused at ${words(now)}.${chosen >= 0 ? " " + about(chosen).replaceAll("\n", ", ") + "." : ""}`);
   const setPlaying = (on) => {
     if (on && now >= end) seek(0);
     playing = on;
     play.textContent = on ? "❚❚ pause" : "▶ play";
     play.setAttribute("aria-pressed", String(on));
-    if (!on) say(`Paused at ${words(now)}.${chosen >= 0 ? " " + about(chosen).replaceAll("\n", ", ") + "." : ""}`);
+    if (!on) tell();
     else say("");
     dirty = true;
   };
   const seek = (at) => {
     now = Math.max(0, Math.min(end, at));
     scrub.setAttribute("aria-valuetext", words(now));
+    if (!playing) tell();
     dirty = true;
   };
   const choose = (host) => {
     chosen = host;
     say(host < 0 ? "" : about(host).replaceAll("\n", ", ") + ".");
     dirty = true;
+  };
+  // The next peer that is online.
+  const next = (by) => {
+    let host = chosen < 0 && by < 0 ? 0 : chosen;
+    for (let tried = 0; tried < count; tried++) {
+      host = (host + by + count) % count;
+      if (stateOf(host, now) === "online") return host;
+    }
+    return chosen;
   };
   const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
   const fitting = SPEEDS.reduce((best, one) => (Math.abs(Math.log(one * 40 / end)) < Math.abs(Math.log(best * 40 / end)) ? one : best));
@@ -446,8 +462,8 @@
       ArrowRight: () => seek(now + end / 100),
       Home: () => seek(0),
       End: () => seek(end),
-      ArrowDown: () => choose((chosen + 1) % count),
-      ArrowUp: () => choose((Math.max(chosen, 0) + count - 1) % count),
+      ArrowDown: () => choose(next(1)),
+      ArrowUp: () => choose(next(-1)),
       Escape: () => choose(-1),
       "+": () => step(1),
       "-": () => step(-1),

@@ -129,7 +129,7 @@ pub(super) fn copies(run: &RunFile) -> Drawn {
     let layout = Layout::new()
         .x_axis(seconds("simulated seconds").range(vec![0.0, run.sim_seconds]))
         .y_axis(Axis::new().title(pieces).zero_line(false));
-    plot.set_layout(shaded(layout, film, run.sim_seconds));
+    plot.set_layout(shaded(layout, film, run.sim_seconds, true));
     (plot, 380)
 }
 
@@ -170,7 +170,7 @@ pub(super) fn uplinks(run: &RunFile) -> Drawn {
                 .range_mode(plotly::layout::RangeMode::ToZero),
         )
         .show_legend(false);
-    plot.set_layout(shaded(layout, film, run.sim_seconds));
+    plot.set_layout(shaded(layout, film, run.sim_seconds, false));
     (plot, 300)
 }
 
@@ -243,7 +243,7 @@ pub(super) fn lives(run: &RunFile) -> Drawn {
         .y_axis(names(peers).range(vec![shown as f64 - 0.4, -0.6]))
         .hover_mode(HoverMode::Closest)
         .show_legend(true);
-    plot.set_layout(shaded(layout, film, run.sim_seconds));
+    plot.set_layout(shaded(layout, film, run.sim_seconds, true));
     (plot, 130 + shown * if shown > 60 { 10 } else { 16 })
 }
 
@@ -363,7 +363,7 @@ pub(super) fn unchokes(run: &RunFile) -> Option<Drawn> {
     let axis = |title: &str| Axis::new().title(title).show_grid(false).auto_margin(true);
     let layout = Layout::new()
         .x_axis(axis("who was unchoked").tick_angle(-90.0))
-        .y_axis(axis("who unchoked").auto_range(true));
+        .y_axis(axis("who unchoked").range(vec![names.len() as f64 - 0.5, -0.5]));
     plot.set_layout(layout);
     Some((plot, (names.len() * 8).clamp(360, 900)))
 }
@@ -453,8 +453,8 @@ fn across(y: f64) -> Shape {
         )
 }
 
-/// The layout with the times of the faults shaded, and named where there are few.
-fn shaded(layout: Layout, film: &PackedFilm, end_s: f64) -> Layout {
+/// The layout with the times of the faults shaded, and named where there is room and there are few.
+fn shaded(layout: Layout, film: &PackedFilm, end_s: f64, named: bool) -> Layout {
     const NAMED: usize = 8;
     let (mut shapes, mut texts) = (Vec::new(), Vec::new());
     for fault in &film.faults {
@@ -472,7 +472,7 @@ fn shaded(layout: Layout, film: &PackedFilm, end_s: f64) -> Layout {
                 .fill_color("var(--fault)")
                 .line(ShapeLine::new().width(1.0).color("var(--fault-edge)")),
         );
-        if film.faults.len() <= NAMED {
+        if named && film.faults.len() <= NAMED {
             texts.push(
                 Annotation::new()
                     .text(label(&fault.name))

@@ -491,3 +491,74 @@ fn variant_rows(comparison: &Comparison, main: &[&MetricInfo]) -> Vec<VariantRow
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::{Subject, VariantRuns, compare, record_of};
+
+    const HOSTILE: &str = "</script><script>alert(1)</script>";
+
+    fn comparison(name: &str) -> Comparison {
+        let variant = |label: &str, shift: f64| VariantRuns {
+            label: label.to_owned(),
+            choices: vec![("group.home.picker".to_owned(), label.to_owned())],
+            runs: (0..8)
+                .map(|seed| record_of(seed, &[10.0 + seed as f64 + shift, 30.0 + shift]))
+                .collect(),
+        };
+        let seeds: Vec<u64> = (0..8).collect();
+        let subject = Subject {
+            scenario: name,
+            about: name,
+            skep: "0.1.0",
+            again: name,
+            seeds: &seeds,
+            expect: &[],
+        };
+        compare(
+            &subject,
+            &[
+                variant(name, 0.0),
+                variant("slower", 5.0),
+                variant("same", 0.0),
+            ],
+        )
+    }
+
+    #[test]
+    fn a_page_says_what_the_comparison_says() {
+        let comparison = comparison("quick");
+        let page = comparison_page(&comparison, Some("name = \"x\"")).expect("a page");
+        for difference in comparison
+            .differences
+            .iter()
+            .filter(|d| metric(&comparison, &d.metric).is_some_and(|m| !m.exploratory))
+        {
+            let sentence = difference
+                .sentence
+                .replace('\'', "&#x27;")
+                .replace('"', "&quot;");
+            assert!(page.contains(&sentence), "{sentence}");
+        }
+        for part in [
+            "chart-difference-0",
+            "chart-completion-0",
+            "name = &quot;x&quot;",
+            "no difference seen",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn names_of_a_scenario_are_text_everywhere() {
+        let page = comparison_page(&comparison(HOSTILE), Some(HOSTILE)).expect("a page");
+        assert!(page.contains("&lt;script&gt;alert(1)"));
+        assert!(!page.contains("<script>alert(1)"));
+        assert_eq!(
+            page.matches("<script").count(),
+            page.matches("</script>").count()
+        );
+    }
+}

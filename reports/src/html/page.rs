@@ -72,7 +72,7 @@ const ELSEWHERE: [&str; 4] = [
 ];
 
 /// The script that draws charts, alone: the crate puts it first, and one for formulas behind it.
-fn charts_script() -> String {
+pub(super) fn charts_script() -> String {
     let scripts = Plot::offline_js_sources();
     let from = scripts.find('>').map_or(0, |at| at + 1);
     let to = scripts.find("</script>").unwrap_or(scripts.len());

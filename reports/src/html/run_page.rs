@@ -340,3 +340,134 @@ fn swarm<'a>(run: &'a RunFile, palette: &'a Palette) -> Swarm<'a> {
         sent: &film.sent,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::html::FORMAT;
+
+    const HOSTILE: &str = "</script><script>alert(1)</script>";
+
+    /// A run of two hosts with everything that a scenario names called alike.
+    fn run(seed: u64, verdict: &str, name: &str) -> RunFile {
+        let peer = |role: &str| {
+            json!({
+                "name": name, "group": format!("{name}{role}"), "role": role, "joined_s": 0.0,
+                "completed_s": if role == "leecher" { Some(3.0) } else { None }, "downloaded": 10, "uploaded": 10,
+                "wasted": 0, "online_s": 4.0, "up": 5, "attack": null,
+            })
+        };
+        let film = json!({
+            "slice_ms": 2000, "slices": 2, "flows": "AQABCgA=", "progress": "AQH6AQA=", "copies": [[1], [2]],
+            "sent": [10, 0], "capacity": [20, 20], "marks": [[0, 0, 0], [0, 1, 0], [3000, 1, 1]],
+            "kinds": ["joined", "complete"], "marks_missed": 0, "unchokes": [[0, 1, 2000, 1]], "unchokes_missed": 0,
+            "faults": [{ "name": name, "began_ms": 1000, "ended_ms": 1500, "hosts": [0] }],
+        });
+        let failure = json!({ "check": name, "peer": name, "at_s": 1.0, "message": name });
+        let failures = if verdict == "pass" {
+            vec![]
+        } else {
+            vec![failure]
+        };
+        serde_json::from_value(json!({
+            "seed": seed, "network": "fabric", "trace_hash": "00ff", "events": 3, "sim_seconds": 4.0, "blocks": 1,
+            "bound_seconds": 2.0, "bound_term": "the seed's uplink", "content_bytes": 10, "pieces": 1,
+            "verdict": verdict, "failures": failures, "peers": [peer("seed"), peer("leecher")],
+            "seed_uploaded": 10, "server_uploaded": 0, "copies_min": 1, "utilisation": 0.5,
+            "checks": { "books": 7, "idle": 0 }, "sometimes": {}, "film": film,
+        }))
+        .expect("a run")
+    }
+
+    fn set(seeds: &[u64], verdict: &str, name: &str) -> RunSet {
+        RunSet {
+            format: FORMAT.to_owned(),
+            skep: "0.1.0".to_owned(),
+            scenario: name.to_owned(),
+            about: name.to_owned(),
+            again: format!("skep run '{name}'"),
+            text: name.to_owned(),
+            overrides: vec![(name.to_owned(), name.to_owned())],
+            verdict: verdict.to_owned(),
+            findings: Vec::new(),
+            seeds: seeds.to_vec(),
+        }
+    }
+
+    #[test]
+    fn names_of_a_scenario_are_text_everywhere() {
+        let runs = [run(0, "liveness", HOSTILE)];
+        let page = run_page(&set(&[0], "liveness", HOSTILE), &runs).expect("a page");
+        assert!(page.contains("&lt;script&gt;alert(1)"), "as text");
+        assert!(page.contains("\\u003cscript>alert(1)"), "as data");
+        assert!(!page.contains("<script>alert(1)"));
+        // Charts know a few tags.
+        assert!(
+            page.contains("&lt;/script&gt;&lt;script&gt;alert(1)"),
+            "as a label"
+        );
+        // As many scripts begin as end, and none that is not ours.
+        assert_eq!(
+            page.matches("<script").count(),
+            page.matches("</script>").count()
+        );
+    }
+
+    #[test]
+    fn a_page_holds_the_script_of_its_charts_once_and_loads_nothing() {
+        let page = run_page(&set(&[0], "pass", "a"), &[run(0, "pass", "a")]).expect("a page");
+        assert_eq!(page.matches("* plotly.js v").count(), 1);
+        assert!(!page.contains("MathJax = "), "no script for formulas");
+        for elsewhere in [
+            "cdn.plot.ly",
+            "cdn.jsdelivr.net",
+            "cdnjs.",
+            "unpkg.com",
+            "cartocdn.com",
+        ] {
+            assert!(!page.contains(elsewhere), "{elsewhere}");
+        }
+        for loading in [
+            "<script src",
+            "<link rel=\"stylesheet\"",
+            "@import",
+            "<iframe",
+            "<img",
+        ] {
+            let ours = page.replace(page::charts_script().as_str(), "");
+            assert!(!ours.contains(loading), "{loading}");
+        }
+        assert!(page.contains("default-src 'none'"));
+    }
+
+    #[test]
+    fn the_verdict_comes_first_and_the_first_run_that_failed_is_shown() {
+        let runs = [
+            run(0, "pass", "a"),
+            run(1, "liveness", "a"),
+            run(2, "liveness", "a"),
+        ];
+        assert_eq!(shown(&runs).map(|run| run.seed), Some(1));
+        let page = run_page(&set(&[0, 1, 2], "liveness", "a"), &runs).expect("a page");
+        let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is there"));
+        let order = [
+            place("id=\"verdict\""),
+            place("skep run &#x27;a&#x27; --seed 1"),
+            place("id=\"swarm\""),
+            place("id=\"chart-completion\""),
+            place("id=\"chart-copies\""),
+            place("id=\"chart-lives\""),
+            place("id=\"chart-unchokes\""),
+            place(">Checks<"),
+            place("All seeds"),
+            place("id=\"trace-hash\""),
+        ];
+        assert!(order.is_sorted(), "{order:?}");
+    }
+
+    #[test]
+    fn without_a_run_there_is_no_page() {
+        let none = run_page(&set(&[], "pass", "a"), &[]);
+        assert!(matches!(none, Err(PageError::NoRun)));
+    }
+}
