@@ -197,7 +197,7 @@ fn the_page_of_a_run_draws_plays_and_stays_at_home() {
 
     // Frames, from the moment at which most is going on.
     browser.script(
-        "window.skepSwarm.seek(0.3 * window.skepSwarm.state().end); window.skepSwarm.play()",
+        "window.skepSwarm.seek(0.75 * window.skepSwarm.state().end); window.skepSwarm.play()",
     );
     std::thread::sleep(Duration::from_millis(300));
     let (from, began) = (state(&browser), Instant::now());
