@@ -212,7 +212,10 @@ fn the_page_of_a_run_draws_plays_and_stays_at_home() {
         to["slices"],
         to["flows"],
     );
-    assert!(frames / took >= 10.0, "{} frames a second", frames / took);
+    // What a frame costs the page's own script; how many are shown depends on who draws them, here a processor that
+    // others use too.
+    assert!(cost < 16.0, "{cost} ms a frame");
+    assert!(frames / took >= 3.0, "{} frames a second", frames / took);
 }
 
 #[test]

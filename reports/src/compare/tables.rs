@@ -155,7 +155,7 @@ pub fn runs(variants: &[VariantRuns]) -> Table {
         .collect();
     for name in names {
         let of_group = |group: &&str| name.strip_suffix(*group).is_some_and(|n| n.ends_with('.'));
-        if !groups.iter().any(|group| of_group(&group)) {
+        if !groups.iter().any(of_group) {
             columns.push(number(name, move |one: &OfRun<'_>| one.1.value(name)));
         }
     }

@@ -116,7 +116,7 @@ impl Camera {
         self.kept_flows += slice.flows.len();
         self.film.slices.push(slice);
         // An even number, so that each has a neighbour.
-        while self.film.slices.len() % 2 == 0
+        while self.film.slices.len().is_multiple_of(2)
             && (self.film.slices.len() >= SLICES_MAX || self.kept_flows > FLOWS_MAX)
         {
             self.coarsen();
