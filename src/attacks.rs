@@ -11,8 +11,10 @@ use skep_sim::scenario::plan::Role;
 
 use crate::args::AttacksArgs;
 use crate::check::{read_scenario_with, scenario_files};
-use crate::failure::{Exit, Failure, print, tell};
+use crate::failure::{Exit, Failure, print};
+use crate::humane::paragraph;
 use crate::run::run_all;
+use crate::terminal::remark;
 
 /// A defence of the engine, and what switches it off.
 struct Defence {
@@ -155,7 +157,7 @@ fn measured(
     seeds: &[u64],
 ) -> Result<(Vec<Row>, bool), Failure> {
     if !args.json {
-        tell(&format!("{} ...\n", scenario.name()));
+        remark(&paragraph(&format!("{} ...", scenario.name())));
     }
     let mut cast = vec![scenario.clean(), scenario.clone()];
     for defence in defences {

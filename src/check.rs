@@ -12,6 +12,7 @@ use crate::args::CheckArgs;
 use crate::failure::{COLUMNS, Exit, Failure, print};
 use crate::humane;
 use crate::own::own;
+use crate::terminal::is_quiet;
 
 /// Runs the command.
 pub fn run(args: &CheckArgs) -> Result<Exit, Failure> {
@@ -26,6 +27,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let mut exit = Exit::Ok;
     for path in scenario_files(&args.files)? {
         match read_scenario(&path) {
+            Ok(_) if is_quiet() => {}
             Ok(scenario) => print(&summary(&scenario))?,
             Err(failure) => exit = failure.tell(),
         }
@@ -138,5 +140,5 @@ fn summary(scenario: &Scenario) -> String {
     if variants > 1 {
         parts.push(humane::count(variants, "variant"));
     }
-    format!("ok {} ({})\n", scenario.name(), parts.join(", "))
+    humane::paragraph(&format!("ok {} ({})", scenario.name(), parts.join(", ")))
 }

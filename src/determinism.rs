@@ -104,10 +104,9 @@ pub fn check(args: &RunArgs, jobs: &[Job<'_>]) -> Result<Exit, Failure> {
         let name = format!("{}, seed {}", job.scenario.name(), job.seed);
         if told == Told::of(outcome) {
             let events = humane::count(told.events, "event");
-            print(&format!(
-                "{name}: the same twice ({}, {events})\n",
-                told.trace_hash
-            ))?;
+            let hash = &told.trace_hash;
+            let text = format!("{name}: the same twice ({hash}, {events})");
+            print(&humane::paragraph(&text))?;
             continue;
         }
         exit = Exit::Bug;
@@ -352,7 +351,7 @@ mod tests {
     fn lines(numbers: &[u64]) -> impl Iterator<Item = io::Result<String>> {
         let line = |n: &u64| {
             Ok(format!(
-                r#"{{"n":{n},"hash":"0","task":"peer","t_ns":{n}000000,"host":"home-0","event":"joined","detail":""}}"#
+                r#"{{"n":{n},"hash":"0","task":"peer","t_ns":{n}000000,"host":"home-0","event":"joined"}}"#
             ))
         };
         numbers.iter().map(line).collect::<Vec<_>>().into_iter()

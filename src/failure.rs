@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use miette::{Diagnostic, GraphicalReportHandler, MietteDiagnostic};
 
+use crate::terminal::theme;
+
 /// Columns of everything that is printed.
 pub const COLUMNS: usize = 80;
 
@@ -94,9 +96,9 @@ impl Failure {
     }
 }
 
-/// A diagnostic as text: with colours and frames on a terminal, plain elsewhere.
+/// A diagnostic as text: with colours and frames on a terminal, plain elsewhere; see [`theme`].
 pub fn draw(report: &dyn Diagnostic) -> String {
-    let handler = GraphicalReportHandler::new().with_width(COLUMNS);
+    let handler = GraphicalReportHandler::new_themed(theme()).with_width(COLUMNS);
     let mut drawn = String::new();
     let done = handler.with_links(false).render_report(&mut drawn, report);
     done.expect("a string takes everything");

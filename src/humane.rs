@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use textwrap::{Options, WordSplitter};
 
+use crate::failure::COLUMNS;
+
 const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
 
 /// A number of bytes as people say it: `512 B`, `64 KiB`, `1.5 MiB`.
@@ -92,6 +94,13 @@ pub fn lines(text: &str, columns: usize) -> Vec<String> {
     let whole = Options::new(columns).word_splitter(WordSplitter::NoHyphenation);
     let lines = textwrap::wrap(text, whole).into_iter();
     lines.map(std::borrow::Cow::into_owned).collect()
+}
+
+/// A paragraph for people: lines of at most 80 columns, further ones indented.
+pub fn paragraph(text: &str) -> String {
+    let shape = Options::new(COLUMNS).subsequent_indent("    ");
+    let shape = shape.word_splitter(WordSplitter::NoHyphenation);
+    format!("{}\n", textwrap::fill(text, shape))
 }
 
 #[cfg(test)]

@@ -16,7 +16,10 @@ mod own;
 mod real;
 mod report;
 mod run;
+mod shell;
+mod terminal;
 mod torrent;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -46,7 +49,10 @@ pub fn run_with(
     set_hook(Box::new(report_bug));
     own::say(own);
     guarded(|| match Args::try_parse_from(args) {
-        Ok(args) => dispatch(&args.command),
+        Ok(args) => {
+            terminal::be_quiet(args.quiet);
+            dispatch(&args.command)
+        }
         Err(error) => {
             // Help and the version are what was asked for; everything else is a wrong command.
             let exit = if error.use_stderr() {
@@ -79,6 +85,8 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Scrape(args) => real::scrape::run(args),
         Command::Serve(args) => real::serve::run(args),
         Command::Fetch(args) => real::fetch::run(args),
+        Command::Completions(args) => shell::completions(args),
+        Command::Man(args) => shell::man(args),
     }
 }
 

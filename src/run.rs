@@ -3,22 +3,22 @@
 //! Invariant: stdout holds the runs in the order of files and seeds, whatever finished first; with
 //! `--json` one object per run and nothing else. The exit code is the worst of all runs.
 
-use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write, stderr};
-use std::time::Duration;
+use std::io::Write;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use skep_reports::{json, junit, summary};
 use skep_sim::campaign::{self, Job, RunError};
 use skep_sim::outcome::{Outcome, Verdict};
 use skep_sim::scenario::Scenario;
-use skep_sim::trace::Lines;
+use skep_sim::watch::Watchers;
 
 use crate::args::{NETWORK_KEY, RunArgs};
 use crate::check::{read_scenario_with, scenario_files};
 use crate::determinism;
 use crate::failure::{Exit, Failure, print, tell};
+use crate::humane::paragraph;
 use crate::report;
+use crate::terminal::{self, Ticker, is_quiet};
+use crate::watch;
 
 /// Runs up to this many are shown in full; of more, one line each and the failed ones in full.
 const IN_FULL_MAX: usize = 4;
@@ -59,25 +59,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     if args.probe {
         return determinism::probe(args, &jobs);
     }
-    let outcomes = match &args.trace {
-        Some(path) => {
-            let [job] = jobs[..] else {
-                let text = format!("--trace takes one run, and these are {}", jobs.len());
-                return Err(Failure::with_help(
-                    Exit::Wrong,
-                    text,
-                    "give one file and --seed N",
-                ));
-            };
-            let file = File::create(path).map_err(|error| {
-                Failure::new(
-                    Exit::Wrong,
-                    format!("cannot write {}: {error}", path.display()),
-                )
-            })?;
-            let lines = Lines::new(Box::new(BufWriter::new(file)));
-            vec![campaign::run_one(job, Some(lines)).map_err(failed)?]
-        }
+    let outcomes = match args.watch.first() {
+        Some(option) => vec![watch::run(&args.watch, option, &jobs)?],
         None => run_all(&jobs, args.threads)?,
     };
     tell_all(args, &scenarios, outcomes)
@@ -85,22 +68,17 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
 /// Makes all runs, `threads` at a time, with a progress bar where somebody watches.
 pub fn run_all(jobs: &[Job<'_>], threads: usize) -> Result<Vec<Outcome>, Failure> {
-    let bar = bar(jobs.len());
+    if let ([job], Some(ticker)) = (jobs, Ticker::new()) {
+        let watchers = Watchers {
+            listeners: vec![Box::new(ticker)],
+            ..Watchers::default()
+        };
+        return Ok(vec![campaign::run_one(*job, watchers).map_err(failed)?]);
+    }
+    let bar = terminal::bar(jobs.len());
     let outcomes = campaign::run_all(jobs, threads, |_| bar.inc(1));
     bar.finish_and_clear();
     outcomes.map_err(failed)
-}
-
-/// A progress bar for so many runs; hidden where nobody watches.
-pub fn bar(runs: usize) -> ProgressBar {
-    if !stderr().is_terminal() || runs < 2 {
-        return ProgressBar::hidden();
-    }
-    let style = "{bar:30} {pos}/{len} runs, {eta} left";
-    let style = ProgressStyle::with_template(style).expect("a template of ours");
-    let bar = ProgressBar::new(runs as u64).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }
 
 /// What a run without an outcome is to the user.
@@ -131,6 +109,8 @@ fn tell_all(
         for outcome in &report.outcomes {
             if args.json {
                 print(&format!("{}\n", json::run(outcome)))?;
+            } else if is_quiet() && !outcome.verdict.failed() {
+                // The exit code says it.
             } else if in_full || outcome.verdict.failed() {
                 print(&format!("{}\n", summary::run(outcome)))?;
             } else {
@@ -142,7 +122,8 @@ fn tell_all(
             }
         }
         if !report.failures.is_empty() {
-            tell(&format!("{}: {}\n", scenario.name(), report.verdict.word()));
+            let verdict = report.verdict.word();
+            tell(&paragraph(&format!("{}: {verdict}", scenario.name())));
             tell(&summary::failures(
                 &report.failures,
                 &reproduce(scenario, None),
@@ -150,7 +131,7 @@ fn tell_all(
         }
         if let Some(dir) = &args.out {
             let page = report::save(dir, scenario, &report, reproduce(scenario, None))?;
-            tell(&format!("written: {}\n", page.display()));
+            terminal::remark(&format!("written: {}\n", page.display()));
         }
         exit = exit.max(exit_of(report.verdict));
         if args.junit.is_some() {

@@ -253,10 +253,11 @@ fn the_same_seed_gives_the_same_trace_on_turmoil() {
 #[ignore = "minutes: cargo test --release --test parity -- --ignored --nocapture"]
 fn everything_that_fits_agrees() {
     // `PARITY=udp-tracker` compares those that have it in their path.
-    let part = std::env::var("PARITY").unwrap_or_default();
+    let part = std::env::var_os("PARITY").unwrap_or_default();
+    let part = part.to_string_lossy();
     let all = scenarios();
     let chosen = all
         .iter()
-        .filter(|scenario| scenario.file().contains(&part));
+        .filter(|scenario| scenario.file().contains(&*part));
     compare_all(chosen, SEEDS);
 }

@@ -1,7 +1,5 @@
 //! The laws of `scenarios/theory/`, and what strategies are held against in `scenarios/compare/`: every variant on every
 //! seed, by the command that a user has. Its exit code says whether all that the file expects holds.
-//!
-//! Each is ignored unless asked for where it takes long: `cargo test --test theory -- --include-ignored`.
 
 use std::process::Command;
 
@@ -56,9 +54,4 @@ fn the_capacity_of_a_flash_crowd_doubles_again_and_again() {
 #[test]
 fn pickers_that_know_the_playhead_let_players_begin_sooner() {
     holds("scenarios/compare/streaming.toml");
-}
-
-#[test]
-fn a_tyrant_is_done_sooner_than_the_same_peer_that_trades_tit_for_tat() {
-    holds("scenarios/choking/bittyrant.toml");
 }

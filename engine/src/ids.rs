@@ -34,6 +34,14 @@ pub struct BlockRange {
     pub len: u32,
 }
 
+/// As it is shown: for traces.
+pub(crate) fn in_words<T: fmt::Display, S: serde::Serializer>(
+    value: &T,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_str(value)
+}
+
 /// SHA-1 of the bytes of a metainfo file's `info` value as found (BEP 3).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InfoHash(pub [u8; 20]);

@@ -11,7 +11,7 @@ use skep_sim::outcome::{Outcome, PeerOutcome};
 use skep_sim::scenario::plan::Role;
 
 use crate::statistics::{interval, mean};
-use crate::table::{COLUMNS, bytes, cell, lines, percent, seconds, table};
+use crate::table::{COLUMNS, bytes, cell, lines, paragraph, percent, seconds, table};
 
 /// The runs of one scenario under attack: one outcome per seed in each list, in the order of the seeds.
 #[derive(Clone, Debug)]
@@ -159,15 +159,14 @@ fn shows(row: &Row, guarded: &Row) -> bool {
 pub fn text(rows: &[Row]) -> String {
     let guarded = &rows[0];
     let mut out = String::new();
-    let _ = writeln!(
-        out,
+    out.push_str(&paragraph(&format!(
         "{}: {} ({} of the peers, {} seeds, acted in {})",
         guarded.scenario,
         guarded.attacks.join(" and "),
         percent(guarded.share),
         guarded.runs,
         guarded.acted,
-    );
+    )));
     let mut table = table(
         &[
             "",

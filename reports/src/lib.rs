@@ -5,6 +5,7 @@
 
 pub mod attacks;
 pub mod bench;
+pub mod capture;
 pub mod chart;
 pub mod compare;
 pub mod expected;
@@ -12,6 +13,7 @@ pub mod html;
 pub mod json;
 pub mod junit;
 pub mod limits;
+pub mod perfetto;
 pub mod statistics;
 pub mod summary;
 pub mod sweep;

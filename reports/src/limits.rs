@@ -10,7 +10,7 @@ use skep_sim::outcome::{Little, Outcome};
 use textwrap::Options;
 
 use crate::summary::times;
-use crate::table::{COLUMNS, seconds};
+use crate::table::{COLUMNS, cell, plain, seconds};
 
 /// The lines.
 #[must_use]
@@ -22,7 +22,7 @@ pub fn text(outcome: &Outcome) -> String {
     let shape = Options::new(usize::from(COLUMNS))
         .initial_indent("  binds   ")
         .subsequent_indent("          ");
-    out.push_str(&textwrap::fill(&binds(outcome), shape));
+    out.push_str(&plain(&textwrap::fill(&binds(outcome), shape)));
     out.push('\n');
     completions(&mut out, outcome);
     if let Some(gain) = outcome.gain() {
@@ -51,7 +51,8 @@ pub fn text(outcome: &Outcome) -> String {
 /// The term that binds, and the others.
 fn binds(outcome: &Outcome) -> String {
     let others = outcome.terms.iter().skip(1);
-    let others = others.map(|Bound { seconds: s, term }| format!("{term} {}", seconds(Some(*s))));
+    let others =
+        others.map(|Bound { seconds: s, term }| format!("{term} {}", cell(seconds(Some(*s)))));
     let others: Vec<String> = others.collect();
     match others.is_empty() {
         true => outcome.bound.term.to_owned(),
@@ -88,7 +89,7 @@ fn completions(out: &mut String, outcome: &Outcome) {
         };
         let _ = writeln!(
             out,
-            "  others  {mean}nearest to its limit is number {k} of {all}, {}",
+            "  others  {mean}nearest to its limit: no. {k}, {}",
             times(Some(over)),
         );
     }

@@ -11,7 +11,7 @@ use skep_sim::scenario::plan::{NetworkKind, Role};
 use textwrap::Options;
 
 use crate::limits;
-use crate::table::{COLUMNS, bytes, cell, count, lines, percent, seconds, table};
+use crate::table::{COLUMNS, bytes, cell, count, lines, paragraph, percent, seconds, table};
 
 /// One run in full.
 #[must_use]
@@ -21,18 +21,23 @@ pub fn run(outcome: &Outcome) -> String {
     out.push('\n');
     groups(&mut out, outcome);
     out.push('\n');
-    totals(&mut out, outcome);
+    let mut said = String::new();
+    totals(&mut said, outcome);
+    let shape = Options::new(usize::from(COLUMNS)).subsequent_indent("          ");
+    for line in said.lines() {
+        out.push_str(textwrap::fill(line, &shape).trim_end());
+        out.push('\n');
+    }
     out
 }
 
-/// One run in a line, for campaigns of many.
+/// One run in a line, for campaigns of many. Of a long name as much as there is room for.
 #[must_use]
 pub fn line(outcome: &Outcome) -> String {
     let done = outcome.completions();
     let takers = outcome.peers.iter().filter(|p| p.role.takes()).count();
-    format!(
-        "{:<24} seed {:<4} {:<12} {:>4}/{:<4} last {:>7} {:>7}  {}{}",
-        clipped(&outcome.scenario, 24),
+    let rest = format!(
+        " seed {:<3} {:<4} {:>3}/{:<3} {:>7} {:>6}  {}{}",
         outcome.seed,
         outcome.verdict.word(),
         done.len(),
@@ -41,8 +46,14 @@ pub fn line(outcome: &Outcome) -> String {
         times(outcome.times_bound()),
         outcome.trace_hash,
         network(outcome),
-    )
+    );
+    let room = usize::from(COLUMNS).saturating_sub(rest.chars().count());
+    let name = clipped(&outcome.scenario, room.max(NAME_MIN));
+    format!("{name:<room$}{rest}")
 }
+
+/// Of a name so much is always shown.
+const NAME_MIN: usize = 8;
 
 /// The network, where it is not the usual one.
 fn network(outcome: &Outcome) -> String {
@@ -111,21 +122,20 @@ fn header(out: &mut String, outcome: &Outcome) {
         .filter(shown)
         .map(|role| plural(number(role), role.word()))
         .collect();
-    let _ = writeln!(
-        out,
+    let named = format!(
         "{}, seed {}: {}",
         outcome.scenario,
         outcome.seed,
         outcome.verdict.word()
     );
-    let _ = writeln!(
-        out,
-        "  {}; {} in {} pieces; network {}",
+    out.push_str(&paragraph(&named));
+    out.push_str(&filled(&format!(
+        "{}; {} in {} pieces; network {}",
         who.join(", "),
         bytes(outcome.content_bytes),
         outcome.pieces,
         outcome.network
-    );
+    )));
 }
 
 fn groups(out: &mut String, outcome: &Outcome) {
@@ -198,9 +208,9 @@ fn totals(out: &mut String, outcome: &Outcome) {
             outcome.copies_min,
             outcome.copies_end,
             match (outcome.copies_min, outcome.copies_end) {
-                (1.., _) => ": finishable throughout",
-                (0, 1..) => ": not finishable at times",
-                (0, 0) => ": not finishable by peers",
+                (1.., 1..) => "; finishable",
+                (_, 1..) => "; was unfinishable",
+                (_, 0) => "; unfinishable",
             }
         );
     }

@@ -13,6 +13,11 @@ pub(crate) fn cell(text: impl AsRef<str>) -> String {
     text.as_ref().replace(' ', &FIXED.to_string())
 }
 
+/// The text of cells as it is printed.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace(FIXED, " ")
+}
+
 /// A table of these columns; all but the first `left` are numbers.
 pub(crate) fn table(header: &[&str], left: usize) -> Table {
     let mut table = Table::new();
@@ -34,8 +39,14 @@ pub(crate) fn table(header: &[&str], left: usize) -> Table {
 pub(crate) fn lines(table: &Table) -> String {
     let lines = table
         .lines()
-        .map(|line| format!("  {}\n", line.trim_end().replace(FIXED, " ")));
+        .map(|line| format!("  {}\n", plain(line.trim_end())));
     lines.collect()
+}
+
+/// A paragraph: lines of at most 80 columns, further ones indented.
+pub(crate) fn paragraph(text: &str) -> String {
+    let shape = textwrap::Options::new(usize::from(COLUMNS)).subsequent_indent("    ");
+    format!("{}\n", textwrap::fill(text, shape))
 }
 
 /// A time in seconds: three digits that matter.

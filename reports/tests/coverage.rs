@@ -45,7 +45,7 @@ fn long_tails(rng: &mut ChaCha8Rng) -> f64 {
 /// Half of the seeds differ by nothing, as where a strategy rarely comes into play; mean 0 after a shift.
 fn half_alike(rng: &mut ChaCha8Rng) -> f64 {
     let value = exponential(rng) + 1.0;
-    if rng.next_u32() % 2 == 0 {
+    if rng.next_u32().is_multiple_of(2) {
         value - 0.5
     } else {
         -0.5

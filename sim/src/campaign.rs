@@ -19,7 +19,7 @@ use crate::outcome::{Outcome, Verdict};
 use crate::scenario::expect::ExpectationKind;
 use crate::scenario::plan::NetworkKind;
 use crate::scenario::{Plan, Scenario};
-use crate::trace::Lines;
+use crate::watch::Watchers;
 use crate::world;
 
 /// One run to be made.
@@ -55,7 +55,7 @@ pub enum RunError {
         /// What it cannot do.
         why: Unfit,
     },
-    /// The trace could not be written, or the threads not be started.
+    /// What hears the run could not write, or the threads not be started.
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -82,14 +82,15 @@ impl Job<'_> {
     }
 }
 
-/// Makes one run on this thread and measures its CPU time.
+/// Makes one run on this thread, heard by whoever wants to, and measures its CPU time.
 ///
 /// # Errors
-/// When its network cannot do what it asks for, the run panics, or the trace cannot be written.
-pub fn run_one(job: Job<'_>, lines: Option<Lines>) -> Result<Outcome, RunError> {
+/// When its network cannot do what it asks for, the run panics, or what they write cannot be written.
+pub fn run_one(job: Job<'_>, watchers: impl Into<Watchers>) -> Result<Outcome, RunError> {
     let plan = job.plan()?;
+    let watchers = watchers.into();
     let before = thread_cpu_seconds();
-    let ran = catch_unwind(AssertUnwindSafe(|| world::run(&plan, lines)));
+    let ran = catch_unwind(AssertUnwindSafe(|| world::run(&plan, watchers)));
     let mut outcome = ran.map_err(|payload| RunError::Panicked {
         scenario: job.scenario.name().to_owned(),
         seed: job.seed,

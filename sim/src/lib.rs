@@ -24,5 +24,6 @@ pub mod seed;
 pub mod stall;
 pub mod steady;
 pub mod trace;
+pub mod watch;
 pub mod world;
 pub mod yardstick;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::bounds::{BothWays, Bound, Curve};
 use crate::check::Failure;
 use crate::film::Film;
+use crate::network::packet::Captured;
 use crate::scenario::plan::Role;
 use crate::trace::Checkpoints;
 use crate::world::{Announced, Measured};
@@ -205,6 +206,10 @@ pub struct Outcome {
     pub blocks: u64,
     /// Messages that engines got from peers; a handshake is none.
     pub messages: u64,
+    /// Of those, by the name of their kind.
+    pub messages_by_kind: BTreeMap<&'static str, u64>,
+    /// What was captured of its traffic, if anybody did.
+    pub captured: Option<Captured>,
     /// Connections, dials included, that were there at once at most; not counted on turmoil: 0.
     pub connections: usize,
     /// The physical limit of the last completion.

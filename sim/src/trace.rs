@@ -11,15 +11,16 @@ use std::num::ParseIntError;
 use std::str::FromStr;
 
 use serde::Serialize;
-use skep_engine::Now;
 use skep_engine::node::file_server::ServerEvent;
 use skep_engine::node::spawn::current_task;
 use skep_engine::node::tracker_server::TrackerEvent;
 use skep_engine::session::event::Event;
+use skep_engine::{Now, PieceIndex};
 
 use crate::actor::client::ClientEvent;
 use crate::fault::FaultNews;
 use crate::scenario::plan::EndKind;
+use crate::watch::Listener;
 
 /// One event of a run: of a peer, of the tracker, of an end of direct download, of an attacker, or of the
 /// world.
@@ -44,11 +45,14 @@ pub enum WorldEvent {
 }
 
 /// What an attacker did.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(tag = "event")]
 pub enum Attack {
     /// Its harm was done once; what it is depends on the attack.
+    #[serde(rename = "attack-acted")]
     Acted,
     /// It sent so many payload bytes, to whom.
+    #[serde(rename = "attack-sent")]
     Sent {
         /// The receiver.
         to: std::net::SocketAddr,
@@ -56,6 +60,7 @@ pub enum Attack {
         len: u32,
     },
     /// It received so many payload bytes.
+    #[serde(rename = "attack-received")]
     Received {
         /// The sender.
         from: std::net::SocketAddr,
@@ -63,6 +68,7 @@ pub enum Attack {
         len: u32,
     },
     /// It holds the whole content.
+    #[serde(rename = "attack-completed")]
     Completed,
 }
 
@@ -233,6 +239,7 @@ pub struct Trace {
     events: u64,
     checkpoints: Checkpoints,
     lines: Option<Lines>,
+    listeners: Vec<Box<dyn Listener>>,
     failed: Option<io::Error>,
 }
 
@@ -261,7 +268,53 @@ struct Line<'a> {
 #[serde(untagged)]
 enum What<'a> {
     Peer(&'a Event),
-    Other { event: &'static str, detail: String },
+    Tracker(&'a TrackerEvent),
+    Server(&'a ServerEvent),
+    Client(&'a ClientEvent),
+    Attack(&'a Attack),
+    World(World),
+}
+
+/// What happens to hosts, and what becomes of faults. A fault's line has its name in place of a host's.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum World {
+    /// The user of a host starts its client.
+    Joined,
+    /// A host's client ended, and does not come back.
+    Left,
+    /// A host's client ended by plan, and may come back.
+    Churned,
+    /// A host's client died: its connections are reset.
+    Crashed,
+    /// A host lost its power: it falls silent, and what was not synced is lost.
+    PowerLost,
+    /// A fault is there.
+    FaultBegan {
+        /// Its number, from 0, in the order of their moments.
+        fault: u32,
+    },
+    /// A fault did something.
+    FaultDid {
+        /// Its number.
+        fault: u32,
+        /// So many times.
+        times: u64,
+    },
+    /// A fault turned a stored bit of a piece.
+    FaultFlipped {
+        /// Its number.
+        fault: u32,
+        /// Whose disk: the host's number, from 0.
+        host_number: u32,
+        /// Which piece.
+        piece: PieceIndex,
+    },
+    /// A fault is over.
+    FaultEnded {
+        /// Its number.
+        fault: u32,
+    },
 }
 
 impl Trace {
@@ -273,11 +326,18 @@ impl Trace {
             events: 0,
             checkpoints: Checkpoints::default(),
             lines,
+            listeners: Vec::new(),
             failed: None,
         }
     }
 
-    /// Takes the next event. Only lines ask for the name of its host.
+    /// With those who also hear every event.
+    #[must_use]
+    pub fn heard_by(self, listeners: Vec<Box<dyn Listener>>) -> Trace {
+        Trace { listeners, ..self }
+    }
+
+    /// Takes the next event. Only lines and listeners ask for the name of its host.
     pub fn push<'a>(
         &mut self,
         at: Now,
@@ -290,8 +350,16 @@ impl Trace {
         if self.events == self.checkpoints.next {
             self.checkpoints.note(self.hash);
         }
+        if self.lines.is_none() && self.listeners.is_empty() {
+            return;
+        }
+        let name = name();
         if self.lines.is_some() && self.failed.is_none() {
-            self.write(at, name(), event);
+            self.write(at, name, event);
+        }
+        let host = (host != u32::MAX).then_some(host as usize);
+        for listener in &mut self.listeners {
+            listener.on_event(at, host, name, event);
         }
     }
 
@@ -331,11 +399,14 @@ impl Trace {
         (self.hash, self.events)
     }
 
-    /// Ends the lines.
+    /// Ends the lines and what listeners write.
     ///
     /// # Errors
-    /// When a line could not be written.
-    pub fn finish(&mut self) -> io::Result<()> {
+    /// When something could not be written.
+    pub fn finish(&mut self, at: Now) -> io::Result<()> {
+        for listener in &mut self.listeners {
+            listener.finish(at)?;
+        }
         match (self.failed.take(), &mut self.lines) {
             (Some(error), _) => Err(error),
             (None, Some(lines)) => lines.out.flush(),
@@ -345,21 +416,32 @@ impl Trace {
 }
 
 fn what(event: &WorldEvent) -> What<'_> {
-    let (event, detail) = match event {
+    let world = match event {
         WorldEvent::Peer(event) => return What::Peer(event),
-        WorldEvent::Joined => ("joined", String::new()),
-        WorldEvent::Ended(None) => ("left", String::new()),
-        WorldEvent::Ended(Some(EndKind::Leave)) => ("churned", String::new()),
-        WorldEvent::Ended(Some(EndKind::UserLeft)) => ("left", String::new()),
-        WorldEvent::Ended(Some(EndKind::Crash)) => ("crashed", String::new()),
-        WorldEvent::Ended(Some(EndKind::PowerLoss)) => ("power-lost", String::new()),
-        WorldEvent::Tracker(event) => ("tracker", format!("{event:?}")),
-        WorldEvent::Server(event) => ("server", format!("{event:?}")),
-        WorldEvent::Client(event) => ("client", format!("{event:?}")),
-        WorldEvent::Attack(event) => ("attack", format!("{event:?}")),
-        WorldEvent::Fault(_, news) => ("fault", format!("{news:?}")),
+        WorldEvent::Tracker(event) => return What::Tracker(event),
+        WorldEvent::Server(event) => return What::Server(event),
+        WorldEvent::Client(event) => return What::Client(event),
+        WorldEvent::Attack(event) => return What::Attack(event),
+        WorldEvent::Joined => World::Joined,
+        WorldEvent::Ended(None | Some(EndKind::UserLeft)) => World::Left,
+        WorldEvent::Ended(Some(EndKind::Leave)) => World::Churned,
+        WorldEvent::Ended(Some(EndKind::Crash)) => World::Crashed,
+        WorldEvent::Ended(Some(EndKind::PowerLoss)) => World::PowerLost,
+        WorldEvent::Fault(fault, news) => match *news {
+            FaultNews::Began => World::FaultBegan { fault: *fault },
+            FaultNews::Did(times) => World::FaultDid {
+                fault: *fault,
+                times,
+            },
+            FaultNews::Flipped { host, piece } => World::FaultFlipped {
+                fault: *fault,
+                host_number: host,
+                piece,
+            },
+            FaultNews::Ended => World::FaultEnded { fault: *fault },
+        },
     };
-    What::Other { event, detail }
+    What::World(world)
 }
 
 #[cfg(test)]
@@ -439,7 +521,7 @@ mod tests {
         for number in 0..3 {
             trace.push(Now(number), 0, || "h", &WorldEvent::Joined);
         }
-        trace.finish().unwrap();
+        trace.finish(Now(2)).unwrap();
         let text = String::from_utf8(out.0.borrow().clone()).unwrap();
         let lines: Vec<serde_json::Value> = text
             .lines()

@@ -9,7 +9,9 @@ mod direct;
 mod peers;
 mod report;
 mod scenarios;
+mod shell;
 mod torrents;
+mod watch;
 
 use std::time::Duration;
 
@@ -21,7 +23,9 @@ pub use direct::{FetchArgs, ServeArgs};
 pub use peers::{GetArgs, HowToPreallocate, ScrapeArgs, SeedArgs, TrackArgs, info_hash};
 pub use report::ReportArgs;
 pub use scenarios::{AttacksArgs, CheckArgs, CompareArgs, NETWORK_KEY, RunArgs};
+pub use shell::{CompletionsArgs, ManArgs};
 pub use torrents::{CreateArgs, ShowArgs, TorrentCommand, VerifyArgs};
+pub use watch::WatchArgs;
 
 const EXAMPLES: &str = "\
 Exit codes:
@@ -48,6 +52,9 @@ The same as a direct download, from one server:
 #[derive(Parser, Debug)]
 #[command(name = "skep", version, after_help = EXAMPLES, max_term_width = 80)]
 pub struct Args {
+    /// Tell results and what went wrong, and nothing that is only for the eye.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -81,6 +88,10 @@ pub enum Command {
     Serve(ServeArgs),
     /// Fetch a file over HTTP: the client of a direct download.
     Fetch(FetchArgs),
+    /// Print what a shell needs to complete this program's commands.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands.
+    Man(ManArgs),
 }
 
 fn said(error: UnitError) -> String {

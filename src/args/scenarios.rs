@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use skep_sim::scenario::split_override;
 
+use super::watch::WatchArgs;
+
 /// Run scenarios: swarms in a seeded, simulated network.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -20,7 +22,9 @@ Examples:
   skep run scenarios --json > runs.jsonl
   skep run scenarios --junit junit.xml
   skep run scenarios/flash-crowd.toml --seeds 0..20 --set group.home.up='4 Mbit/s'
-  skep run scenarios/first-swarm.toml --seed 3 --trace trace.jsonl
+  skep run scenarios/first-swarm.toml --seed 3 --trace events.jsonl
+  skep run scenarios/first-swarm.toml --seed 3 --pcap swarm.pcapng
+  skep run scenarios/first-swarm.toml --seed 3 --perfetto swarm.json
   skep run scenarios/flash-crowd.toml --out flash-crowd
   skep run scenarios --check-determinism")]
 pub struct RunArgs {
@@ -42,9 +46,6 @@ pub struct RunArgs {
     /// Print one JSON object per run and nothing else.
     #[arg(long)]
     pub json: bool,
-    /// Write every event of the run to this file, one JSON object per line.
-    #[arg(long, value_name = "FILE")]
-    pub trace: Option<PathBuf>,
     /// Write what came of the runs of one scenario to this folder, with a page for the browser: see `skep report`.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["check_determinism", "probe"])]
     pub out: Option<PathBuf>,
@@ -52,17 +53,19 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["check_determinism", "probe"])]
     pub junit: Option<PathBuf>,
     /// Make every run in two processes, and find the first event that differs.
-    #[arg(long, conflicts_with_all = ["json", "trace"])]
+    #[arg(long, conflicts_with_all = ["json", "WatchArgs"])]
     pub check_determinism: bool,
     /// Runs at once; 0: as many as there are cores.
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
     /// As the other process of --check-determinism: print hashes and checkpoints.
-    #[arg(long, hide = true, conflicts_with_all = ["check_determinism", "json", "trace"])]
+    #[arg(long, hide = true, conflicts_with_all = ["check_determinism", "json", "WatchArgs"])]
     pub probe: bool,
     /// With --probe and one run: print its events from this number on.
     #[arg(long, hide = true, requires = "probe", value_name = "N")]
     pub probe_from: Option<u64>,
+    #[command(flatten)]
+    pub watch: WatchArgs,
 }
 
 /// The key that `--network` sets.

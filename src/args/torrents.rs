@@ -9,6 +9,12 @@ use skep_sim::scenario::units;
 use super::said;
 
 #[derive(Subcommand, Debug)]
+#[command(after_help = "\
+Examples:
+  skep torrent create film.mkv --announce http://127.0.0.1:6969/announce \\
+      -o film.torrent
+  skep torrent show film.torrent
+  skep torrent verify film.torrent --dir downloads")]
 pub enum TorrentCommand {
     /// Make a metainfo file of a file or folder.
     Create(CreateArgs),

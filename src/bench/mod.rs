@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use skep_reports::bench::{Row, tables};
 
 use crate::args::BenchArgs;
-use crate::failure::{Exit, Failure, print, tell};
+use crate::failure::{Exit, Failure, print};
+use crate::terminal::{remark, shows_progress, spinner};
 use workloads::{WORKLOADS, Workload};
 
 /// Runs the command.
@@ -37,10 +38,13 @@ pub fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     }
     let mut rows = Vec::new();
     for workload in chosen {
-        if !args.json {
-            tell(&format!("{} ...\n", workload.name));
+        if !args.json && !shows_progress() {
+            remark(&format!("{} ...\n", workload.name));
         }
-        let row = measured(workload)?;
+        let spinner = spinner(workload.name);
+        let row = measured(workload);
+        spinner.finish_and_clear();
+        let row = row?;
         if args.json {
             print(&line(&row))?;
         }

@@ -16,9 +16,10 @@ use skep_sim::scenario::{Scenario, Variant};
 
 use crate::args::CompareArgs;
 use crate::check::read_scenario_with;
-use crate::failure::{Exit, Failure, print, tell};
+use crate::failure::{Exit, Failure, print};
 use crate::report;
-use crate::run::{bar, failed, quoted, write_whole};
+use crate::run::{failed, quoted, write_whole};
+use crate::terminal::{self, bar};
 use kept::Kept;
 
 /// Runs the command.
@@ -131,7 +132,7 @@ fn records(
     }
     let there = found.len() - jobs.len();
     if there > 0 {
-        tell(&format!(
+        terminal::remark(&format!(
             "{there} of {} runs are kept from before\n",
             found.len()
         ));

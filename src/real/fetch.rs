@@ -24,8 +24,9 @@ use super::progress::Screen;
 use super::signals::Signals;
 use super::{on_this_thread, os_rng};
 use crate::args::FetchArgs;
-use crate::failure::{Exit, Failure, print, tell};
+use crate::failure::{Exit, Failure, print};
 use crate::humane::{plain, rate, size, wait};
+use crate::terminal::remark;
 
 /// Time between two looks at how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -167,7 +168,7 @@ async fn fetch(args: &FetchArgs, target: HttpTarget, name: &str) -> Result<Exit,
     match result {
         Ok(Fetched { len, received }) => {
             let took = began.elapsed();
-            tell(&format!(
+            remark(&format!(
                 "complete: {} ({}), {} received in {} ({})\n",
                 shown(&path),
                 size(len),
@@ -195,7 +196,7 @@ fn there_already(args: &FetchArgs, path: &Path) -> Result<Exit, Failure> {
             Ok(digest) if digest == wanted => {
                 let len = path.metadata().map_or(0, |found| found.len());
                 report(args, path, &Ok(Fetched { len, received: 0 }), &seen, none)?;
-                tell(&format!("{}: there already, verified\n", shown(path)));
+                remark(&format!("{}: there already, verified\n", shown(path)));
                 return Ok(Exit::Ok);
             }
             Ok(_) => {

@@ -27,8 +27,9 @@ use super::peer::{Ended, HeadStart, Joining, RealPeer, Stay, check};
 use super::signals::Signals;
 use super::watch::bytes_of;
 use crate::args::{GetArgs, HowToPreallocate};
-use crate::failure::{Exit, Failure, print, tell};
+use crate::failure::{Exit, Failure, print};
 use crate::humane::{count, plain, rate, size, wait};
+use crate::terminal::remark;
 use crate::torrent::read::{Trackers, read, web_seeds};
 
 /// Runs the command.
@@ -173,7 +174,7 @@ async fn get(
         // It may have been interrupted between the last piece and the final names.
         finish(&mut disk).await?;
         if args.seed_for == Duration::ZERO {
-            tell(&format!("{begins}: all of it is there already, verified\n"));
+            remark(&format!("{begins}: all of it is there already, verified\n"));
             report(args, meta, true, Duration::ZERO, Totals::default(), &[])?;
             return Ok(Exit::Ok);
         }
@@ -203,7 +204,7 @@ async fn get(
         peers,
         head_start,
     })?;
-    tell(&format!(
+    remark(&format!(
         "{begins}, {} of it here already, listening at {}\n",
         size(here),
         peer.at
@@ -244,7 +245,7 @@ fn conclude(
             "the same command goes on from there",
         ));
     }
-    tell(&format!(
+    remark(&format!(
         "complete and verified: {} in {} ({}), from {}; {} uploaded\n",
         size(totals.gained),
         wait(ended.time),

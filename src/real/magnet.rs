@@ -33,6 +33,7 @@ use super::signals::{Asked, Signals};
 use super::{cannot_listen, os_rng};
 use crate::failure::{Exit, Failure, tell};
 use crate::humane::{count, plain, size};
+use crate::terminal::remark;
 use crate::torrent::read::Trackers;
 
 /// Time between two words about how it goes.
@@ -218,7 +219,7 @@ pub async fn fetch(
         .name
         .as_deref()
         .map_or_else(|| link.info_hash.to_string(), plain);
-    tell(&format!(
+    remark(&format!(
         "{name}: looking for peers who have the metainfo\n"
     ));
     let mut host = pin!(host.run());
@@ -228,7 +229,7 @@ pub async fn fetch(
         let over = match select(host.as_mut(), pin!(turn)).await {
             Either::Left((end, _)) => Some(end),
             Either::Right((Ok(Asked::End), _)) => {
-                tell("leaving: the tracker is told (Ctrl-C again ends at once)\n");
+                remark("leaving: the tracker is told (Ctrl-C again ends at once)\n");
                 leaving = true;
                 // It fails only when the host has ended already.
                 let _ = say.send(Command::Leave);
@@ -238,7 +239,7 @@ pub async fn fetch(
             Either::Right((Err(_), _)) => {
                 if !leaving {
                     let peers = count(heard.borrow().peers, "peer");
-                    tell(&format!("asking {peers} for the metainfo\n"));
+                    remark(&format!("asking {peers} for the metainfo\n"));
                 }
                 None
             }
@@ -271,7 +272,7 @@ pub async fn fetch(
         Failure::new(Exit::Wrong, text)
     })?;
     keep(&kept_at(dir, link), &file)?;
-    tell(&format!("got the metainfo ({})\n", size(info.len() as u64)));
+    remark(&format!("got the metainfo ({})\n", size(info.len() as u64)));
     let head_start = HeadStart {
         net: end.net,
         at,

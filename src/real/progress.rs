@@ -3,7 +3,6 @@
 //! Invariant: stdout is never touched, and without a terminal at most one line comes every
 //! [`LINE_EVERY`].
 
-use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::failure::tell;
 use crate::humane::{percent, rate, size, wait};
+use crate::terminal::{remark, shows_progress};
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(3);
@@ -34,7 +34,7 @@ impl Screen {
             let style = ProgressStyle::with_template(template);
             style.expect("the template is sound").progress_chars("=> ")
         };
-        let bar = stderr().is_terminal().then(|| {
+        let bar = shows_progress().then(|| {
             let target = ProgressDrawTarget::stderr_with_hz(REDRAWS);
             let template = "{prefix} [{bar:20}] {percent}% {binary_bytes}/{binary_total_bytes} \
                             {binary_bytes_per_sec} {msg}, {eta} left";
@@ -78,7 +78,7 @@ impl Screen {
         };
         let speed = rate(new, time);
         let (part, of) = (percent(done, total), size(total));
-        tell(&format!(
+        remark(&format!(
             "{}: {part} of {of}, {speed}{beside}{eta}\n",
             self.what
         ));
@@ -101,7 +101,7 @@ impl Screen {
         }
         if let Some((time, new)) = self.line_due(sent) {
             let (sent, speed) = (size(sent), rate(new, time));
-            tell(&format!(
+            remark(&format!(
                 "{}: {sent} uploaded, {speed}, {beside}\n",
                 self.what
             ));

@@ -19,6 +19,7 @@ use super::signals::Signals;
 use crate::args::SeedArgs;
 use crate::failure::{Exit, Failure, print, tell};
 use crate::humane::{count, plain, size};
+use crate::terminal::remark;
 use crate::torrent::read::{Trackers, read};
 
 /// Runs the command.
@@ -76,7 +77,7 @@ async fn seed(
         peer.at
     );
     match args.json {
-        true => tell(&begins),
+        true => remark(&begins),
         false => print(&begins)?,
     }
     let ended = peer.run(Stay::UntilAsked, &mut signals).await;

@@ -18,8 +18,9 @@ use tokio::time::Instant;
 use super::signals::Signals;
 use super::{cannot_listen, on_this_thread};
 use crate::args::ServeArgs;
-use crate::failure::{Exit, Failure, print, tell};
+use crate::failure::{Exit, Failure, print};
 use crate::humane::{plain, size};
+use crate::terminal::remark;
 
 /// Bytes of a connection that wait to be looked at: requests are short.
 const UNREAD_MAX: u64 = 16 * 1024;
@@ -74,7 +75,7 @@ async fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     print(&format!("serving {} at {url}\n", args.dir.display()))?;
     match select(pin!(signals.end()), pin!(server.run())).await {
         Either::Left(((), _)) => {
-            tell("ended\n");
+            remark("ended\n");
             Ok(Exit::Ok)
         }
         Either::Right((never, _)) => match never {},

@@ -21,8 +21,9 @@ use tokio::time::Instant;
 use super::signals::Signals;
 use super::{cannot_listen, on_this_thread, os_rng};
 use crate::args::{TrackArgs, info_hash};
-use crate::failure::{Exit, Failure, print, tell};
+use crate::failure::{Exit, Failure, print};
 use crate::humane::{count, size};
+use crate::terminal::remark;
 
 /// Bytes read of a list of torrents: more of them than a tracker remembers.
 const ALLOW_BYTES_MAX: u64 = 1 << 20;
@@ -72,7 +73,7 @@ async fn track(args: &TrackArgs) -> Result<Exit, Failure> {
     print(&format!("tracking at {at}, announce URL: {first}\n{both}"))?;
     match select(pin!(signals.end()), pin!(host.run())).await {
         Either::Left(((), _)) => {
-            tell("ended; the peers stay connected with each other\n");
+            remark("ended; the peers stay connected with each other\n");
             Ok(Exit::Ok)
         }
         Either::Right((never, _)) => match never {},

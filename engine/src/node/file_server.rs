@@ -44,9 +44,11 @@ use body::{Answer, Going, Throttle};
 const UNREAD_MAX: u64 = 64 * 1024;
 
 /// What a file server did.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(tag = "event")]
 pub enum ServerEvent {
     /// It answered a request; the body, if any, follows.
+    #[serde(rename = "server-answered")]
     Answered {
         /// Who asked.
         to: SocketAddr,
@@ -63,6 +65,7 @@ pub enum ServerEvent {
         bytes: u64,
     },
     /// It handed a block of a file to the network.
+    #[serde(rename = "server-sent")]
     Sent {
         /// To whom.
         to: SocketAddr,
@@ -72,6 +75,7 @@ pub enum ServerEvent {
         bytes: u32,
     },
     /// The body of an answer is over.
+    #[serde(rename = "server-ended")]
     Ended {
         /// To whom.
         to: SocketAddr,
@@ -83,6 +87,7 @@ pub enum ServerEvent {
         how: BodyEnd,
     },
     /// It had no place for a connection.
+    #[serde(rename = "server-turned-away")]
     TurnedAway {
         /// Who came.
         from: SocketAddr,
@@ -90,7 +95,8 @@ pub enum ServerEvent {
 }
 
 /// How the body of an answer ended.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum BodyEnd {
     /// All of it is on its way.
     Whole,

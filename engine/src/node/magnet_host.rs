@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::session::metadata_fetch::{Found, MetadataFetch};
 use crate::session::torrent::{Input, Output};
 use crate::time::Now;
 use crate::tracker::announce::{Answer, PeerAddr, Question};
+use crate::wire::MessageCounts;
 
 use super::alarm::Alarm;
 use super::announcer::{Announcer, Told};
@@ -111,6 +113,13 @@ impl<N: Network> MagnetHost<N> {
         };
         host.feed(Input::Peers(addrs));
         host
+    }
+
+    /// Counts the messages that peers send in `messages`, which others may count in too.
+    #[must_use]
+    pub fn counting(mut self, messages: Rc<MessageCounts>) -> MagnetHost<N> {
+        self.wires.messages = messages;
+        self
     }
 
     /// Runs until the metadata is here or the user has left.

@@ -4,7 +4,6 @@
 //! Invariants: the session is drained after every fact; time and the trackers have their turn,
 //! however much comes from outside.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -23,6 +22,7 @@ use crate::session::torrent::{Input, Output, StorageFailure, Torrent};
 use crate::storage::{Storage, StorageEvent};
 use crate::time::Now;
 use crate::tracker::announce::{Answer, PeerAddr, Question};
+use crate::wire::MessageCounts;
 
 use super::alarm::Alarm;
 use super::announcer::{Announcer, Told};
@@ -192,7 +192,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
 
     /// Counts the messages that peers send in `messages`, which others may count in too.
     #[must_use]
-    pub fn counting(mut self, messages: Rc<Cell<u64>>) -> PeerHost<N, S> {
+    pub fn counting(mut self, messages: Rc<MessageCounts>) -> PeerHost<N, S> {
         self.wires.messages = messages;
         self
     }

@@ -52,7 +52,8 @@ const UNREAD_MAX: u64 = 64 * 1024;
 const DATAGRAMS_PER_WAKE: u32 = 256;
 
 /// What a request came over.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// BEP 3.
     Http,
@@ -79,19 +80,24 @@ impl Default for Protocols {
 }
 
 /// What a tracker did.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(tag = "event")]
 pub enum TrackerEvent {
     /// It answered an announce.
+    #[serde(rename = "tracker-announced")]
     Announced {
         /// Where it came from, not where the peer listens.
         from: SocketAddr,
         /// What it came over.
         via: Protocol,
         /// The torrent.
+        #[serde(serialize_with = "crate::ids::in_words")]
         info_hash: InfoHash,
         /// Who announced.
+        #[serde(serialize_with = "crate::ids::in_words")]
         peer_id: PeerId,
         /// Why.
+        #[serde(rename = "what")]
         event: AnnounceEvent,
         /// Bytes it said are missing.
         left: u64,
@@ -103,11 +109,13 @@ pub enum TrackerEvent {
         leechers: u32,
     },
     /// It answered a scrape.
+    #[serde(rename = "tracker-scraped")]
     Scraped {
         /// What it came over.
         via: Protocol,
     },
     /// It refused a request.
+    #[serde(rename = "tracker-refused")]
     Refused {
         /// What the other end was told.
         reason: &'static str,
@@ -115,10 +123,12 @@ pub enum TrackerEvent {
         via: Protocol,
     },
     /// It met a datagram with silence.
+    #[serde(rename = "tracker-ignored")]
     Ignored {
         /// Where it claims to come from.
         from: SocketAddr,
         /// Why.
+        #[serde(serialize_with = "crate::ids::in_words")]
         why: Silence,
     },
 }

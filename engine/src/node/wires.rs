@@ -4,7 +4,6 @@
 //! Invariants: what is sent to one connection leaves in that order, small messages of one wake-up
 //! as one write; a block is never copied here; nothing is told of a connection that was closed.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -14,7 +13,7 @@ use bytes::Bytes;
 
 use crate::ids::ConnId;
 use crate::session::torrent::{Input, Output};
-use crate::wire::{Chunk, Decoder, Handshake, Message};
+use crate::wire::{Chunk, Decoder, Handshake, Message, MessageCounts};
 
 use super::network::{CloseHow, NetEvent, Network};
 
@@ -34,7 +33,7 @@ pub(super) struct Wires {
     /// The most bytes of a connection that were no message yet.
     pub(super) undecoded_max: u64,
     /// Messages that came; a handshake is none.
-    pub(super) messages: Rc<Cell<u64>>,
+    pub(super) messages: Rc<MessageCounts>,
 }
 
 /// One connection; it fills one cache line.
@@ -168,7 +167,7 @@ impl Wires {
             match found.decoder.next_message() {
                 Ok(message) => {
                     let message = message?;
-                    self.messages.set(self.messages.get() + 1);
+                    self.messages.note(&message);
                     Input::Message { conn, message }
                 }
                 Err(error) => Input::WireError { conn, error },

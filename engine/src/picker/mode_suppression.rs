@@ -2,8 +2,9 @@
 //! stable chunk-sharing algorithm for P2P networks"): anything but what most have.
 //!
 //! It never takes a piece that as many have as the most frequent one, unless the most and the least frequent differ by at
-//! most T. So it may decline, and the session asks again soon. Who has a piece: the neighbours, and we ourselves. (Where
-//! all know each other somebody can always go on: a leecher without any other candidate has every rarer piece.)
+//! most T. So it may decline, and the session asks again soon. Compared are the pieces that we lack and some neighbour has:
+//! of a piece that we have neighbours need not tell us (`redundant_have`), and our view of it is stale. The rarest of them
+//! is always allowed.
 
 use rand::seq::IteratorRandom;
 use rand_chacha::ChaCha8Rng;
@@ -29,11 +30,13 @@ impl PiecePicker for ModeSuppression {
         candidates: &[PieceIndex],
         rng: &mut ChaCha8Rng,
     ) -> Option<PieceIndex> {
-        let copies = |piece: PieceIndex| {
-            let ours = u16::from(view.have.contains(piece));
-            view.availability[piece.at()].saturating_add(ours)
+        let copies = |piece: PieceIndex| view.availability[piece.at()];
+        let missing = || {
+            (0..view.have.len())
+                .map(PieceIndex)
+                .filter(|p| !view.have.contains(*p))
         };
-        let all = || (0..view.have.len()).map(|piece| copies(PieceIndex(piece)));
+        let all = || missing().map(copies).filter(|copies| *copies > 0);
         let (most, fewest) = (all().max()?, all().min()?);
         let any = most - fewest <= self.threshold;
         let allowed = candidates.iter().filter(|p| any || copies(**p) < most);
@@ -68,8 +71,8 @@ mod tests {
     }
 
     #[test]
-    fn our_own_copies_count_and_it_declines_what_is_left() {
-        let mut have = BitSet::empty(2);
+    fn what_is_left_is_compared_and_nothing_else() {
+        let mut have = BitSet::empty(4);
         have.insert(PieceIndex(0));
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut pick = |availability: &[u16]| {
@@ -79,8 +82,11 @@ mod tests {
             };
             ModeSuppression { threshold: 0 }.pick(&view, &[PieceIndex(1)], &mut rng)
         };
-        // Both have two copies, one of the first is ours.
-        assert_eq!(pick(&[1, 2]), Some(PieceIndex(1)));
-        assert_eq!(pick(&[1, 3]), None);
+        // Of the first one, which we have, nobody tells us any more.
+        assert_eq!(pick(&[1, 3, 3, 3]), Some(PieceIndex(1)));
+        assert_eq!(pick(&[9, 3, 4, 5]), Some(PieceIndex(1)));
+        assert_eq!(pick(&[1, 3, 2, 3]), None);
+        // What nobody has cannot be waited for.
+        assert_eq!(pick(&[1, 3, 3, 0]), Some(PieceIndex(1)));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod chunk;
 pub mod codec;
+mod counts;
 mod dict;
 pub mod extension;
 pub mod handshake;
@@ -11,5 +12,6 @@ pub mod pex;
 
 pub use chunk::Chunk;
 pub use codec::{Decoder, WireError};
+pub use counts::MessageCounts;
 pub use handshake::Handshake;
 pub use message::Message;

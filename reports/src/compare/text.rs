@@ -236,6 +236,8 @@ fn shown(value: f64, metric: &MetricInfo) -> String {
     match metric.unit.as_str() {
         "seconds" => seconds(Some(value)),
         "bytes" => bytes(value.round() as u64),
+        // Waste is a part of a per cent.
+        "fraction" if value.abs() < 0.01 => format!("{:.2}%", value * 100.0),
         "fraction" => percent(value),
         "count" => format!("{value:.1}"),
         _ => format!("{value:.3}"),

@@ -24,7 +24,7 @@ pub fn sign_flip(differences: &[f64]) -> Option<f64> {
     let as_far = |signs: &[u64]| {
         let flipped = differences.iter().enumerate();
         let sum: f64 = flipped
-            .map(|(at, d)| match signs[at / 64] >> (at % 64) & 1 {
+            .map(|(at, d)| match (signs[at / 64] >> (at % 64)) & 1 {
                 0 => *d,
                 _ => -d,
             })

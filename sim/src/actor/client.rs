@@ -29,14 +29,17 @@ use crate::seed;
 pub const SERVER_PORT: u16 = 80;
 
 /// What a client did.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(tag = "event")]
 pub enum ClientEvent {
     /// It starts with so many bytes on its disk, of whole files and of parts.
+    #[serde(rename = "client-started")]
     Started {
         /// Bytes.
         kept: u64,
     },
     /// It asks a server for a file.
+    #[serde(rename = "client-asked")]
     Asked {
         /// Which file of the content.
         file: u32,
@@ -46,6 +49,7 @@ pub enum ClientEvent {
         from: u64,
     },
     /// The answer goes on behind what it has.
+    #[serde(rename = "client-resumed")]
     Resumed {
         /// Which file.
         file: u32,
@@ -53,6 +57,7 @@ pub enum ClientEvent {
         from: u64,
     },
     /// The answer brings everything, and what was there is dropped.
+    #[serde(rename = "client-started-over")]
     StartedOver {
         /// Which file.
         file: u32,
@@ -62,6 +67,7 @@ pub enum ClientEvent {
         why: String,
     },
     /// Bytes of a file came and are with the disk.
+    #[serde(rename = "client-received")]
     Received {
         /// From whom.
         from: SocketAddr,
@@ -69,6 +75,7 @@ pub enum ClientEvent {
         bytes: u32,
     },
     /// It failed, and tries the same server again.
+    #[serde(rename = "client-retrying")]
     Retrying {
         /// Which file.
         file: u32,
@@ -76,6 +83,7 @@ pub enum ClientEvent {
         why: String,
     },
     /// It failed there for good, and goes on to the next server.
+    #[serde(rename = "client-gave-up")]
     GaveUp {
         /// Which file.
         file: u32,
@@ -85,6 +93,7 @@ pub enum ClientEvent {
         why: String,
     },
     /// Its disk failed, and it waits until that works again.
+    #[serde(rename = "client-disk-failed")]
     DiskFailed {
         /// Which file.
         file: u32,
@@ -92,11 +101,13 @@ pub enum ClientEvent {
         why: String,
     },
     /// A file is there under its name.
+    #[serde(rename = "client-fetched")]
     Fetched {
         /// Which file.
         file: u32,
     },
     /// Every file is there.
+    #[serde(rename = "client-completed")]
     Completed,
 }
 

@@ -22,6 +22,7 @@ use skep_engine::picker::{self, PiecePicker};
 use skep_engine::session::event::Event;
 use skep_engine::session::metadata_fetch::{FetchSetup, Found, MetadataFetch};
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
+use skep_engine::wire::MessageCounts;
 use skep_engine::{EngineConfig, Now, PeerId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -64,7 +65,7 @@ pub struct EnginePeer {
     /// The start of the run.
     pub epoch: Instant,
     /// Messages that the engines of the run got from peers.
-    pub messages: Rc<Cell<u64>>,
+    pub messages: Rc<MessageCounts>,
     /// Strategies of the user's own.
     pub own: &'static Own,
     /// The swarm's copies of each piece, for the oracle.
@@ -228,7 +229,8 @@ impl EnginePeer {
             epoch: self.epoch,
             commands: begin.commands,
             observer: begin.observer,
-        });
+        })
+        .counting(Rc::clone(&self.messages));
         let end = Box::pin(host.run()).await;
         if let Some(found) = &end.found {
             assert!(

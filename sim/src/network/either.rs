@@ -12,6 +12,7 @@ use skep_engine::wire::Chunk;
 
 use super::Totals;
 use super::fabric::{Fabric, FabricNet};
+use super::packet::Captured;
 use super::turmoil::{Turmoil, TurmoilNet};
 use crate::scenario::plan::LinkPlan;
 
@@ -161,6 +162,17 @@ impl Net {
         match self {
             Net::Fabric(fabric) => fabric.connection_slots(),
             Net::Turmoil(_) => 0,
+        }
+    }
+
+    /// Ends the capture of what arrives, if there is one; see [`Fabric::untap`].
+    ///
+    /// # Errors
+    /// When the packets could not be written.
+    pub fn untap(&self) -> io::Result<Option<Captured>> {
+        match self {
+            Net::Fabric(fabric) => fabric.untap(),
+            Net::Turmoil(_) => Ok(None),
         }
     }
 

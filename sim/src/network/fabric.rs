@@ -35,8 +35,10 @@ mod connections;
 mod cuts;
 mod host_net;
 mod paths;
+mod tap;
 
 pub use host_net::FabricNet;
+use tap::Tap;
 
 /// First port given to outgoing connections.
 const EPHEMERAL_FROM: u16 = 32_768;
@@ -103,6 +105,7 @@ const REFUSED: HostIndex = HostIndex::MAX;
 struct Datagram {
     hosts: [HostIndex; 2],
     from: SocketAddr,
+    to_port: u16,
     data: Bytes,
     rng: ChaCha8Rng,
 }
@@ -234,6 +237,8 @@ struct State {
     cut_faults: Vec<Option<usize>>,
     /// What each fault kept from arriving.
     cut_hits: BTreeMap<usize, u64>,
+    /// Who sees what arrives, where somebody wants that.
+    tap: Option<Box<Tap>>,
 }
 
 /// A handle to the network of a run.
@@ -265,6 +270,7 @@ impl Fabric {
             cuts: 0,
             cut_faults: Vec::new(),
             cut_hits: BTreeMap::new(),
+            tap: None,
         })))
     }
 
@@ -288,6 +294,9 @@ impl Fabric {
         let mut state = self.0.borrow_mut();
         let index = HostIndex::try_from(state.hosts.len()).expect("fewer hosts than 2^32");
         assert!(state.by_ip.insert(ip, index).is_none(), "{ip} is taken");
+        if let Some(tap) = &mut state.tap {
+            tap.host(name, ip);
+        }
         state.hosts.push(Host {
             name: name.to_owned(),
             ip,
@@ -456,6 +465,9 @@ impl State {
     /// Handles every fact that is due by the clock, in order.
     fn handle_due(&mut self) {
         let clock = self.clock.read();
+        if let Some(tap) = &mut self.tap {
+            tap.tell_until(self.tick);
+        }
         self.tick = clock;
         while let Some((at, fact)) = self.agenda.pop_due(clock) {
             self.now = self.now.max(at);

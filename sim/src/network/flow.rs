@@ -31,7 +31,7 @@ pub(super) enum Read {
 }
 
 /// What crosses the network as one: a chunk, perhaps with a small one before it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Parcel {
     pub(super) first: Chunk,
     /// Empty when there is none.
@@ -41,6 +41,13 @@ pub(super) struct Parcel {
 impl Parcel {
     pub(super) fn bytes(&self) -> u64 {
         (self.first.len() + self.second.len()) as u64
+    }
+
+    /// Appends some of its bytes.
+    pub(super) fn copy_range(&self, from: usize, to: usize, out: &mut Vec<u8>) {
+        let cut = self.first.len();
+        out.extend_from_slice(&self.first[from.min(cut)..to.min(cut)]);
+        out.extend_from_slice(&self.second[from.max(cut) - cut..to.max(cut) - cut]);
     }
 }
 

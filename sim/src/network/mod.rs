@@ -8,6 +8,7 @@ mod either;
 pub mod fabric;
 mod flow;
 pub mod link;
+pub mod packet;
 mod place;
 mod queue;
 pub mod turmoil;

@@ -159,6 +159,8 @@ pub(super) fn outcome(
         cpu_seconds: 0.0,
         blocks: recorder.blocks,
         messages: 0,
+        messages_by_kind: BTreeMap::new(),
+        captured: None,
         connections: net.connection_slots(),
         bound,
         terms: bounds::terms(&recorder.plan),

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skep_engine::wire::MessageCounts;
 use skep_engine::{EngineConfig, Now, PieceIndex};
 use tokio::time::Instant;
 
@@ -35,7 +36,8 @@ use crate::outcome::{Outcome, Verdict};
 use crate::scenario::Plan;
 use crate::scenario::plan::{HostPlan, Role};
 use crate::seed;
-use crate::trace::{Lines, Trace, WorldEvent};
+use crate::trace::{Trace, WorldEvent};
+use crate::watch::Watchers;
 
 use diary::Diary;
 use recorder::Recorder;
@@ -43,20 +45,20 @@ pub use recorder::{Announced, Measured, Playback};
 use stage::Stage;
 pub use trackers::Contacts;
 
-/// Runs a plan to its end. `lines` takes the trace, one JSON object per event.
+/// Runs a plan to its end, heard by whoever wants to.
 ///
 /// # Errors
-/// When the trace cannot be written.
+/// When what they write cannot be written.
 ///
 /// # Panics
 /// When a host's task panics: a bug in Skep.
-pub fn run(plan: &Plan, lines: Option<Lines>) -> io::Result<Outcome> {
-    let outcome = stage::run(plan, Trace::new(lines), false)?;
+pub fn run(plan: &Plan, watchers: impl Into<Watchers>) -> io::Result<Outcome> {
+    let outcome = stage::run(plan, watchers.into(), false)?;
     if outcome.verdict < Verdict::Liveness || !outcome.failures.iter().any(stalled) {
         return Ok(outcome);
     }
     // Who waits for whom is looked at when it matters: in the same run, made again.
-    let again = stage::run(plan, Trace::new(None), true)?;
+    let again = stage::run(plan, Watchers::default(), true)?;
     Ok(Outcome {
         failures: match again.trace_hash == outcome.trace_hash {
             true => again.failures,
@@ -81,7 +83,7 @@ struct World {
     /// The user of each host.
     users: Vec<Rc<User>>,
     /// Messages that engines got from peers.
-    messages: Rc<Cell<u64>>,
+    messages: Rc<MessageCounts>,
     stage: Stage,
     /// The run ends here at the latest: the time limit, or earlier when the settling time is over.
     deadline: Now,
@@ -349,12 +351,15 @@ impl World {
 
     fn judge(&mut self, ended: Ended) -> io::Result<Outcome> {
         let mut recorder = self.recorder.borrow_mut();
-        recorder.trace.finish()?;
-        let bound = bounds::last_completion(&self.plan);
         let at = ended.at();
+        recorder.trace.finish(at)?;
+        let captured = self.net.untap()?;
+        let bound = bounds::last_completion(&self.plan);
         let outcome = judge::outcome(&mut recorder, &self.content, &self.net, bound, ended, at);
         Ok(Outcome {
-            messages: self.messages.get(),
+            messages: self.messages.total(),
+            messages_by_kind: self.messages.by_kind(),
+            captured,
             ..outcome
         })
     }

@@ -26,6 +26,7 @@ use crate::outcome::Outcome;
 use crate::scenario::Plan;
 use crate::scenario::plan::NetworkKind;
 use crate::trace::Trace;
+use crate::watch::Watchers;
 
 /// Where the programs of a run live.
 #[derive(Clone)]
@@ -39,7 +40,13 @@ pub(super) enum Stage {
 }
 
 /// Runs a plan to its end, with or without a diary.
-pub(super) fn run(plan: &Plan, trace: Trace, diary: bool) -> io::Result<Outcome> {
+pub(super) fn run(plan: &Plan, watchers: Watchers, diary: bool) -> io::Result<Outcome> {
+    let Watchers {
+        lines,
+        listeners,
+        packets,
+    } = watchers;
+    let trace = Trace::new(lines).heard_by(listeners);
     match plan.network {
         NetworkKind::Fabric => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -48,8 +55,12 @@ pub(super) fn run(plan: &Plan, trace: Trace, diary: bool) -> io::Result<Outcome>
                 .build()?;
             LocalSet::new().block_on(&runtime, async {
                 let epoch = Instant::now();
+                let fabric = Fabric::new(plan.seed, epoch);
+                if let Some(sink) = packets {
+                    fabric.tap(sink);
+                }
                 let stage = Stage::Fabric {
-                    fabric: Fabric::new(plan.seed, epoch),
+                    fabric,
                     tasks: Rc::default(),
                     epoch,
                 };
@@ -59,6 +70,10 @@ pub(super) fn run(plan: &Plan, trace: Trace, diary: bool) -> io::Result<Outcome>
             })
         }
         NetworkKind::Turmoil => {
+            if packets.is_some() {
+                let text = "there is no capture of turmoil's traffic: it has no packets";
+                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+            }
             let turmoil = Turmoil::new(plan.seed);
             let stage = Stage::Turmoil(turmoil.clone());
             let mut world = World::new(plan, trace, stage, diary);

@@ -4,6 +4,8 @@
 //! Invariant: a link carries one parcel at a time, in the order of its fair queue; a FIN takes effect
 //! behind the last byte.
 
+use std::net::{SocketAddr, SocketAddrV4};
+
 use skep_engine::node::network::{Closed, NetEvent};
 
 use super::{Datagram, End, Fact, HostIndex, State};
@@ -170,6 +172,7 @@ impl State {
         let Some(Datagram {
             hosts: [near, far],
             from,
+            to_port,
             data,
             ..
         }) = self.datagrams.remove(&number)
@@ -177,8 +180,13 @@ impl State {
             return;
         };
         if self.is_cut(near, far) {
-            self.note_hit(near, far);
-        } else if self.hosts[far as usize].listening.is_some() {
+            return self.note_hit(near, far);
+        }
+        if let (Some(tap), SocketAddr::V4(from)) = (&mut self.tap, from) {
+            let to = SocketAddrV4::new(self.hosts[far as usize].ip, to_port);
+            tap.datagram(self.now, [from, to], data.clone());
+        }
+        if self.hosts[far as usize].listening.is_some() {
             self.deliver(far, NetEvent::Datagram { from, data });
         }
     }
@@ -204,6 +212,9 @@ impl State {
                     if done <= tick
                         && let Some(Cargo::Data(parcel)) = flow.take_in_transit()
                     {
+                        if let Some(tap) = &mut self.tap {
+                            tap.data(end, &parcel, from, entry.down.rate());
+                        }
                         entry.down_free = done;
                         return self.hand_over(host, end, parcel);
                     }
@@ -240,6 +251,7 @@ impl State {
         let Some(flow) = self.flow(end) else { return };
         if !flow.has_arrived() {
             flow.take_in_transit();
+            self.tap_fin(end);
             self.end_at(end.other(), Closed::ByPeer);
         }
     }
@@ -263,6 +275,7 @@ impl State {
             let from = entry.down_free.max(self.now);
             entry.down_free = from + transmit_ns(wire_bytes(bytes), entry.down.rate());
             let done = entry.down_free;
+            self.tap_downlink(end, from);
             self.plan(done, Fact::DownlinkFree(host));
         }
     }
@@ -292,6 +305,7 @@ impl State {
                     if let Some(flow) = self.flow(end) {
                         flow.take_in_transit();
                     }
+                    self.tap_fin(end);
                     self.end_at(end.other(), Closed::ByPeer);
                 }
             }

@@ -4,7 +4,7 @@
 //! Invariant: an id is free again exactly when its host knows the connection no more; a connection
 //! that neither host knows and that has nothing under way is freed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use rand_chacha::ChaCha8Rng;
 use skep_engine::ConnId;
@@ -91,6 +91,7 @@ impl State {
             rng,
             live: true,
         };
+        let windows = conn.flows.each_ref().map(|flow| flow.path.window);
         let index = match index {
             Some(index) => {
                 self.conns[index as usize] = conn;
@@ -106,6 +107,12 @@ impl State {
             generation,
             side: 0,
         };
+        if let Some(tap) = &mut self.tap {
+            let ips = [host, other].map(|host| self.hosts[host as usize].ip);
+            let addrs = [(ips[0], port), (ips[1], to.port())];
+            let addrs = addrs.map(|(ip, port)| SocketAddrV4::new(ip, port));
+            tap.dial(end, [host, other], addrs, windows);
+        }
         let id = self.assign(host, end);
         self.conns[index as usize].ids[0] = Some(id);
         if self.cuts > 0 {
@@ -163,6 +170,9 @@ impl State {
             Handshake::Again => return,
             Handshake::GivenUp => return self.fail_dial(end, ConnectError::Unreachable),
         }
+        if let Some(tap) = &mut self.tap {
+            tap.syn(self.now, end);
+        }
         let Some(conn) = self.conn(end) else { return };
         let (index, port, back) = (conn.hosts[1], conn.ports[1], conn.flows[1].path.delay_ns);
         let host = &mut self.hosts[index as usize];
@@ -187,6 +197,11 @@ impl State {
         let fate = self.handshake(end.other(), Fact::Answer(end, at));
         if fate == Handshake::Again {
             return;
+        }
+        if let Some(tap) = &mut self.tap
+            && fate == Handshake::Arrives
+        {
+            tap.answer(self.now, end, at != REFUSED);
         }
         let fails = match (fate, at) {
             (Handshake::GivenUp, _) => Some(ConnectError::Unreachable),
@@ -241,6 +256,9 @@ impl State {
         if self.loses_acceptance(end) {
             return;
         }
+        if let Some(tap) = &mut self.tap {
+            tap.accepted(self.now, end);
+        }
         self.hosts[host as usize].accepting -= 1;
         if self.conn(end).is_none() {
             return;
@@ -289,6 +307,9 @@ impl State {
         flow.finishing = true;
         let (at, gone) = (now + flow.path.delay_ns, flow.clear());
         self.totals.dropped += gone;
+        if let Some(tap) = &mut self.tap {
+            tap.reset_leaves(end, at);
+        }
         self.plan(at, Fact::ResetArrives(end));
         self.free_if_over(end);
     }
@@ -300,6 +321,7 @@ impl State {
         {
             return self.orphan(end.other());
         }
+        self.tap_reset(end);
         self.end_at(end.other(), Closed::Reset);
     }
 
@@ -313,6 +335,9 @@ impl State {
             let hosts = conn.hosts;
             if conn.flows[0].is_unaccepted() {
                 self.hosts[hosts[1] as usize].accepting -= 1;
+            }
+            if let Some(tap) = &mut self.tap {
+                tap.freed(end, self.now);
             }
             for side in [0, 1] {
                 let end = End { side, ..end };

@@ -191,10 +191,14 @@ impl State {
             if !there && !back && !flow.is_troubled() {
                 continue;
             }
-            let misses = back && !flow.trouble().deaf && flow.deafen(now);
+            let deafens = back && !flow.trouble().deaf;
+            let misses = deafens && flow.deafen(now);
             let since = flow.trouble().look(there, back);
             let rtt_ns = flow.path.rtt_ns;
             flow.calm_down();
+            if deafens && let Some(tap) = &mut self.tap {
+                tap.deafen(end, now);
+            }
             if misses {
                 self.misses(end);
             }
@@ -243,6 +247,7 @@ impl State {
         if flow.trouble().to_nobody {
             if let Some(Cargo::Data(parcel)) = flow.take_in_transit() {
                 self.totals.dropped += parcel.bytes();
+                self.tap_unknown(end, &parcel);
             }
             let back = self.flow(end).expect("it is live").path.back_ns;
             self.plan(now + back, Fact::ResetArrives(end.other()));
@@ -309,6 +314,9 @@ impl State {
         }
         if goes_on {
             self.totals.resumed += 1;
+            if let Some(tap) = &mut self.tap {
+                tap.acknowledge(end, now + rtt_ns);
+            }
             self.offer(end);
         }
     }

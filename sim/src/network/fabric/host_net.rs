@@ -111,6 +111,7 @@ impl Network for FabricNet {
         let datagram = Datagram {
             hosts: [host, other],
             from,
+            to_port: to.port(),
             data: datagram,
             rng: state.stream_of([host, other], crossing),
         };
@@ -147,7 +148,8 @@ impl Network for FabricNet {
                 && let Some(flow) = state.flow(end.other())
             {
                 // The receiver read: room for the sender one delay later.
-                match flow.read(bytes, now) {
+                let read = flow.read(bytes, now);
+                match read {
                     Read::Heard(at) => {
                         if !flow.in_ring && !flow.waking && flow.unsent_bytes > 0 {
                             flow.waking = true;
@@ -156,6 +158,9 @@ impl Network for FabricNet {
                     }
                     Read::Lost { first: true } => state.misses(end.other()),
                     Read::Lost { first: false } => {}
+                }
+                if let Some(tap) = &mut state.tap {
+                    tap.read(end.other(), bytes, read);
                 }
             }
         }

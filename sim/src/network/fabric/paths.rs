@@ -84,6 +84,7 @@ impl Fabric {
                     generation,
                     side,
                 };
+                state.tap_reset(end);
                 state.end_at(end, Closed::Reset);
             }
         }
@@ -114,6 +115,8 @@ impl State {
         let stands = conn.flows[usize::from(end.side)].open;
         if stands {
             self.totals.resets += 1;
+            self.tap_reset(end);
+            self.tap_reset(end.other());
             self.end_at(end, Closed::Reset);
             self.end_at(end.other(), Closed::Reset);
         } else {
