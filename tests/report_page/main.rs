@@ -197,7 +197,7 @@ fn the_page_of_a_run_draws_plays_and_stays_at_home() {
 
     // Frames, from the moment at which most is going on.
     browser.script(
-        "window.skepSwarm.seek(0.3 * window.skepSwarm.state().end); window.skepSwarm.play()",
+        "window.skepSwarm.seek(0.75 * window.skepSwarm.state().end); window.skepSwarm.play()",
     );
     std::thread::sleep(Duration::from_millis(300));
     let (from, began) = (state(&browser), Instant::now());
@@ -212,7 +212,10 @@ fn the_page_of_a_run_draws_plays_and_stays_at_home() {
         to["slices"],
         to["flows"],
     );
-    assert!(frames / took >= 10.0, "{} frames a second", frames / took);
+    // What a frame costs the page's own script; how many are shown depends on who draws them, here a processor that
+    // others use too.
+    assert!(cost < 16.0, "{cost} ms a frame");
+    assert!(frames / took >= 3.0, "{} frames a second", frames / took);
 }
 
 #[test]
