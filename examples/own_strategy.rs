@@ -2,7 +2,7 @@
 //! Skep's, in every command.
 //!
 //! ```text
-//! cargo run --release --example own_strategy -- compare examples/own_strategy.toml --seeds 0..10
+//! cargo run --release --example own_strategy -- compare examples/own_strategy.toml --seeds 0..10 --out own
 //! ```
 //!
 //! A strategy cannot break the rules of the protocol: the session decides what may be asked for and who may have what; a

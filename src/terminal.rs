@@ -53,9 +53,9 @@ pub fn remark(text: &str) {
     }
 }
 
-/// A bar for so many runs.
+/// A bar for so many runs, if they are several.
 pub fn bar(runs: usize) -> ProgressBar {
-    if !shows_progress() {
+    if !shows_progress() || runs < 2 {
         return ProgressBar::hidden();
     }
     let style = "{bar:30} {pos}/{len} runs, {eta} left";
