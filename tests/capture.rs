@@ -1,7 +1,7 @@
 //! Owns what captures promise: Debian's tshark understands every packet of a swarm, and counts the messages that
 //! Skep counts.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -11,7 +11,7 @@ use std::process::Command;
 use std::rc::Rc;
 
 use skep_engine::EngineConfig;
-use skep_engine::wire::{Decoder, MessageCounts};
+use skep_engine::wire::{Decoder, Message, MessageCounts};
 use skep_reports::capture::Capture;
 use skep_sim::campaign::{self, Job};
 use skep_sim::network::packet::{Packet, PacketSink, Transport};
@@ -71,6 +71,8 @@ struct Counting {
     readers: BTreeMap<(SocketAddrV4, SocketAddrV4), Reader>,
     bitfield_bytes: u32,
     counts: Rc<MessageCounts>,
+    /// Messages with a part of the metainfo (BEP 9).
+    parts: Rc<Cell<u64>>,
 }
 
 impl PacketSink for Counting {
@@ -106,6 +108,11 @@ impl PacketSink for Counting {
             && let Some(message) = reader.decoder.next_message().expect("a message")
         {
             self.counts.note(&message);
+            if let Message::Extended { payload, .. } = &message
+                && payload.windows(13).any(|bytes| bytes == b"8:msg_typei1e")
+            {
+                self.parts.set(self.parts.get() + 1);
+            }
         }
     }
 
@@ -116,11 +123,14 @@ impl PacketSink for Counting {
 
 type Counts = BTreeMap<&'static str, u64>;
 
-/// Makes a run with a capture; also what the engine's decoder finds in it.
-fn captured(scenario: &Scenario, seed: u64, to: &Path) -> (Outcome, Counts) {
+/// Makes a run with a capture; also what the engine's decoder finds in it, and how many messages carry a part of the
+/// metainfo.
+fn captured(scenario: &Scenario, seed: u64, to: &Path) -> (Outcome, Counts, u64) {
     let out = BufWriter::new(File::create(to).expect("a file"));
     let counts = Rc::new(MessageCounts::default());
+    let parts = Rc::new(Cell::new(0));
     let sink = Counting {
+        parts: Rc::clone(&parts),
         capture: Capture::new(out),
         readers: BTreeMap::new(),
         bitfield_bytes: scenario.expand(seed).torrent.pieces().div_ceil(8),
@@ -131,7 +141,7 @@ fn captured(scenario: &Scenario, seed: u64, to: &Path) -> (Outcome, Counts) {
         ..Watchers::default()
     };
     let outcome = campaign::run_one(Job { scenario, seed }, watchers).expect("a run");
-    (outcome, counts.by_kind())
+    (outcome, counts.by_kind(), parts.get())
 }
 
 /// What Skep calls the message with this `bittorrent.msg.type`.
@@ -206,7 +216,7 @@ fn tshark_counts_the_messages_that_the_engines_counted() {
     let path = folder.path().join("pair.pcapng");
     let pair = Scenario::parse("pair.toml", PAIR).expect("a good scenario");
     for seed in 0..3 {
-        let (outcome, found) = captured(&pair, seed, &path);
+        let (outcome, found, _) = captured(&pair, seed, &path);
         assert_eq!(outcome.messages, found.values().sum::<u64>());
         assert_eq!(outcome.messages_by_kind, found, "seed {seed}");
         assert_eq!(counted_by_tshark(&path), found, "seed {seed}");
@@ -234,8 +244,12 @@ fn tshark_understands_every_message_of_every_kind_of_swarm() {
     ] {
         let scenario = scenario(file);
         let seed = scenario.seeds()[0];
-        let (outcome, found) = captured(&scenario, seed, &path);
-        assert_eq!(counted_by_tshark(&path), found, "{file}");
+        let (outcome, found, parts) = captured(&scenario, seed, &path);
+        // tshark shows a message with a part of the metainfo as the rest of something: of those it counts none.
+        let mut counted = counted_by_tshark(&path);
+        *counted.entry("extended").or_default() += parts;
+        assert_eq!(counted, found, "{file}");
+        assert_eq!(parts > 0, file.contains("magnet"), "{file}: {parts}");
         let malformed = packets(&path, "_ws.malformed", "frame.number");
         assert!(malformed.is_empty(), "{file}: {malformed:?}");
         for (kind, arrived) in found {
@@ -289,7 +303,7 @@ fn connections_are_as_tcp_has_them() {
         ("network/mass-reset.toml", true),
     ] {
         let scenario = scenario(file);
-        let (_, _) = captured(&scenario, scenario.seeds()[0], &path);
+        let _ = captured(&scenario, scenario.seeds()[0], &path);
         let bad = "ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0";
         assert_eq!(packets(&path, bad, "frame.number"), [""; 0], "{file}");
         // The capture sees what arrives, so nothing is ever missing, doubled or out of order.

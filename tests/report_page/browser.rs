@@ -140,7 +140,7 @@ impl Browser {
             .collect()
     }
 
-    /// Everything that was asked for since the last call.
+    /// Everything that pages of files asked for since the last call; the page that the browser begins with is its own.
     pub fn requests(&self) -> Vec<String> {
         let entries = self.post("se/log", &json!({ "type": "performance" }));
         let entries = entries.as_array().cloned().unwrap_or_default();
@@ -148,7 +148,9 @@ impl Browser {
             let text = entry["message"].as_str()?;
             let event: Value = serde_json::from_str(text).ok()?;
             let event = &event["message"];
-            let asked = event["method"] == "Network.requestWillBeSent";
+            let page = event["params"]["documentURL"].as_str().unwrap_or_default();
+            let asked =
+                event["method"] == "Network.requestWillBeSent" && !page.starts_with("chrome:");
             asked.then(|| {
                 event["params"]["request"]["url"]
                     .as_str()
@@ -180,11 +182,23 @@ impl Browser {
             body.len(),
         );
         stream.write_all(request.as_bytes()).expect("it listens");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("it answers");
-        let answer = String::from_utf8_lossy(&answer);
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let answer: Value = serde_json::from_str(body).expect("JSON");
+        // It may keep the connection: the length says where the answer ends.
+        let mut answer = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            answer.read_line(&mut line).expect("it answers");
+            let line = line.trim_end().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a number");
+            }
+        }
+        let mut body = vec![0; length];
+        answer.read_exact(&mut body).expect("as long as it says");
+        let answer: Value = serde_json::from_slice(&body).expect("JSON");
         let value = answer["value"].clone();
         assert!(value.get("error").is_none(), "{path}: {value}");
         value
