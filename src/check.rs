@@ -46,7 +46,11 @@ fn listing() -> String {
         };
         let group = if metric.per_group { "[.GROUP]" } else { "" };
         let (name, limit) = (metric.name, metric.unit.example());
-        text.push_str(&format!("  {name}{stats}{group}   {limit}\n"));
+        let line = format!("  {name}{stats}{group}   {limit}\n");
+        match line.chars().count() > COLUMNS {
+            true => text.push_str(&format!("  {name}{stats}{group}\n    {limit}\n")),
+            false => text.push_str(&line),
+        }
         text.push_str(&indented(metric.doc));
     }
     text.push_str("\nwords for `sometimes`:\n");

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use skep_sim::evaluate::quantile;
 
 use crate::compare::{Record, VariantRuns};
-use crate::table::{COLUMNS, bytes};
+use crate::table::{COLUMNS, bytes, paragraph};
 
 /// A comparison over a number.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -177,12 +177,10 @@ pub fn text(sweep: &Sweep) -> String {
     let content = sweep.content_bytes.map_or(String::new(), |content| {
         format!(", {} of content", bytes(content))
     });
-    // Writing to a string cannot fail.
-    let _ = writeln!(
-        out,
+    out.push_str(&paragraph(&format!(
         "{}: {variants} variants on {} seeds{content}",
         sweep.scenario, sweep.seeds
-    );
+    )));
     let legend = format!(
         "N is {}. Times are seconds until the last of N is complete, medians over the seeds. limit: nobody \
          could be faster on these links. bound: the time over the run's own limit. gain: the limit of direct \

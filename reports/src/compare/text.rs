@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::differences::pairs_needed;
 use super::format::{Comparison, Difference, Finding, MetricInfo};
-use crate::table::{COLUMNS, bytes, cell, lines, percent, seconds, table};
+use crate::table::{COLUMNS, bytes, cell, lines, paragraph, percent, seconds, table};
 use crate::{expected, sweep};
 
 /// Exploratory differences that are told; the file has all.
@@ -24,12 +24,10 @@ pub fn text(comparison: &Comparison) -> String {
         Some(sweep) => out.push_str(&sweep::text(sweep)),
         None => {
             let (variants, seeds) = (comparison.variants.len(), comparison.seeds.len());
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                out,
+            out.push_str(&paragraph(&format!(
                 "{}: {variants} variants on {seeds} seeds, differences paired by seed",
                 comparison.scenario,
-            );
+            )));
         }
     }
     answers(&mut out, comparison);
