@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(skep::run_with(args, &OWN), ExitCode::SUCCESS);
         let written = std::fs::read_to_string(out.path().join("compare.json"));
         let written = written.expect("what the command writes");
-        for name in ["rarest-of-few", "lottery"] {
+        for name in ["rarest of two", "rarest of eight", "lottery"] {
             assert!(written.contains(name), "{name} is a variant");
         }
     }

@@ -37,10 +37,13 @@ fn harm(scenario: &Scenario, seed: u64, group: &str) -> (Outcome, Vec<(u64, Stri
     let outcome = campaign::run_one(Job { scenario, seed }, Some(lines)).expect("a run");
     let text = String::from_utf8(kept.0.take()).expect("JSON");
     let mut harm = Vec::new();
-    for line in text.lines().filter(|line| line.contains("\"Acted\"")) {
+    for line in text
+        .lines()
+        .filter(|line| line.contains("\"attack-acted\""))
+    {
         let event: serde_json::Value = serde_json::from_str(line).expect("an event");
         let host = event["host"].as_str().expect("a host's name").to_owned();
-        assert_eq!(event["event"], "attack", "{line}");
+        assert_eq!(event["event"], "attack-acted", "{line}");
         assert!(host.starts_with(group), "{host} is not of {group}");
         harm.push((event["t_ns"].as_u64().expect("a time"), host));
     }

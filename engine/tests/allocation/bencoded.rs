@@ -253,10 +253,12 @@ fn exchange(contacts: u16) -> Vec<u8> {
         0 => SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], port)),
         _ => SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], port)),
     };
-    let pex = Pex {
+    let mut pex = Pex {
         added: (0..contacts).map(|n| (addr(n, 1), SEED)).collect(),
         dropped: (0..contacts).map(|n| addr(n, 2)).collect(),
     };
+    pex.added.sort_unstable();
+    pex.dropped.sort_unstable();
     payload(pex.message(1))
 }
 

@@ -301,8 +301,11 @@ down = "1 MiB/s"
             .expect("axes");
         let variants = varied.variants();
         let labels: Vec<_> = variants.iter().map(|v| v.label.as_str()).collect();
-        assert_eq!(labels, ["random, 2 MiB/s", "sequential, 2 MiB/s"]);
-        let last = varied.with(&variants[1].set).expect("right values");
+        // One of the file's axes is replaced, the other stays, and a third comes last.
+        assert_eq!(labels.len(), 6, "{labels:?}");
+        assert_eq!(labels[0], "random, 2, 2 MiB/s");
+        assert_eq!(labels[5], "sequential, 8, 2 MiB/s");
+        let last = varied.with(&variants[5].set).expect("right values");
         let plan = last.expand(0);
         assert_eq!(plan.hosts[0].link.up, 2 << 20);
         assert_eq!(plan.hosts[1].picker.name, "sequential");
