@@ -7,6 +7,7 @@
 
 mod addresses;
 mod announcing;
+mod answers;
 pub mod audit;
 mod bitfields;
 mod blame;
