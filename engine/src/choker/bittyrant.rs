@@ -14,8 +14,7 @@ use std::collections::BTreeMap;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Between, ChokeDecision, ChokePeer, ChokeRound, Choker, SeedRoundRobin, Terms, Verdict, ranked,
-    weights,
+    Between, ChokeDecision, ChokePeer, ChokeRound, Choker, SeedRoundRobin, Verdict, ranked, weights,
 };
 use crate::ids::{BLOCK_BYTES, ConnId};
 
@@ -150,13 +149,10 @@ impl Choker for BitTyrant {
     }
 
     fn between(&self, seeding: bool, slots: u32) -> Between {
-        Between {
-            slots: match seeding {
-                true => slots,
-                false => slots.max(self.used),
-            },
-            terms: Terms::default(),
-        }
+        Between::equal(match seeding {
+            true => slots,
+            false => slots.max(self.used),
+        })
     }
 }
 

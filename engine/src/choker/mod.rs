@@ -157,6 +157,17 @@ pub struct Between {
     pub terms: Terms,
 }
 
+impl Between {
+    /// So many slots, all alike.
+    #[must_use]
+    pub fn equal(slots: u32) -> Between {
+        Between {
+            slots,
+            terms: Terms::default(),
+        }
+    }
+}
+
 /// What becomes of the round's peers, in the order of [`ChokeRound::peers`].
 pub type ChokeDecision = Vec<Verdict>;
 
@@ -171,10 +182,7 @@ pub trait Choker {
     /// Slots from the last round to the next; `slots` are those of the engine's configuration. A round never unchokes
     /// more interested peers than this says right after it.
     fn between(&self, _seeding: bool, slots: u32) -> Between {
-        Between {
-            slots,
-            terms: Terms::default(),
-        }
+        Between::equal(slots)
     }
 }
 

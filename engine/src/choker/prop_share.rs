@@ -7,7 +7,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::tit_for_tat::optimistic;
-use super::{Between, ChokeDecision, ChokeRound, Choker, SeedRoundRobin, Terms, Verdict, weights};
+use super::{Between, ChokeDecision, ChokeRound, Choker, SeedRoundRobin, Verdict, weights};
 
 /// Weighted reciprocation while leeching, turns while seeding.
 #[derive(Clone, Copy, Debug)]
@@ -90,13 +90,10 @@ impl Choker for PropShare {
     }
 
     fn between(&self, seeding: bool, slots: u32) -> Between {
-        Between {
-            slots: match seeding {
-                true => slots,
-                false => slots.max(self.used),
-            },
-            terms: Terms::default(),
-        }
+        Between::equal(match seeding {
+            true => slots,
+            false => slots.max(self.used),
+        })
     }
 }
 

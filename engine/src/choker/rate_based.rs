@@ -63,10 +63,7 @@ impl Choker for RateBased {
     }
 
     fn between(&self, _seeding: bool, slots: u32) -> Between {
-        Between {
-            slots: self.slots.unwrap_or(slots),
-            terms: Terms::default(),
-        }
+        Between::equal(self.slots.unwrap_or(slots))
     }
 }
 

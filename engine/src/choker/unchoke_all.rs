@@ -3,7 +3,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::{Between, ChokeDecision, ChokeRound, Choker, Terms, Verdict};
+use super::{Between, ChokeDecision, ChokeRound, Choker, Verdict};
 
 /// No choice.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +28,7 @@ impl Choker for UnchokeAll {
     }
 
     fn between(&self, _seeding: bool, _slots: u32) -> Between {
-        Between {
-            slots: u32::MAX,
-            terms: Terms::default(),
-        }
+        Between::equal(u32::MAX)
     }
 }
 
