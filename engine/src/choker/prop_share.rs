@@ -99,8 +99,8 @@ impl Choker for PropShare {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ChokePeer;
     use super::super::tests::{peer, round};
+    use super::super::{ChokePeer, Terms};
     use super::*;
     use rand_chacha::rand_core::SeedableRng;
 

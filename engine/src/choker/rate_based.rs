@@ -5,7 +5,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::{Between, ChokeDecision, ChokeRound, Choker, Terms, TitForTat};
+use super::{Between, ChokeDecision, ChokeRound, Choker, TitForTat};
 
 /// The least slots: one for merit, one for a stranger.
 const SLOTS_MIN: u32 = 2;
