@@ -91,7 +91,12 @@ pub fn comparison_page(comparison: &Comparison, text: Option<&str>) -> Result<St
         "compared": comparison.compared,
         "seeds": comparison.seeds,
         "verdict": verdict,
-        "good": !broken && missed == 0,
+        // Where nothing was expected nothing is good or bad.
+        "judged": match (broken || missed > 0, comparison.expected.is_empty()) {
+            (true, _) => "bad",
+            (false, true) => "even",
+            (false, false) => "good",
+        },
         "runs": runs,
         "not_passed": not_passed,
         "text": text,
@@ -549,6 +554,7 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}");
         }
+        assert!(comparison.expected.is_empty() && page.contains("class=\"verdict even\""));
     }
 
     #[test]
