@@ -12,13 +12,16 @@ use crate::wire::Message;
 use super::event::CloseReason;
 use super::torrent::Torrent;
 
+/// Why a peer is closed that says too much.
+pub(super) const CHATTER: &str = "too many messages that carry nothing";
+
 impl Torrent {
     /// A peer says something that is neither payload nor news; an error when it does too often.
     pub(super) fn bear_chatter(&mut self, slot: usize, now: Now) -> Result<(), &'static str> {
         let rate = self.config.chatter_max;
         match self.peer(slot).bear_chatter(rate, now) {
             true => Ok(()),
-            false => Err("too many messages that carry nothing"),
+            false => Err(CHATTER),
         }
     }
 

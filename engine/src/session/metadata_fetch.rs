@@ -31,6 +31,7 @@ use super::connections::duplicate_of;
 use super::dial::DialBook;
 use super::event::{CloseReason, Event};
 use super::extended::CLIENT;
+use super::messages::CHATTER;
 use super::peer::Peer;
 use super::pex::Contacts;
 use super::roll::Roll;
@@ -369,20 +370,24 @@ impl MetadataFetch {
 
     fn on_message(&mut self, conn: ConnId, message: Message, now: Now) {
         let Some(slot) = self.slot(conn) else { return };
+        let rate = self.config.chatter_max;
         let peer = self.peer(slot);
         if !peer.active() {
             let why = CloseReason::Protocol("a message before the handshake");
             return self.close(conn, why, now);
         }
         peer.last_received = now;
-        let Message::Extended { id, payload } = message else {
+        // A `have` may be news, and many may come in place of a bitfield.
+        let counts = !matches!(message, Message::Have(_));
+        let legal = match message {
+            _ if counts && !peer.bear_chatter(rate, now) => Err(CHATTER),
+            Message::Extended { id, payload } => match id {
+                HANDSHAKE_ID => self.on_introduction(slot, &payload),
+                METADATA_ID => self.on_metadata(slot, &payload, now),
+                PEX_ID if self.config.pex => self.on_pex(slot, &payload, now),
+                _ => Ok(()),
+            },
             // About content, of which nothing is known yet.
-            return;
-        };
-        let legal = match id {
-            HANDSHAKE_ID => self.on_introduction(slot, &payload),
-            METADATA_ID => self.on_metadata(slot, &payload, now),
-            PEX_ID if self.config.pex => self.on_pex(slot, &payload, now),
             _ => Ok(()),
         };
         if let Err(what) = legal {

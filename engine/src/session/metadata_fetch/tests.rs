@@ -11,6 +11,7 @@ use rand_chacha::rand_core::SeedableRng;
 use sha1::{Digest, Sha1};
 
 use super::*;
+use crate::ids::PieceIndex;
 use crate::tracker::announce::AnnounceReply;
 use crate::wire::handshake::FAST;
 use crate::wire::metadata::{MetadataMessage, metadata_block};
@@ -589,4 +590,27 @@ fn who_asks_and_never_reads_the_refusals_is_closed() {
         )
     };
     assert_eq!(rig.events.iter().filter(|e| backlog(e)).count(), 1);
+}
+
+#[test]
+fn who_says_too_much_that_carries_nothing_is_closed() {
+    let mut rig = Rig::new(|c| c.chatter_max = 10);
+    for n in 1..=3 {
+        rig.source(n, Kind::Silent);
+    }
+    let [chatters, has, says_little] = [1, 2, 3].map(|n| rig.sources[&n].conn);
+    for second in 0..60 {
+        rig.now = Now::START.after(secs(second));
+        for _ in 0..20 {
+            rig.say(chatters, Message::KeepAlive);
+            rig.say(has, Message::Have(PieceIndex(0)));
+        }
+        rig.say(says_little, Message::Choke);
+    }
+    assert_eq!(rig.closed, [chatters]);
+    let chatter = |e: &&Event| {
+        let why = CloseReason::Protocol(CHATTER);
+        matches!(e, Event::PeerGone { why: said, .. } if *said == why)
+    };
+    assert_eq!(rig.events.iter().filter(chatter).count(), 1);
 }
