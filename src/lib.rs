@@ -20,6 +20,7 @@ mod shell;
 mod terminal;
 mod torrent;
 mod watch;
+mod whole;
 
 use std::ffi::OsString;
 use std::io::Write;

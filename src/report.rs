@@ -15,7 +15,7 @@ use skep_sim::scenario::Scenario;
 
 use crate::args::ReportArgs;
 use crate::failure::{Exit, Failure, print};
-use crate::run::write_whole;
+use crate::whole;
 
 /// What ran, in a folder of runs.
 const RUN: &str = "run.json";
@@ -49,9 +49,9 @@ pub fn save(
     })?;
     for outcome in &report.outcomes {
         let json = serde_json::to_string(&run_file(outcome)).expect("numbers and words");
-        write_whole(&path_of_run(dir, outcome.seed), format!("{json}\n"))?;
+        whole::replace(&path_of_run(dir, outcome.seed), format!("{json}\n"))?;
     }
-    write_whole(&dir.join(SCENARIO), scenario.text())?;
+    whole::replace(&dir.join(SCENARIO), scenario.text())?;
     let set = RunSet {
         format: FORMAT.to_owned(),
         skep: env!("CARGO_PKG_VERSION").to_owned(),
@@ -65,7 +65,7 @@ pub fn save(
         seeds: report.outcomes.iter().map(|outcome| outcome.seed).collect(),
     };
     let json = serde_json::to_string_pretty(&set).expect("numbers and words");
-    write_whole(&dir.join(RUN), format!("{json}\n"))?;
+    whole::replace(&dir.join(RUN), format!("{json}\n"))?;
     write_page(dir)
 }
 
@@ -90,7 +90,7 @@ pub fn write_page(dir: &Path) -> Result<PathBuf, Failure> {
         }
     };
     let page = dir.join(PAGE);
-    write_whole(&page, text)?;
+    whole::replace(&page, text)?;
     Ok(page)
 }
 

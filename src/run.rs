@@ -3,8 +3,6 @@
 //! Invariant: stdout holds the runs in the order of files and seeds, whatever finished first; with
 //! `--json` one object per run and nothing else. The exit code is the worst of all runs.
 
-use std::io::Write;
-
 use skep_reports::{json, junit, summary};
 use skep_sim::campaign::{self, Job, RunError};
 use skep_sim::outcome::{Outcome, Verdict};
@@ -19,6 +17,7 @@ use crate::humane::paragraph;
 use crate::report;
 use crate::terminal::{self, Ticker, is_quiet};
 use crate::watch;
+use crate::whole;
 
 /// Runs up to this many are shown in full; of more, one line each and the failed ones in full.
 const IN_FULL_MAX: usize = 4;
@@ -141,7 +140,7 @@ fn tell_all(
         }
     }
     if let Some(path) = &args.junit {
-        write_whole(path, junit::campaign(suites))?;
+        whole::replace(path, junit::campaign(suites))?;
     }
     Ok(exit)
 }
@@ -179,24 +178,6 @@ pub fn quoted(text: &str) -> String {
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
-}
-
-/// Writes a file whole or not at all.
-pub fn write_whole(path: &std::path::Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(std::path::Path::new("."));
-    let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
-        file.write_all(content.as_ref())?;
-        file.persist(path).map_err(|error| error.error)
-    });
-    written.map(|_| ()).map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            format!("cannot write {}: {error}", path.display()),
-        )
-    })
 }
 
 #[cfg(test)]

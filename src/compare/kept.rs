@@ -15,7 +15,7 @@ use skep_sim::own;
 use skep_sim::scenario::Plan;
 
 use crate::failure::{Exit, Failure};
-use crate::run::write_whole;
+use crate::whole;
 
 /// Longest part of a file's name that the variant gives.
 const NAME_MAX: usize = 100;
@@ -91,7 +91,7 @@ impl Kept {
     pub fn keep(&self, name: &str, digest: String, run: Record) -> Result<Record, Failure> {
         let finished = Finished { digest, run };
         let text = serde_json::to_string(&finished).expect("numbers and words");
-        write_whole(&self.path(name), format!("{text}\n"))?;
+        whole::replace(&self.path(name), format!("{text}\n"))?;
         Ok(finished.run)
     }
 

@@ -18,8 +18,9 @@ use crate::args::CompareArgs;
 use crate::check::read_scenario_with;
 use crate::failure::{Exit, Failure, print};
 use crate::report;
-use crate::run::{failed, quoted, write_whole};
+use crate::run::{failed, quoted};
 use crate::terminal::{self, bar};
+use crate::whole;
 use kept::Kept;
 
 /// Runs the command.
@@ -182,18 +183,18 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
             Failure::new(Exit::Wrong, text)
         })?;
     }
-    write_whole(path, text)
+    whole::replace(path, text)
 }
 
 /// A table, in every form that this program knows.
 fn table(out: &Path, name: &str, table: &Table) -> Result<(), Failure> {
-    write_whole(&out.join(format!("{name}.csv")), table.csv())?;
+    whole::replace(&out.join(format!("{name}.csv")), table.csv())?;
     #[cfg(feature = "parquet")]
     {
         let bytes = table
             .parquet()
             .map_err(|error| Failure::new(Exit::Failed, error))?;
-        write_whole(&out.join(format!("{name}.parquet")), bytes)?;
+        whole::replace(&out.join(format!("{name}.parquet")), bytes)?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the metainfo file appears whole or not at all, and replaces nothing unless told to.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use skep_engine::metainfo::Metainfo;
@@ -14,6 +14,7 @@ use crate::args::CreateArgs;
 use crate::failure::{Exit, Failure, print, tell};
 use crate::humane::{count, plain, size};
 use crate::real::progress::Screen;
+use crate::whole;
 
 /// Runs the command.
 pub fn run(args: &CreateArgs) -> Result<Exit, Failure> {
@@ -42,12 +43,9 @@ pub fn run(args: &CreateArgs) -> Result<Exit, Failure> {
     });
     screen.clear();
     let bytes = bytes.map_err(|error| Failure::new(Exit::Failed, plain(&error.to_string())))?;
-    write(output, &bytes, args.force).map_err(|error| match error.kind() {
+    whole::write(output, &bytes, args.force).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => exists(output),
-        _ => Failure::new(
-            Exit::Failed,
-            format!("cannot write {}: {error}", output.display()),
-        ),
+        _ => whole::cannot(output, &error),
     })?;
     let meta = Metainfo::parse(&bytes).expect("create_from_path has parsed it");
     let pieces = count(u64::from(meta.geometry.pieces), "piece");
@@ -66,28 +64,4 @@ fn exists(output: &Path) -> Failure {
         format!("{} is there already; it was not touched", output.display()),
         "give --force to replace it",
     )
-}
-
-fn write(output: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
-    let folder = match output.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = whole_file().tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    if replace {
-        file.persist(output)?;
-    } else {
-        file.persist_noclobber(output)?;
-    }
-    Ok(())
-}
-
-/// A file that others may read, as far as the user's mask allows.
-fn whole_file() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".skep-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder
 }
