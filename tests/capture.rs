@@ -2,7 +2,7 @@
 //! Skep counts.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -20,6 +20,8 @@ use skep_sim::scenario::Scenario;
 use skep_sim::watch::Watchers;
 
 const MAGNET: &str = "peers/magnet.toml";
+/// Where trackers listen for datagrams, as tshark prints it.
+const TRACKER_PORT: &str = "6969";
 /// Where peers listen.
 const PEER_PORT: u16 = 6881;
 
@@ -35,23 +37,26 @@ fn tshark_is_here() -> bool {
     found
 }
 
-/// What tshark prints of a capture, one line per packet that it shows.
-fn tshark(capture: &Path, args: &[&str]) -> Vec<String> {
+/// What tshark says of each packet of a capture: these fields, in their order. A field that a packet has several times
+/// has its values joined by commas; one that it has not is empty.
+fn packets<const N: usize>(capture: &Path, fields: [&str; N]) -> Vec<[String; N]> {
     let mut command = Command::new("tshark");
-    command.arg("-r").arg(capture).arg("-n");
+    command.arg("-r").arg(capture).args(["-n", "-T", "fields"]);
     for protocol in ["ip", "tcp", "udp"] {
         command.args(["-o", &format!("{protocol}.check_checksum:TRUE")]);
     }
-    let output = command.args(args).output().expect("tshark runs");
+    for field in fields {
+        command.args(["-e", field]);
+    }
+    let output = command.output().expect("tshark runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
-    text.lines().map(str::to_owned).collect()
-}
-
-/// The packets that a filter lets through, each with this field.
-fn packets(capture: &Path, filter: &str, field: &str) -> Vec<String> {
-    tshark(capture, &["-Y", filter, "-T", "fields", "-e", field])
+    let values = |line: &str| {
+        let values: Vec<String> = line.split('\t').map(str::to_owned).collect();
+        values.try_into().expect("all fields")
+    };
+    text.lines().map(values).collect()
 }
 
 fn scenario(file: &str) -> Scenario {
@@ -171,23 +176,41 @@ fn kind(id: &str) -> &'static str {
     }
 }
 
-/// How many messages of each kind tshark finds. One without a type is a keep-alive.
-fn counted_by_tshark(capture: &Path) -> Counts {
-    let fields = ["-e", "bittorrent.msg.type", "-e", "bittorrent.msg.length"];
-    let mut args = vec!["-Y", "bittorrent", "-T", "fields"];
-    args.extend(fields);
-    let mut counts = Counts::new();
-    for line in tshark(capture, &args) {
-        let (types, lengths) = line.split_once('\t').expect("two fields");
+/// What tshark finds in a capture.
+struct Seen {
+    /// Messages of each kind. One without a type is a keep-alive.
+    counts: Counts,
+    /// Packets that it calls malformed.
+    malformed: usize,
+    /// Announces, over HTTP or UDP.
+    announces: u64,
+}
+
+fn seen_by_tshark(capture: &Path) -> Seen {
+    let fields = [
+        "bittorrent.msg.type",
+        "bittorrent.msg.length",
+        "_ws.malformed",
+        "http.request.uri",
+        "udp.dstport",
+    ];
+    let mut seen = Seen {
+        counts: Counts::new(),
+        malformed: 0,
+        announces: 0,
+    };
+    for [types, lengths, malformed, uri, udp] in packets(capture, fields) {
         for id in types.split(',').filter(|id| !id.is_empty()) {
-            *counts.entry(kind(id)).or_default() += 1;
+            *seen.counts.entry(kind(id)).or_default() += 1;
         }
         let idle = lengths.split(',').filter(|length| *length == "0").count();
         if idle > 0 {
-            *counts.entry("keep-alive").or_default() += idle as u64;
+            *seen.counts.entry("keep-alive").or_default() += idle as u64;
         }
+        seen.malformed += usize::from(!malformed.is_empty());
+        seen.announces += u64::from(uri.contains("/announce?") || udp == TRACKER_PORT);
     }
-    counts
+    seen
 }
 
 /// A swarm in which everybody reads whatever arrives: nobody closes a connection while the other sends on it. Where
@@ -228,7 +251,7 @@ fn tshark_counts_the_messages_that_the_engines_counted() {
         let (outcome, found, _) = captured(&swarm, seed, &path);
         assert_eq!(outcome.messages, found.values().sum::<u64>());
         assert_eq!(outcome.messages_by_kind, found, "seed {seed}");
-        assert_eq!(counted_by_tshark(&path), found, "seed {seed}");
+        assert_eq!(seen_by_tshark(&path).counts, found, "seed {seed}");
         assert!(found["piece"] >= 900 && found.len() >= 11, "{found:?}");
     }
 }
@@ -256,12 +279,12 @@ fn tshark_understands_every_message_of_every_kind_of_swarm() {
         let seed = scenario.seeds()[0];
         let (outcome, found, parts) = captured(&scenario, seed, &path);
         // tshark shows a message with a part of the metainfo as the rest of something: of those it counts none.
-        let mut counted = counted_by_tshark(&path);
+        let shown = seen_by_tshark(&path);
+        let mut counted = shown.counts;
         *counted.entry("extended").or_default() += parts;
         assert_eq!(counted, found, "{file}");
         assert_eq!(parts > 0, file == MAGNET, "{file}: {parts}");
-        let malformed = packets(&path, "_ws.malformed", "frame.number");
-        assert!(malformed.is_empty(), "{file}: {malformed:?}");
+        assert_eq!(shown.malformed, 0, "{file}");
         for (kind, arrived) in found {
             let read = outcome.messages_by_kind.get(kind).copied().unwrap_or(0);
             assert!(read <= arrived, "{file}: {kind}: {read} of {arrived}");
@@ -271,15 +294,7 @@ fn tshark_understands_every_message_of_every_kind_of_swarm() {
         let tally = format!("{file}: {seen:?}");
         assert!(seen.unread * 20 <= seen.arrived, "{tally}");
         let announces: u64 = outcome.peers.iter().map(|p| u64::from(p.announces)).sum();
-        let asked = match file.contains("udp") {
-            true => packets(&path, "udp.dstport == 6969", "frame.number"),
-            false => packets(
-                &path,
-                "http.request.uri contains \"/announce?\"",
-                "frame.number",
-            ),
-        };
-        let asked = asked.len() as u64;
+        let asked = shown.announces;
         assert!(
             asked >= announces && announces > 1,
             "{file}: {asked} for {announces}"
@@ -314,38 +329,73 @@ fn connections_are_as_tcp_has_them() {
     ] {
         let scenario = scenario(file);
         let _ = captured(&scenario, scenario.seeds()[0], &path);
-        let bad = "ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0";
-        assert_eq!(packets(&path, bad, "frame.number"), [""; 0], "{file}");
-        // The capture sees what arrives, so nothing is ever missing, doubled or out of order.
-        let odd = "tcp.analysis.lost_segment || tcp.analysis.ack_lost_segment || \
-                   tcp.analysis.retransmission || tcp.analysis.out_of_order";
-        assert_eq!(packets(&path, odd, "frame.number"), [""; 0], "{file}");
-        let longest = packets(&path, "tcp.len > 1448", "frame.number");
-        assert_eq!(longest, [""; 0], "{file}");
-        let streams = |filter: &str| {
-            let mut streams = packets(&path, filter, "tcp.stream");
-            streams.sort();
-            streams.dedup();
-            streams.len()
-        };
-        let opened = streams("tcp.flags.syn == 1 && tcp.flags.ack == 0");
-        assert_eq!(streams("tcp"), opened, "{file}: each begins with SYN");
-        assert!(opened > 4, "{file}");
-        assert!(streams("tcp.flags.fin == 1") > 0, "{file}");
-        assert_eq!(streams("tcp.flags.reset == 1") > 0, resets, "{file}");
-        let times = packets(&path, "frame", "frame.time_epoch");
-        let times: Vec<u64> = times
-            .iter()
-            .map(|t| t.replace('.', "").parse().expect("ns"))
-            .collect();
-        assert!(times.is_sorted(), "{file}: time goes on");
-        assert!(
-            times.iter().any(|t| t % 1_000_000 != 0),
-            "{file}: nanoseconds"
-        );
-        let mut names = packets(&path, "frame", "frame.interface_name");
-        names.sort();
-        names.dedup();
+        let fields = [
+            "ip.checksum.status",
+            "tcp.checksum.status",
+            "udp.checksum.status",
+            "tcp.analysis.lost_segment",
+            "tcp.analysis.ack_lost_segment",
+            "tcp.analysis.retransmission",
+            "tcp.analysis.out_of_order",
+            "tcp.stream",
+            "tcp.flags",
+            "tcp.len",
+            "frame.time_epoch",
+            "frame.interface_name",
+        ];
+        let [mut streams, mut opened, mut ended, mut reset] = [(); 4].map(|()| BTreeSet::new());
+        let (mut names, mut last, mut fractions) = (BTreeSet::new(), 0, false);
+        for packet in packets(&path, fields) {
+            let said = format!("{file}: {packet:?}");
+            let [
+                ip,
+                tcp,
+                udp,
+                lost,
+                unseen,
+                again,
+                order,
+                stream,
+                flags,
+                len,
+                time,
+                name,
+            ] = packet;
+            // 1 is good; the other transport has none.
+            let sound = [&ip, &tcp, &udp].map(|status| status == "1");
+            assert!(
+                matches!(sound, [true, true, false] | [true, false, true]),
+                "{said}"
+            );
+            // The capture sees what arrives, so nothing is ever missing, doubled or out of order.
+            assert!(
+                [lost, unseen, again, order].iter().all(String::is_empty),
+                "{said}"
+            );
+            let len: u16 = len.parse().unwrap_or(0);
+            assert!(len <= 1448, "{said}");
+            let flags = u16::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or(0);
+            let (fin, syn, rst, ack) = (flags & 1, flags & 2, flags & 4, flags & 16);
+            for (is, of) in [
+                (tcp == "1", &mut streams),
+                (syn != 0 && ack == 0, &mut opened),
+                (fin != 0, &mut ended),
+                (rst != 0, &mut reset),
+            ] {
+                if is {
+                    of.insert(stream.clone());
+                }
+            }
+            let time: u64 = time.replace('.', "").parse().expect("ns");
+            assert!(time >= last, "{said}: time goes on");
+            fractions |= time % 1_000_000 != 0;
+            last = time;
+            names.insert(name);
+        }
+        assert_eq!(streams, opened, "{file}: each begins with SYN");
+        assert!(opened.len() > 4 && !ended.is_empty(), "{file}");
+        assert_eq!(!reset.is_empty(), resets, "{file}");
+        assert!(fractions, "{file}: nanoseconds");
         let plan = scenario.expand(scenario.seeds()[0]);
         for host in &plan.hosts {
             assert!(

@@ -184,7 +184,7 @@ pub fn text(rows: &[Row]) -> String {
     for row in rows {
         let name = match &row.without {
             None => "all defences".to_owned(),
-            Some(name) if shows(row, guarded) => format!("without {name}"),
+            Some(name) if shows(row, guarded) => format!("no {name}"),
             Some(name) => {
                 silent.push(name.as_str());
                 continue;
