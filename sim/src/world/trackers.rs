@@ -157,7 +157,7 @@ impl World {
         for (number, plan) in self.plan.trackers.iter().enumerate() {
             let (plan, phases) = (plan.clone(), phases(&self.plan, number));
             let (net, recorder) = (self.net.clone(), Rc::clone(&self.recorder));
-            let seed = self.plan.seed;
+            let (seed, hosts) = (self.plan.seed, self.plan.hosts.len());
             let attackers: Vec<SocketAddrV4> = self
                 .plan
                 .hosts
@@ -178,7 +178,7 @@ impl World {
                     match phase.fault {
                         None => {
                             let recorder = Rc::clone(&recorder);
-                            let host = host(number, &plan, &net, recorder, rng, epoch);
+                            let host = host(number, (&plan, hosts), &net, recorder, rng, epoch);
                             let run = async { match host.run().await {} };
                             serve(run, phase.until, epoch).await;
                         }
@@ -218,18 +218,21 @@ type Recording = Rc<std::cell::RefCell<super::recorder::Recorder>>;
 
 fn host(
     number: usize,
-    plan: &TrackerPlan,
+    (plan, hosts): (&TrackerPlan, usize),
     net: &Net,
     recorder: Recording,
     rng: ChaCha8Rng,
     epoch: Instant,
 ) -> Host {
+    let usual = SwarmConfig::default();
     let config = SwarmConfig {
+        // Who comes to a swarm of ten thousand finds room.
+        peers_max: usual.peers_max.max(2 * hosts),
         interval: plan.interval,
         interval_min: plan.interval_min,
         hold_floor: plan.hold_floor,
         answer_max: plan.peers_max,
-        ..SwarmConfig::default()
+        ..usual
     };
     let protocols = Protocols {
         http: plan.protocol == TrackerProtocol::Http,
