@@ -182,8 +182,8 @@ struct Seen {
     counts: Counts,
     /// Packets that it calls malformed.
     malformed: usize,
-    /// Announces, over HTTP or UDP.
-    announces: u64,
+    /// What trackers are asked: announces over HTTP, all datagrams over UDP.
+    asked: u64,
 }
 
 fn seen_by_tshark(capture: &Path) -> Seen {
@@ -197,7 +197,7 @@ fn seen_by_tshark(capture: &Path) -> Seen {
     let mut seen = Seen {
         counts: Counts::new(),
         malformed: 0,
-        announces: 0,
+        asked: 0,
     };
     for [types, lengths, malformed, uri, udp] in packets(capture, fields) {
         for id in types.split(',').filter(|id| !id.is_empty()) {
@@ -208,13 +208,13 @@ fn seen_by_tshark(capture: &Path) -> Seen {
             *seen.counts.entry("keep-alive").or_default() += idle as u64;
         }
         seen.malformed += usize::from(!malformed.is_empty());
-        seen.announces += u64::from(uri.contains("/announce?") || udp == TRACKER_PORT);
+        seen.asked += u64::from(uri.contains("/announce?") || udp == TRACKER_PORT);
     }
     seen
 }
 
-/// A swarm in which everybody reads whatever arrives: nobody closes a connection while the other sends on it. Where
-/// seeds part from seeds they do.
+/// A swarm in which everybody reads whatever arrives: nobody closes a connection while the other sends on it, as a
+/// seed does that parts from a seed.
 const SWARM: &str = r#"
 name = "swarm"
 about = "A seed gives its content to leechers who come one after another and stay."
@@ -294,7 +294,7 @@ fn tshark_understands_every_message_of_every_kind_of_swarm() {
         let tally = format!("{file}: {seen:?}");
         assert!(seen.unread * 20 <= seen.arrived, "{tally}");
         let announces: u64 = outcome.peers.iter().map(|p| u64::from(p.announces)).sum();
-        let asked = shown.announces;
+        let asked = shown.asked;
         assert!(
             asked >= announces && announces > 1,
             "{file}: {asked} for {announces}"
@@ -372,23 +372,25 @@ fn connections_are_as_tcp_has_them() {
                 [lost, unseen, again, order].iter().all(String::is_empty),
                 "{said}"
             );
-            let len: u16 = len.parse().unwrap_or(0);
-            assert!(len <= 1448, "{said}");
-            let flags = u16::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or(0);
-            let (fin, syn, rst, ack) = (flags & 1, flags & 2, flags & 4, flags & 16);
-            for (is, of) in [
-                (tcp == "1", &mut streams),
-                (syn != 0 && ack == 0, &mut opened),
-                (fin != 0, &mut ended),
-                (rst != 0, &mut reset),
-            ] {
-                if is {
-                    of.insert(stream.clone());
+            if tcp == "1" {
+                assert!(len.parse::<u16>().expect("a length") <= 1448, "{said}");
+                let flags = flags.strip_prefix("0x").expect("flags");
+                let flags = u16::from_str_radix(flags, 16).expect("flags");
+                let (fin, syn, rst, ack) = (flags & 1, flags & 2, flags & 4, flags & 16);
+                for (is, of) in [
+                    (true, &mut streams),
+                    (syn != 0 && ack == 0, &mut opened),
+                    (fin != 0, &mut ended),
+                    (rst != 0, &mut reset),
+                ] {
+                    if is {
+                        of.insert(stream.clone());
+                    }
                 }
             }
             let time: u64 = time.replace('.', "").parse().expect("ns");
             assert!(time >= last, "{said}: time goes on");
-            fractions |= time % 1_000_000 != 0;
+            fractions |= !time.is_multiple_of(1_000_000);
             last = time;
             names.insert(name);
         }

@@ -157,7 +157,8 @@ impl World {
         for (number, plan) in self.plan.trackers.iter().enumerate() {
             let (plan, phases) = (plan.clone(), phases(&self.plan, number));
             let (net, recorder) = (self.net.clone(), Rc::clone(&self.recorder));
-            let (seed, hosts) = (self.plan.seed, self.plan.hosts.len());
+            let seed = self.plan.seed;
+            let config = swarm_config(&plan, self.plan.hosts.len());
             let attackers: Vec<SocketAddrV4> = self
                 .plan
                 .hosts
@@ -178,7 +179,8 @@ impl World {
                     match phase.fault {
                         None => {
                             let recorder = Rc::clone(&recorder);
-                            let host = host(number, (&plan, hosts), &net, recorder, rng, epoch);
+                            let host =
+                                host(number, &plan, config.clone(), &net, recorder, rng, epoch);
                             let run = async { match host.run().await {} };
                             serve(run, phase.until, epoch).await;
                         }
@@ -216,24 +218,30 @@ impl World {
 type Host = TrackerHost<HostNet>;
 type Recording = Rc<std::cell::RefCell<super::recorder::Recorder>>;
 
+/// What a tracker may remember: of a swarm of ten thousand everybody, also who is there twice for a while, as it came
+/// back under another id.
+fn swarm_config(plan: &TrackerPlan, hosts: usize) -> SwarmConfig {
+    let usual = SwarmConfig::default();
+    SwarmConfig {
+        interval: plan.interval,
+        interval_min: plan.interval_min,
+        hold_floor: plan.hold_floor,
+        answer_max: plan.peers_max,
+        peers_max: usual.peers_max.max(2 * hosts),
+        peers_total_max: usual.peers_total_max.max(2 * hosts),
+        ..usual
+    }
+}
+
 fn host(
     number: usize,
-    (plan, hosts): (&TrackerPlan, usize),
+    plan: &TrackerPlan,
+    config: SwarmConfig,
     net: &Net,
     recorder: Recording,
     rng: ChaCha8Rng,
     epoch: Instant,
 ) -> Host {
-    let usual = SwarmConfig::default();
-    let config = SwarmConfig {
-        // Who comes to a swarm of ten thousand finds room.
-        peers_max: usual.peers_max.max(2 * hosts),
-        interval: plan.interval,
-        interval_min: plan.interval_min,
-        hold_floor: plan.hold_floor,
-        answer_max: plan.peers_max,
-        ..usual
-    };
     let protocols = Protocols {
         http: plan.protocol == TrackerProtocol::Http,
         udp: plan.protocol == TrackerProtocol::Udp,
@@ -262,6 +270,10 @@ async fn serve(process: impl Future<Output = ()>, until: Option<Now>, epoch: Ins
 
 #[cfg(test)]
 mod tests {
+    use skep_engine::tracker::announce::{AnnounceEvent, AnnounceRequest};
+    use skep_engine::tracker::swarm::{Families, Swarms};
+    use skep_engine::{InfoHash, PeerId};
+
     use super::*;
     use crate::scenario::Scenario;
 
@@ -311,5 +323,46 @@ mode = "redirect-loop"
         assert_eq!(phases(&plan, 0), first);
         let second = [phase(0, Some(10), garbage), phase(10, None, None)];
         assert_eq!(phases(&plan, 1), second, "there is no redirect over UDP");
+    }
+
+    #[test]
+    fn a_tracker_has_room_for_everybody_in_its_scenario() {
+        const HOSTS: u16 = 10_001;
+        let text = r#"
+name = "crowd"
+torrent = { size = "1 MiB" }
+[[group]]
+name = "seed"
+role = "seed"
+up = "1 MiB/s"
+down = "1 MiB/s"
+"#;
+        let plan = Scenario::parse("crowd.toml", text)
+            .expect("right")
+            .expand(1);
+        let config = swarm_config(&plan.trackers[0], HOSTS.into());
+        let mut swarms = Swarms::new(config);
+        let mut rng = seed::stream(1, "tracker");
+        for number in 0..HOSTS {
+            let [high, low] = number.to_be_bytes();
+            let mut id = [0; 20];
+            id[..2].copy_from_slice(&[high, low]);
+            let request = AnnounceRequest {
+                info_hash: InfoHash([0; 20]),
+                peer_id: PeerId(id),
+                port: PEER_PORT,
+                uploaded: 0,
+                downloaded: 0,
+                left: 1,
+                event: AnnounceEvent::Started,
+                wanted: 0,
+                key: 0,
+                tracker_id: None,
+                compact: true,
+            };
+            let from = Ipv4Addr::new(10, 1, high, low).into();
+            let reply = swarms.announce(&request, from, Families::Both, Now::START, &mut rng);
+            assert!(reply.is_ok(), "{number}: {reply:?}");
+        }
     }
 }
