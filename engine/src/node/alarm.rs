@@ -36,7 +36,12 @@ impl Alarm {
 
     /// The time now.
     pub(super) fn now(&self) -> Now {
-        Now::START.after(Instant::now().duration_since(self.epoch))
+        self.time_of(Instant::now())
+    }
+
+    /// The time of a moment.
+    pub(super) fn time_of(&self, moment: Instant) -> Now {
+        Now::START.after(moment.duration_since(self.epoch))
     }
 
     /// Whether it is `due` by now; else the loop is woken then.

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::ids::ConnId;
 use crate::wire::Chunk;
@@ -120,6 +121,11 @@ pub trait Network {
 
     /// Sends one datagram; it may be lost.
     fn send_to(&mut self, to: SocketAddr, datagram: Bytes);
+
+    /// The moment now, by the clock of this host. Who knows that the clock has not moved need not ask it.
+    fn now(&mut self) -> Instant {
+        Instant::now()
+    }
 
     /// The next event.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent>;

@@ -4,10 +4,13 @@
 //! Invariants: the session is drained after every fact; time and the trackers have their turn,
 //! however much comes from outside.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::hint::black_box;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -18,6 +21,7 @@ use crate::config::EngineConfig;
 use crate::ids::{ConnId, PieceIndex};
 use crate::metainfo::{Geometry, Priority};
 use crate::session::event::Event;
+use crate::session::scratch::Scratch;
 use crate::session::torrent::{Input, Output, StorageFailure, Torrent};
 use crate::storage::{Storage, StorageEvent};
 use crate::time::Now;
@@ -30,7 +34,7 @@ use super::bell::Bell;
 use super::network::{NetEvent, Network};
 use super::recheck::Recheck;
 use super::web_seeds::{WebSeeds, WebSeedsSetup};
-use super::wires::Wires;
+use super::wires::{Unsent, Wires};
 
 /// What a user may tell a running peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -160,6 +164,38 @@ pub async fn check_content<S: Storage>(
     Ok(have)
 }
 
+/// What hosts fill and empty again within a wake-up: those of a thread have it in turn.
+struct Lists {
+    session: Scratch,
+    unsent: Unsent,
+}
+
+impl Lists {
+    const NONE: Lists = Lists {
+        session: Scratch::NONE,
+        unsent: Unsent::new(),
+    };
+}
+
+thread_local! {
+    static LISTS: Cell<Lists> = const { Cell::new(Lists::NONE) };
+}
+
+/// A host that runs. Not an `async fn`: its state would lie behind the host, in memory that is as cold.
+#[must_use = "a host does nothing unless it is polled"]
+pub struct Running<N, S>(Option<PeerHost<N, S>>);
+
+impl<N: Network + Unpin, S: Storage + Unpin> Future for Running<N, S> {
+    type Output = Torrent;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Torrent> {
+        let host = self.0.as_mut().expect("not polled after its end");
+        ready!(host.on_shared_lists(|host| host.poll(cx)));
+        let host = self.0.take().expect("it was there");
+        Poll::Ready(host.torrent)
+    }
+}
+
 impl<N: Network, S: Storage> PeerHost<N, S> {
     /// A host whose network listens already.
     pub fn new(setup: PeerHostSetup<N, S>) -> PeerHost<N, S> {
@@ -197,9 +233,14 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         self
     }
 
-    /// Runs until the peer has left; returns the session with its books.
-    pub async fn run(mut self) -> Torrent {
-        self.now = self.alarm.now();
+    /// Runs until the peer has left; gives the session with its books.
+    pub fn run(mut self) -> Running<N, S> {
+        self.on_shared_lists(PeerHost::begin);
+        Running(Some(self))
+    }
+
+    fn begin(&mut self) {
+        self.now = self.alarm.time_of(self.net.now());
         if self.torrent.finished() {
             self.plan_departure();
         }
@@ -208,12 +249,27 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         if !peers.is_empty() {
             self.feed(Input::Peers(peers));
         }
-        poll_fn(|cx| self.poll(cx)).await;
-        self.torrent
+    }
+
+    /// Does something with the lists that all hosts of this thread share.
+    fn on_shared_lists<T>(&mut self, what: impl FnOnce(&mut Self) -> T) -> T {
+        let mut lists = LISTS.replace(Lists::NONE);
+        self.swap_lists(&mut lists);
+        let done = what(self);
+        self.swap_lists(&mut lists);
+        LISTS.replace(lists);
+        done
+    }
+
+    fn swap_lists(&mut self, lists: &mut Lists) {
+        self.torrent.swap_scratch(&mut lists.session);
+        self.wires.swap_unsent(&mut lists.unsent);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.now = self.alarm.now();
+        self.torrent.read_ahead();
+        black_box((self.announcer.idle(), self.web_seeds.is_empty()));
+        self.now = self.alarm.time_of(self.net.now());
         if let Some(waker) = self.commanded.rung(cx) {
             let mut cx = Context::from_waker(&waker);
             while !self.left && self.poll_command(&mut cx) {}
@@ -378,7 +434,14 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             return;
         };
         let from = match &event {
-            NetEvent::Data { conn, .. } => Some(*conn),
+            NetEvent::Data { conn, data } => {
+                self.torrent.read_ahead_of(*conn, Some(data.len()));
+                Some(*conn)
+            }
+            NetEvent::Room { conn, .. } => {
+                self.torrent.read_ahead_of(*conn, None);
+                None
+            }
             _ => None,
         };
         let mut next = self.wires.on_event(event);

@@ -6,12 +6,13 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
+use futures_util::future::CatchUnwind;
 use tokio::task::JoinSet;
 
 thread_local! {
@@ -27,6 +28,24 @@ pub fn current_task() -> &'static str {
 
 /// How one task ended: its name, and the payload if it panicked.
 type Ended = (&'static str, Result<(), Box<dyn Any + Send>>);
+
+/// A task, its name, and what is known while it is polled.
+struct Named<F> {
+    what: &'static str,
+    /// In a box of its own: the task itself stays small, and what looks at it finds it in one place.
+    caught: Pin<Box<CatchUnwind<AssertUnwindSafe<F>>>>,
+}
+
+impl<F: Future<Output = ()>> Future for Named<F> {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        let before = CURRENT.replace(self.what);
+        let polled = self.caught.as_mut().poll(cx);
+        CURRENT.set(before);
+        polled.map(|ended| (self.what, ended))
+    }
+}
 
 /// The tasks of one host. Dropping it aborts them all.
 #[derive(Debug, Default)]
@@ -46,16 +65,8 @@ impl Tasks {
     /// # Panics
     /// Outside a [`tokio::task::LocalSet`].
     pub fn spawn(&mut self, what: &'static str, future: impl Future<Output = ()> + 'static) {
-        self.set.spawn_local(async move {
-            let mut caught = pin!(AssertUnwindSafe(future).catch_unwind());
-            let named = poll_fn(|cx| {
-                let before = CURRENT.replace(what);
-                let polled = caught.as_mut().poll(cx);
-                CURRENT.set(before);
-                polled
-            });
-            (what, named.await)
-        });
+        let caught = Box::pin(AssertUnwindSafe(future).catch_unwind());
+        self.set.spawn_local(Named { what, caught });
     }
 
     /// Tasks that have not been reaped yet.

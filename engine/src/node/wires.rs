@@ -27,7 +27,7 @@ pub(super) struct Wires {
     extended_bytes_max: u64,
     conns: Vec<Option<Conn>>,
     /// What waits for the end of this wake-up, and on which connection.
-    unsent: Vec<(ConnId, Gathered)>,
+    unsent: Unsent,
     dials: BTreeMap<SocketAddr, ConnId>,
     dial_addrs: BTreeMap<ConnId, SocketAddr>,
     /// The most bytes of a connection that were no message yet.
@@ -47,9 +47,12 @@ struct Conn {
     greeted: bool,
 }
 
+/// What waits for the end of a wake-up.
+pub(super) type Unsent = Vec<(ConnId, Gathered)>;
+
 /// Messages of one connection that wait.
 #[derive(Debug)]
-enum Gathered {
+pub(super) enum Gathered {
     Small { len: u8, bytes: [u8; SMALL_MAX] },
     Many(Vec<u8>),
 }
@@ -106,6 +109,11 @@ impl Wires {
             undecoded_max: 0,
             messages: Rc::default(),
         }
+    }
+
+    /// Takes another list for what waits; whoever lends it does so between wake-ups.
+    pub fn swap_unsent(&mut self, unsent: &mut Unsent) {
+        std::mem::swap(&mut self.unsent, unsent);
     }
 
     /// Takes an event of the network. Returns what it means to the session; after

@@ -27,12 +27,16 @@ const WRONG_TRUSTED: &str =
 impl Torrent {
     /// Audits the pieces that the last input touched, or all of them.
     pub(super) fn audit_touched(&mut self) {
-        let mut looks = self.touched.len() + self.copies_touched.len();
+        let mut looks = self.scratch.touched.len() + self.scratch.copies_touched.len();
         if self.config.audit == Audit::Full {
             looks = self.pieces.geometry.pieces as usize;
-            self.touched.clear();
-            self.touched.extend(self.pieces.geometry.all_pieces());
-            self.copies_touched.clone_from(&self.touched);
+            self.scratch.touched.clear();
+            self.scratch
+                .touched
+                .extend(self.pieces.geometry.all_pieces());
+            self.scratch
+                .copies_touched
+                .clone_from(&self.scratch.touched);
             self.audit_bitfields();
             self.audit_requests();
             self.audit_requesting();
@@ -44,11 +48,14 @@ impl Torrent {
         }
         let looks = u32::try_from(looks).unwrap_or(u32::MAX);
         self.audited = self.audited.saturating_add(looks);
-        if !self.copies_touched.is_empty() {
-            self.audit_each(|torrent| &mut torrent.copies_touched, Torrent::wrong_copies);
+        if !self.scratch.copies_touched.is_empty() {
+            self.audit_each(
+                |torrent| &mut torrent.scratch.copies_touched,
+                Torrent::wrong_copies,
+            );
         }
-        if !self.touched.is_empty() {
-            self.audit_each(|torrent| &mut torrent.touched, Torrent::wrong_state);
+        if !self.scratch.touched.is_empty() {
+            self.audit_each(|torrent| &mut torrent.scratch.touched, Torrent::wrong_state);
         }
     }
 

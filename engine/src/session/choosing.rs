@@ -177,7 +177,7 @@ impl Torrent {
     /// user's first, then the peer's own suggestion, then the strategy's. Of a peer that snubs us only
     /// the most common pieces are asked, which others can give as well (libtorrent).
     fn pick(&mut self, slot: usize, may: impl Fn(PieceIndex) -> bool) -> Option<PieceIndex> {
-        let mut candidates = std::mem::take(&mut self.candidates);
+        let mut candidates = std::mem::take(&mut self.scratch.candidates);
         candidates.clear();
         let queued = self.pieces.queued.iter_and(self.has(slot));
         candidates.extend(queued.filter(|piece| may(*piece)));
@@ -214,7 +214,7 @@ impl Torrent {
             "the strategy {} picked a piece that is not a candidate",
             self.picker.name()
         );
-        self.candidates = candidates;
+        self.scratch.candidates = candidates;
         picked
     }
 

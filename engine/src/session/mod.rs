@@ -6,6 +6,7 @@
 //! `dial` and `announcing` find the peers; `web_seeds` makes peers of web servers.
 
 mod addresses;
+mod ahead;
 mod announcing;
 mod answers;
 pub mod audit;
@@ -34,6 +35,7 @@ mod pex;
 mod pieces;
 mod requests;
 mod roll;
+pub(crate) mod scratch;
 mod super_seeding;
 pub mod torrent;
 mod upload;

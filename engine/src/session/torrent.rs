@@ -32,6 +32,7 @@ use super::peer::Peer;
 use super::pex::Contacts;
 use super::pieces::Pieces;
 use super::roll::Roll;
+use super::scratch::Scratch;
 use super::web_seeds::WebSeeds;
 
 pub use super::facts::{FetchFailure, Input, Output, Rngs, StorageFailure, TorrentSetup, Totals};
@@ -64,14 +65,10 @@ pub struct Torrent {
     pub(super) roll: Roll,
     /// What each peer has; nothing where there is none, and for web seeds: see [`Torrent::has`].
     pub(super) bitfields: Bitfields,
-    /// Pieces of which the current input changed the availability.
-    pub(super) copies_touched: Vec<PieceIndex>,
     /// Some availability changed since the bitfields were last added up.
     pub(super) copies_changed: bool,
-    /// Pieces of which the current input changed the state.
-    pub(super) touched: Vec<PieceIndex>,
     pub(super) pieces: Pieces,
-    out: VecDeque<Output>,
+    pub(super) scratch: Scratch,
     /// By slot: whether something may be asked for there. True for some of which nothing can be had, never
     /// false for one that would give something.
     pub(super) askable: Vec<bool>,
@@ -95,7 +92,6 @@ pub struct Torrent {
     pub(super) totals: Totals,
     /// Blocks that the disk was given and has not written, oldest first, and their bytes.
     pub(super) writing: VecDeque<BlockRange>,
-    pub(super) candidates: Vec<PieceIndex>,
     pub(super) web_seeds: WebSeeds,
     pub(super) blame: Blame,
 
@@ -216,11 +212,8 @@ impl Torrent {
             phase: Phase::Idle,
             endgame: false,
             totals: Totals::default(),
-            touched: Vec::new(),
-            copies_touched: Vec::new(),
             copies_changed: false,
             audited: 0,
-            candidates: Vec::new(),
             overflowing: false,
             next_turnover: Now::START,
             exploring: false,
@@ -228,7 +221,7 @@ impl Torrent {
             pace: Pace::default(),
             explored: 0,
             next_due: Now::NEVER,
-            out: VecDeque::new(),
+            scratch: Scratch::NONE,
             config,
         }
     }
@@ -286,7 +279,7 @@ impl Torrent {
             self.stop_idle_fetches(now);
         }
         self.tell_growth();
-        let touched = !(self.touched.is_empty() && self.copies_touched.is_empty());
+        let touched = !(self.scratch.touched.is_empty() && self.scratch.copies_touched.is_empty());
         if touched || self.config.audit == Audit::Full {
             self.audit_touched();
         }
@@ -294,12 +287,18 @@ impl Torrent {
 
     /// The next decision.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let next = self.out.pop_front();
+        let next = self.scratch.out.pop_front();
         if next.is_none() {
             // From its beginning again: that part of it may still be in the cache.
-            self.out.clear();
+            self.scratch.out.clear();
         }
         next
+    }
+
+    /// Takes other lists for the turns that follow; whoever lends them does so between turns.
+    pub(crate) fn swap_scratch(&mut self, scratch: &mut Scratch) {
+        debug_assert!(self.scratch.is_done() && scratch.is_done());
+        std::mem::swap(&mut self.scratch, scratch);
     }
 
     /// When [`Input::Timer`] is next due.
@@ -358,11 +357,11 @@ impl Torrent {
     }
 
     pub(super) fn push(&mut self, output: Output) {
-        self.out.push_back(output);
+        self.scratch.out.push_back(output);
     }
 
     pub(super) fn emit(&mut self, event: Event) {
-        self.out.push_back(Output::Emit(event));
+        self.scratch.out.push_back(Output::Emit(event));
     }
 
     /// Makes sure that the timer comes no later than this.
@@ -526,14 +525,14 @@ impl Torrent {
     /// The state of a piece or of its blocks changed.
     pub(super) fn touch(&mut self, piece: PieceIndex) {
         if self.config.audit != Audit::Off {
-            self.touched.push(piece);
+            self.scratch.touched.push(piece);
         }
     }
 
     /// The availability of a piece changed.
     pub(super) fn touch_copies(&mut self, piece: PieceIndex) {
         if self.config.audit != Audit::Off {
-            self.copies_touched.push(piece);
+            self.scratch.copies_touched.push(piece);
             self.copies_changed = true;
         }
     }

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,9 @@ use skep_engine::choker::{self, Choker};
 use skep_engine::node::announcer::Announcer;
 use skep_engine::node::magnet_host::{MagnetHost, MagnetHostSetup};
 use skep_engine::node::network::Network;
-use skep_engine::node::peer_host::{Command, Observer, PeerHost, PeerHostSetup, check_content};
+use skep_engine::node::peer_host::{
+    Command, Observer, PeerHost, PeerHostSetup, Running, check_content,
+};
 use skep_engine::node::web_seeds::WebSeedsSetup;
 use skep_engine::picker::{self, PiecePicker};
 use skep_engine::session::event::Event;
@@ -142,10 +145,27 @@ impl EnginePeer {
         &self,
         life: usize,
         veil: Option<Rc<RefCell<Veil>>>,
-        mut observer: Observer,
+        observer: Observer,
         say: mpsc::UnboundedSender<Command>,
         commands: mpsc::UnboundedReceiver<Command>,
     ) {
+        // In a box, which is gone when the long part begins.
+        let joins = Box::pin(self.prepare(life, veil, observer, say, commands));
+        if let Some(host) = joins.await {
+            host.await;
+            self.user.ended();
+        }
+    }
+
+    /// All that comes before a peer joins the swarm of its content; nothing when its user left before that.
+    async fn prepare(
+        &self,
+        life: usize,
+        veil: Option<Rc<RefCell<Veil>>>,
+        mut observer: Observer,
+        say: mpsc::UnboundedSender<Command>,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Option<Pin<Box<Running<SpoiltNet, SpoiltDisk>>>> {
         let plan = &self.plan;
         let mut net = SpoiltNet::new(self.net.attach(plan.ip), veil);
         let listen = SocketAddr::from((plan.ip, PEER_PORT));
@@ -167,11 +187,11 @@ impl EnginePeer {
             false => (begin, None),
         };
         // Who still has only the link left before it had more.
-        if !self.has_link_only() {
-            self.user.starts(say);
-            self.join(begin, found, storage, have).await;
-            self.user.ended();
+        if self.has_link_only() {
+            return None;
         }
+        self.user.starts(say);
+        Some(Box::pin(self.join(begin, found, storage, have)))
     }
 
     fn stream(&self, life: usize, purpose: &str) -> ChaCha8Rng {
@@ -249,7 +269,13 @@ impl EnginePeer {
         (begin, end.found)
     }
 
-    async fn join(&self, begin: Begin, found: Option<Found>, storage: DiskStorage, have: BitSet) {
+    fn join(
+        &self,
+        begin: Begin,
+        found: Option<Found>,
+        storage: DiskStorage,
+        have: BitSet,
+    ) -> Running<SpoiltNet, SpoiltDisk> {
         let plan = &self.plan;
         let life = begin.life;
         let geometry = self.content.geometry();
@@ -305,7 +331,7 @@ impl EnginePeer {
             observer: begin.observer,
         })
         .counting(Rc::clone(&self.messages));
-        Box::pin(host.run()).await;
+        host.run()
     }
 }
 

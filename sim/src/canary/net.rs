@@ -18,6 +18,7 @@ use skep_engine::ConnId;
 use skep_engine::node::network::{CloseHow, NetEvent, Network};
 use skep_engine::session::event::Event;
 use skep_engine::wire::Chunk;
+use tokio::time::Instant;
 
 use crate::network::HostNet;
 
@@ -100,6 +101,10 @@ impl Network for SpoiltNet {
 
     fn send_to(&mut self, to: SocketAddr, datagram: Bytes) {
         self.net.send_to(to, datagram);
+    }
+
+    fn now(&mut self) -> Instant {
+        self.net.now()
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent> {

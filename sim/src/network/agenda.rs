@@ -8,6 +8,7 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 /// A slot is 2^20 ns.
 const SLOT_BITS: u32 = 20;
@@ -21,6 +22,9 @@ struct Planned<F> {
     at: u64,
     fact: F,
 }
+
+/// Facts that are named at once before their turn.
+const AHEAD: usize = 12;
 
 /// Facts of a chunk at most.
 const CHUNK: usize = 32;
@@ -81,6 +85,8 @@ pub(super) struct Agenda<F> {
     today: Vec<Planned<F>>,
     /// How many of them are done.
     done: usize,
+    /// How many of them were named before their turn.
+    shown: usize,
     /// What was planned for it, or for a moment before it, in its turn.
     late: BinaryHeap<Reverse<Entry<F>>>,
     /// The slots behind it, in a ring.
@@ -90,6 +96,8 @@ pub(super) struct Agenda<F> {
     reserve: ChunkIndex,
     /// A bit for each slot that holds something.
     filled: [u64; WORDS],
+    /// A bit for each word of `filled` that is not 0.
+    filled_words: u16,
     /// What was too far off when it went in.
     far: BinaryHeap<Reverse<Entry<F>>>,
 }
@@ -101,11 +109,13 @@ impl<F> Default for Agenda<F> {
             current: 0,
             today: Vec::new(),
             done: 0,
+            shown: 0,
             late: BinaryHeap::new(),
             near: vec![NONE; SLOTS],
             chunks: Vec::new(),
             reserve: NONE,
             filled: [0; WORDS],
+            filled_words: 0,
             far: BinaryHeap::new(),
         }
     }
@@ -123,6 +133,7 @@ impl<F: Copy> Agenda<F> {
             let place = slot as usize % SLOTS;
             self.add_near(place, Planned { at, fact });
             self.filled[place / 64] |= 1 << (place % 64);
+            self.filled_words |= 1 << (place / 64);
             return;
         }
         let entry = Reverse(Entry {
@@ -165,6 +176,21 @@ impl<F: Copy> Agenda<F> {
         Some((entry.at, entry.fact))
     }
 
+    /// Which facts come next, a few, as far as they are known now, when those that were named before have had
+    /// their turn; else none.
+    pub(super) fn next_ahead(&mut self) -> Range<usize> {
+        if self.done < self.shown {
+            return 0..0;
+        }
+        self.shown = (self.done + AHEAD).min(self.today.len());
+        self.done..self.shown
+    }
+
+    /// The facts that [`Agenda::next_ahead`] named.
+    pub(super) fn facts(&self, which: &Range<usize>) -> impl Iterator<Item = F> {
+        self.today[which.clone()].iter().map(|planned| planned.fact)
+    }
+
     /// Goes on to the next slot that holds something.
     fn turn_page(&mut self) {
         let near = self.next_near();
@@ -174,7 +200,7 @@ impl<F: Copy> Agenda<F> {
         };
         self.current = slot;
         self.today.clear();
-        self.done = 0;
+        (self.done, self.shown) = (0, 0);
         while let Some(Reverse(entry)) = self.far.peek()
             && slot_of(entry.at) == slot
         {
@@ -184,7 +210,9 @@ impl<F: Copy> Agenda<F> {
         }
         if near == Some(slot) {
             let place = slot as usize % SLOTS;
-            self.filled[place / 64] &= !(1 << (place % 64));
+            let word = &mut self.filled[place / 64];
+            *word &= !(1 << (place % 64));
+            self.filled_words &= !(u16::from(*word == 0) << (place / 64));
             self.take_near(place);
             // It keeps the order of those of one moment.
             self.today.sort_by_key(|planned| planned.at);
@@ -229,21 +257,27 @@ impl<F: Copy> Agenda<F> {
     /// The first slot behind the current one that holds something.
     fn next_near(&self) -> Option<u64> {
         let first = (self.current + 1) as usize % SLOTS;
-        // The word of the first place comes twice: its upper bits first, its lower ones last.
-        (0..=WORDS).find_map(|step| {
-            let word = (first / 64 + step) % WORDS;
-            let below = (1u64 << (first % 64)) - 1;
-            let bits = match step {
-                0 => self.filled[word] & !below,
-                WORDS => self.filled[word] & below,
-                _ => self.filled[word],
-            };
+        let (word, below) = (first / 64, (1u64 << (first % 64)) - 1);
+        let found = |word: usize, bits: u64| {
             let place = word * 64 + bits.trailing_zeros() as usize;
             let ahead = (place + SLOTS - first) % SLOTS;
-            (bits != 0).then_some(self.current + 1 + ahead as u64)
-        })
+            self.current + 1 + ahead as u64
+        };
+        let rest = self.filled[word] & !below;
+        if rest != 0 {
+            return Some(found(word, rest));
+        }
+        // The words behind that one, around the ring; of its own lower bits last.
+        let others = self.filled_words.rotate_right(word as u32 + 1);
+        if others == 0 {
+            return None;
+        }
+        let word = (word + 1 + others.trailing_zeros() as usize) % WORDS;
+        Some(found(word, self.filled[word]))
     }
 }
+
+const _: () = assert!(WORDS == u16::BITS as usize);
 
 #[cfg(test)]
 mod tests {

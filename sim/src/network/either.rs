@@ -9,6 +9,7 @@ use bytes::Bytes;
 use skep_engine::ConnId;
 use skep_engine::node::network::{CloseHow, NetEvent, Network};
 use skep_engine::wire::Chunk;
+use tokio::time::Instant;
 
 use super::Totals;
 use super::fabric::{Fabric, FabricNet};
@@ -224,6 +225,10 @@ impl Network for HostNet {
 
     fn send_to(&mut self, to: SocketAddr, datagram: Bytes) {
         either!(self, net => net.send_to(to, datagram));
+    }
+
+    fn now(&mut self) -> Instant {
+        either!(self, net => net.now())
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent> {

@@ -30,14 +30,17 @@ use super::link::{FairQueue, Path};
 use super::place::Place;
 use super::queue::Queue;
 
+mod ahead;
 mod carrying;
 mod connections;
 mod cuts;
 mod host_net;
 mod paths;
+mod post;
 mod tap;
 
 pub use host_net::FabricNet;
+use post::{Mail, Mailbox, NOWHERE, Post};
 use tap::Tap;
 
 /// First port given to outgoing connections.
@@ -114,11 +117,13 @@ struct Datagram {
 #[derive(Debug)]
 #[repr(C, align(64))]
 struct Host {
-    mailbox: VecDeque<NetEvent>,
+    mailbox: Mailbox,
     /// Of the program that runs, since it waited first.
     waker: Option<Waker>,
     /// When the downlink has carried what it took, ns.
     down_free: u64,
+    /// The parcel that the downlink carries now: whose.
+    down_carries: Option<End>,
     /// It was woken and has not waited since.
     woken: bool,
     /// A client runs.
@@ -141,8 +146,6 @@ struct Host {
     sent_wire: u64,
     /// Bytes handed in for connections between peers.
     sent_to_peers: u64,
-    /// The parcel that the downlink carries now: whose.
-    down_carries: Option<End>,
     /// Ways that are cut, a bit each: those that begin here, those that end here.
     cut_from: u64,
     cut_to: u64,
@@ -213,6 +216,7 @@ struct State {
     /// The moment of the fact being handled, ns; never behind the clock's last wake-up.
     now: u64,
     hosts: Vec<Host>,
+    post: Post,
     by_ip: BTreeMap<Ipv4Addr, HostIndex>,
     conns: Vec<Conn>,
     free_conns: Vec<u32>,
@@ -254,6 +258,7 @@ impl Fabric {
             clock: PausedClock::new(epoch),
             now: 0,
             hosts: Vec::new(),
+            post: Post::default(),
             by_ip: BTreeMap::new(),
             conns: Vec::new(),
             free_conns: Vec::new(),
@@ -302,7 +307,7 @@ impl Fabric {
             ip,
             listening: None,
             running: false,
-            mailbox: VecDeque::new(),
+            mailbox: Mailbox::default(),
             waker: None,
             woken: false,
             slots: Vec::new(),
@@ -441,12 +446,7 @@ impl Fabric {
         let state = self.0.borrow();
         let flows = state.conns.iter().filter(|c| c.live).flat_map(|c| &c.flows);
         let on_links: u64 = flows.map(Flow::held).sum();
-        let unread: u64 = state
-            .hosts
-            .iter()
-            .flat_map(|h| &h.mailbox)
-            .map(data_bytes)
-            .sum();
+        let unread: u64 = state.post.all().map(data_bytes).sum();
         on_links + unread
     }
 }
@@ -472,6 +472,7 @@ impl State {
         while let Some((at, fact)) = self.agenda.pop_due(clock) {
             self.now = self.now.max(at);
             self.totals.facts += 1;
+            self.read_ahead();
             self.handle(fact);
         }
         self.now = self.now.max(clock);
@@ -514,9 +515,14 @@ impl State {
     }
 
     fn deliver(&mut self, host: HostIndex, event: NetEvent) {
+        self.deliver_at(host, NOWHERE, event);
+    }
+
+    /// Data goes with the end at which it arrives.
+    fn deliver_at(&mut self, host: HostIndex, at: End, event: NetEvent) {
         let host = &mut self.hosts[host as usize];
         if host.running {
-            host.mailbox.push_back(event);
+            self.post.push(&mut host.mailbox, Mail { event, at });
             if let Some(waker) = &host.waker
                 && !std::mem::replace(&mut host.woken, true)
             {

@@ -4,6 +4,7 @@
 //! those that left and were not yet read and acknowledged. Of the cargo so many in front have arrived, and
 //! wait for the receiver's downlink; the others are under way.
 
+use std::hint::black_box;
 use std::rc::Rc;
 
 use skep_engine::wire::Chunk;
@@ -130,6 +131,18 @@ impl Flow {
             fin_sent: false,
             trouble: None,
         }
+    }
+
+    /// Reads one field of each of its lines of memory.
+    pub(super) fn read_ahead(&self) {
+        let (lists, cargo) = (self.unsent.is_empty(), self.cargo.is_empty());
+        black_box((
+            self.open,
+            self.paced_until,
+            lists,
+            cargo,
+            self.acks.is_empty(),
+        ));
     }
 
     /// Queues a write.

@@ -226,7 +226,8 @@ impl World {
         let recorder = Rc::clone(&self.recorder);
         let swarm = Rc::clone(&recorder.borrow().copies);
         self.stage.program("peer", ip, async move |epoch| {
-            let peer = EnginePeer {
+            // In a box: what is looked at whenever the host is woken then lies together.
+            let peer = Box::new(EnginePeer {
                 plan,
                 seed,
                 net,
@@ -240,7 +241,7 @@ impl World {
                 messages,
                 own,
                 swarm,
-            };
+            });
             for (life, stay) in sessions.iter().enumerate() {
                 sleep_until(epoch, stay.join).await;
                 peer.disk.borrow_mut().power_up();

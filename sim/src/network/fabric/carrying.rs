@@ -239,10 +239,11 @@ impl State {
             return self.free_if_over(end);
         };
         let Parcel { first, second } = parcel;
-        self.deliver(host, NetEvent::Data { conn, data: first });
+        let at = end.other();
+        self.deliver_at(host, at, NetEvent::Data { conn, data: first });
         if !second.is_empty() {
             let data = second;
-            self.deliver(host, NetEvent::Data { conn, data });
+            self.deliver_at(host, at, NetEvent::Data { conn, data });
         }
     }
 

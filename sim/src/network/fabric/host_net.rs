@@ -6,12 +6,15 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use skep_engine::ConnId;
 use skep_engine::node::network::{CloseHow, NetEvent, Network};
 use skep_engine::wire::Chunk;
+use tokio::time::Instant;
 
+use super::post::Mail;
 use super::{Datagram, EPHEMERAL_FROM, End, Fabric, Fact, HostIndex, State, data_bytes};
 use crate::network::flow::Read;
 
@@ -77,13 +80,10 @@ impl Network for FabricNet {
         let Some(end) = state.end_of(host, conn) else {
             return state.forget_dial_to_nobody(host, conn);
         };
-        let mut unread = 0;
-        state.hosts[host as usize].mailbox.retain(|event| {
-            let gone = event_conn(event) == Some(conn);
-            unread += if gone { data_bytes(event) } else { 0 };
-            !gone
-        });
-        state.totals.dropped += unread;
+        let State { hosts, post, .. } = &mut *state;
+        let mailbox = &mut hosts[host as usize].mailbox;
+        let gone = post.take(mailbox, |event| event_conn(event) == Some(conn));
+        state.totals.dropped += gone.iter().map(data_bytes).sum::<u64>();
         match how {
             CloseHow::Reset => state.reset_from(end),
             CloseHow::Finish => {
@@ -120,11 +120,17 @@ impl Network for FabricNet {
         state.kick_uplink(host);
     }
 
+    fn now(&mut self) -> Instant {
+        let mut state = self.fabric.0.borrow_mut();
+        state.clock.epoch() + Duration::from_nanos(state.clock.read())
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent> {
         let host = self.host;
         let mut state = self.fabric.0.borrow_mut();
-        let entry = &mut state.hosts[host as usize];
-        let Some(event) = entry.mailbox.pop_front() else {
+        let State { hosts, post, .. } = &mut *state;
+        let entry = &mut hosts[host as usize];
+        let Some(Mail { event, at }) = post.pop(&mut entry.mailbox) else {
             entry.woken = false;
             if !entry
                 .waker
@@ -135,32 +141,29 @@ impl Network for FabricNet {
             }
             return Poll::Pending;
         };
-        if entry.mailbox.is_empty() {
-            // It begins anew at the front of its memory, which the cache still has.
-            entry.mailbox.clear();
-        }
         if let NetEvent::Data { conn, data } = &event {
             let bytes = data.len() as u64;
             state.totals.delivered += bytes;
             state.handle_due();
             let now = state.now;
-            if let Some(end) = state.end_of(host, *conn)
-                && let Some(flow) = state.flow(end.other())
+            if let Some(here) = state.conn(at)
+                && here.ids[usize::from(at.side)] == Some(*conn)
+                && let Some(flow) = state.flow(at.other())
             {
                 // The receiver read: room for the sender one delay later.
                 let read = flow.read(bytes, now);
                 match read {
-                    Read::Heard(at) => {
+                    Read::Heard(then) => {
                         if !flow.in_ring && !flow.waking && flow.unsent_bytes > 0 {
                             flow.waking = true;
-                            state.plan(at, Fact::Wake(end.other()));
+                            state.plan(then, Fact::Wake(at.other()));
                         }
                     }
-                    Read::Lost { first: true } => state.misses(end.other()),
+                    Read::Lost { first: true } => state.misses(at.other()),
                     Read::Lost { first: false } => {}
                 }
                 if let Some(tap) = &mut state.tap {
-                    tap.read(end.other(), bytes, read);
+                    tap.read(at.other(), bytes, read);
                 }
             }
         }
@@ -191,16 +194,11 @@ impl Drop for FabricNet {
         for end in ends {
             state.reset_from(end);
         }
-        let unread: u64 = state.hosts[host as usize]
-            .mailbox
-            .iter()
-            .map(data_bytes)
-            .sum();
-        state.totals.dropped += unread;
-        let entry = &mut state.hosts[host as usize];
+        let State { hosts, post, .. } = &mut *state;
+        let entry = &mut hosts[host as usize];
+        let unread = post.take(&mut entry.mailbox, |_| true);
         entry.running = false;
         entry.listening = None;
-        entry.mailbox.clear();
         (entry.waker, entry.woken) = (None, false);
         // Dials to nobody hold a slot and no connection.
         entry.free_slots.clear();
@@ -209,5 +207,6 @@ impl Drop for FabricNet {
             let slot = u32::try_from(slot).expect("fewer connections than 2^32");
             entry.free_slots.push(slot);
         }
+        state.totals.dropped += unread.iter().map(data_bytes).sum::<u64>();
     }
 }

@@ -1,0 +1,181 @@
+//! Owns the mail of all hosts: what has happened to their connections and was not read yet.
+//!
+//! Invariant: a host's mail comes out in the order in which it went in. All of it shares one memory, and what was
+//! read last is written next: of the mail of thousands of hosts little waits at any moment, and the cache has it.
+
+use skep_engine::node::network::NetEvent;
+
+use super::End;
+
+/// No place.
+const NONE: u32 = u32::MAX;
+
+/// No end of any connection.
+pub(super) const NOWHERE: End = End {
+    conn: u32::MAX,
+    generation: 0,
+    side: 0,
+};
+
+/// One event that waits.
+#[derive(Debug)]
+pub(super) struct Mail {
+    pub(super) event: NetEvent,
+    /// Where it arrived, of data; else [`NOWHERE`].
+    pub(super) at: End,
+}
+
+#[derive(Debug)]
+struct Place {
+    mail: Option<Mail>,
+    /// The place of what comes behind; of a free place, the next free one.
+    next: u32,
+}
+
+/// The mail of one host.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mailbox {
+    first: u32,
+    last: u32,
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Mailbox {
+            first: NONE,
+            last: NONE,
+        }
+    }
+}
+
+/// The mail of all hosts.
+#[derive(Debug)]
+pub(super) struct Post {
+    places: Vec<Place>,
+    free: u32,
+}
+
+impl Default for Post {
+    fn default() -> Self {
+        Post {
+            places: Vec::new(),
+            free: NONE,
+        }
+    }
+}
+
+impl Post {
+    /// Puts mail behind what waits for a host.
+    pub(super) fn push(&mut self, mailbox: &mut Mailbox, mail: Mail) {
+        let place = Place {
+            mail: Some(mail),
+            next: NONE,
+        };
+        let at = if self.free == NONE {
+            self.places.push(place);
+            u32::try_from(self.places.len() - 1).expect("it fits in memory")
+        } else {
+            let at = self.free;
+            let freed = std::mem::replace(&mut self.places[at as usize], place);
+            self.free = freed.next;
+            at
+        };
+        match self.places.get_mut(mailbox.last as usize) {
+            Some(last) => last.next = at,
+            None => mailbox.first = at,
+        }
+        mailbox.last = at;
+    }
+
+    /// Takes what waits longest for a host.
+    pub(super) fn pop(&mut self, mailbox: &mut Mailbox) -> Option<Mail> {
+        let at = mailbox.first;
+        let place = self.places.get_mut(at as usize)?;
+        let mail = place.mail.take();
+        mailbox.first = std::mem::replace(&mut place.next, self.free);
+        self.free = at;
+        if mailbox.first == NONE {
+            mailbox.last = NONE;
+        }
+        mail
+    }
+
+    /// Takes what is not to stay; the rest keeps its order.
+    pub(super) fn take(
+        &mut self,
+        mailbox: &mut Mailbox,
+        goes: impl Fn(&NetEvent) -> bool,
+    ) -> Vec<NetEvent> {
+        let (mut all, mut taken) = (std::mem::take(mailbox), Vec::new());
+        while let Some(mail) = self.pop(&mut all) {
+            if goes(&mail.event) {
+                taken.push(mail.event);
+            } else {
+                self.push(mailbox, mail);
+            }
+        }
+        taken
+    }
+
+    /// What waits for all hosts together, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &NetEvent> {
+        let mail = self.places.iter().filter_map(|place| place.mail.as_ref());
+        mail.map(|mail| &mail.event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use skep_engine::ConnId;
+    use std::collections::VecDeque;
+
+    fn room(queued: u64) -> NetEvent {
+        let conn = ConnId {
+            slot: 0,
+            generation: 0,
+        };
+        NetEvent::Room { conn, queued }
+    }
+
+    fn number(event: &NetEvent) -> u64 {
+        match event {
+            NetEvent::Room { queued, .. } => *queued,
+            _ => unreachable!("nothing else is sent here"),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn every_box_is_a_queue(steps in prop::collection::vec((0usize..4, 0u8..8), 0..200)) {
+            let mut post = Post::default();
+            let mut boxes = [Mailbox::default(); 4];
+            let mut models: [VecDeque<u64>; 4] = Default::default();
+            for (sequence, (host, what)) in (0..).zip(steps) {
+                let (mailbox, model) = (&mut boxes[host], &mut models[host]);
+                match what {
+                    0..=3 => {
+                        post.push(mailbox, Mail { event: room(sequence), at: NOWHERE });
+                        model.push_back(sequence);
+                    }
+                    4..=6 => {
+                        let mail = post.pop(mailbox).map(|mail| number(&mail.event));
+                        prop_assert_eq!(mail, model.pop_front());
+                    }
+                    _ => {
+                        let gone = post.take(mailbox, |event| number(event).is_multiple_of(2));
+                        let mut even: Vec<_> = model.iter().copied().collect();
+                        even.retain(|number| number.is_multiple_of(2));
+                        prop_assert!(gone.iter().map(number).eq(even));
+                        model.retain(|number| !number.is_multiple_of(2));
+                    }
+                }
+                prop_assert_eq!(post.all().count(), models.iter().map(VecDeque::len).sum::<usize>());
+            }
+            // Places are used again.
+            prop_assert!(post.places.len() <= 200);
+        }
+    }
+}
