@@ -335,7 +335,8 @@ config! {
     /// Time unchoked without a block after which a peer is snubbed (libtorrent: 60 s).
     snub_after: Duration = secs(60);
     /// Copies at peers that snub us do not count when it is asked which piece is rare, until one of them sends a
-    /// block (ours: else whoever claims what is rare and sends none of it has everybody begin something else).
+    /// block, and who comes back owing us one is asked for one only (ours: else whoever claims what is rare and
+    /// sends none of it has everybody begin something else, and holds a pipeline of it with each connection).
     snub_aware: bool = true;
     /// What happens when every missing block is requested.
     endgame: Endgame = Endgame::Bounded;

@@ -58,10 +58,12 @@ impl Torrent {
         self.doubt(slot, true);
     }
 
-    /// Whoever snubbed us on an earlier connection is here again.
+    /// Whoever snubbed us on an earlier connection is here again: it is asked for a block, and for more when it
+    /// has sent that one. Else a new connection would let it hold a pipeline of blocks for another minute.
     pub(super) fn on_return(&mut self, slot: usize) {
         let sender = self.peer(slot).sender;
         if self.blame.owes(sender) {
+            self.peer(slot).down.snubbed = true;
             self.doubt(slot, true);
         }
     }

@@ -55,11 +55,14 @@ fn a_new_connection_does_not_end_the_doubt_and_a_block_does() {
     let again = rig.source(1);
     assert_eq!((counted(&rig), all(&rig)), (vec![0, 0], vec![1, 1]));
     let asked = rig.asked(again);
+    assert_eq!(asked.len(), 1, "a pipeline is for those who send");
     rig.give(again, asked[0]);
     assert_eq!(counted(&rig), [1, 1]);
+    assert!(rig.asked(again).len() > 1);
     rig.gone(again);
-    rig.source(1);
+    let third = rig.source(1);
     assert_eq!(counted(&rig), [1, 1], "its debt is paid");
+    assert!(rig.asked(third).len() > 1);
 }
 
 /// Three claim the last four of eight pieces and send nothing. `aware`: the switch. What is asked of a seed that comes later.
