@@ -4,18 +4,16 @@
 //! The page is made of the documentation of the events themselves: `SKEP_WRITE_DOCS=1 cargo test --test events`
 //! writes it.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use serde_json::{Map, Value};
 use skep_sim::campaign::{self, Job};
 use skep_sim::scenario::Scenario;
 use skep_sim::trace::Lines;
+use skep_sim::watch::Kept;
 
 /// Where events are defined: the file, the type, and whose they are.
 const SOURCES: [(&str, &str, &str); 6] = [
@@ -215,30 +213,18 @@ fn promised() -> BTreeMap<String, BTreeSet<String>> {
     events
 }
 
-#[derive(Clone, Default)]
-struct Shared(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn lines_of(file: &str) -> Vec<Map<String, Value>> {
     let path = Path::new("scenarios").join(file);
     let text = fs::read_to_string(root().join(&path)).expect("a scenario");
     let scenario = Scenario::parse(file, &text).expect("a good scenario");
-    let out = Shared::default();
+    let out = Kept::default();
     let job = Job {
         scenario: &scenario,
         seed: scenario.seeds()[0],
     };
     let lines = Lines::new(Box::new(out.clone()));
     let outcome = campaign::run_one(job, Some(lines)).expect("a run");
-    let text = String::from_utf8(out.0.take()).expect("UTF-8");
+    let text = out.take_text();
     let lines: Vec<_> = text
         .lines()
         .map(|line| serde_json::from_str(line).expect("an object"))

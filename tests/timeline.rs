@@ -1,30 +1,16 @@
 //! Owns what the timeline of `--perfetto` promises: JSON in Chrome's trace event format, time that goes on, and slices
 //! that end.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
-use std::rc::Rc;
 
 use serde_json::Value;
 use skep_reports::perfetto::Timeline;
 use skep_sim::campaign::{self, Job};
 use skep_sim::outcome::Outcome;
 use skep_sim::scenario::{Plan, Scenario};
-use skep_sim::watch::Watchers;
-
-#[derive(Clone, Default)]
-struct Shared(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use skep_sim::watch::{Kept, Watchers};
 
 fn timeline(file: &str) -> (Plan, Outcome, Vec<Value>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -34,7 +20,7 @@ fn timeline(file: &str) -> (Plan, Outcome, Vec<Value>) {
     let scenario = Scenario::parse(file, &text).expect("a good scenario");
     let seed = scenario.seeds()[0];
     let plan = scenario.expand(seed);
-    let out = Shared::default();
+    let out = Kept::default();
     let timeline = Timeline::new(&plan, out.clone());
     let watchers = Watchers {
         listeners: vec![Box::new(timeline)],
@@ -44,7 +30,7 @@ fn timeline(file: &str) -> (Plan, Outcome, Vec<Value>) {
     let outcome = campaign::run_one(Job { scenario, seed }, watchers).expect("a run");
     let plain = campaign::run_one(Job { scenario, seed }, None).expect("a run");
     assert_eq!(outcome.trace_hash, plain.trace_hash, "{file}");
-    let Value::Array(events) = serde_json::from_slice(&out.0.take()).expect("JSON") else {
+    let Value::Array(events) = serde_json::from_slice(&out.take()).expect("JSON") else {
         panic!("{file}: an array");
     };
     (plan, outcome, events)

@@ -506,23 +506,13 @@ mod tests {
 
     #[test]
     fn a_line_for_comparing_has_number_hash_and_task() {
-        #[derive(Clone, Default)]
-        struct Shared(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
-        impl Write for Shared {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.borrow_mut().write(bytes)
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let out = Shared::default();
+        let out = crate::watch::Kept::default();
         let mut trace = Trace::new(Some(Lines::probe(Box::new(out.clone()), 1)));
         for number in 0..3 {
             trace.push(Now(number), 0, || "h", &WorldEvent::Joined);
         }
         trace.finish(Now(2)).unwrap();
-        let text = String::from_utf8(out.0.borrow().clone()).unwrap();
+        let text = out.take_text();
         let lines: Vec<serde_json::Value> = text
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())

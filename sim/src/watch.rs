@@ -10,6 +10,10 @@ use skep_engine::Now;
 use crate::network::packet::PacketSink;
 use crate::trace::{Lines, WorldEvent};
 
+mod kept;
+
+pub use kept::Kept;
+
 /// Hears every event of a run, in order.
 pub trait Listener {
     /// Something happened. `host` is a position in the plan, none for trackers and faults; `name` is its name, or

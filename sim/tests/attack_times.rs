@@ -1,41 +1,24 @@
 //! Attackers act between their `from` and `until`, and at no other time, whatever the attack is; and what they send
 //! each other is bounded, too.
 
-use std::cell::RefCell;
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
-use std::rc::Rc;
 
 use skep_sim::campaign::{self, Job};
 use skep_sim::outcome::{Outcome, Verdict};
 use skep_sim::scenario::Scenario;
 use skep_sim::scenario::strategies::ATTACKS;
 use skep_sim::trace::Lines;
+use skep_sim::watch::Kept;
 
 const SECOND: u64 = 1_000_000_000;
-
-/// Lines that stay in memory.
-#[derive(Clone, Default)]
-struct Kept(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Kept {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// A run, and when whom of a group did harm.
 fn harm(scenario: &Scenario, seed: u64, group: &str) -> (Outcome, Vec<(u64, String)>) {
     let kept = Kept::default();
     let lines = Lines::new(Box::new(kept.clone()));
     let outcome = campaign::run_one(Job { scenario, seed }, Some(lines)).expect("a run");
-    let text = String::from_utf8(kept.0.take()).expect("JSON");
+    let text = kept.take_text();
     let mut harm = Vec::new();
     for line in text
         .lines()
