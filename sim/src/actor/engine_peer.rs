@@ -5,10 +5,12 @@
 //! magnet link becomes a peer of the content when others have given it the metainfo.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -89,14 +91,17 @@ impl EnginePeer {
             Some(canary) => canary.observer(observer, veil.clone()),
             None => observer,
         };
-        // In a box of its own: a future lies in each that waits for it, and in some of them twice.
-        let mut host = Box::pin(self.run(life, veil, observer, say.clone(), commands));
+        let prepared = self.prepare(life, veil, observer, say.clone(), commands);
+        let mut host = Life {
+            user: &self.user,
+            stage: Stage::Before(Box::pin(prepared)),
+        };
         let Some((at, kind)) = end else {
             host.await;
             return None;
         };
         let at = self.epoch + Duration::from_nanos(at.0);
-        if tokio::time::timeout_at(at, host.as_mut()).await.is_ok() {
+        if tokio::time::timeout_at(at, &mut host).await.is_ok() {
             return None;
         }
         match kind {
@@ -141,22 +146,6 @@ impl EnginePeer {
         }
     }
 
-    async fn run(
-        &self,
-        life: usize,
-        veil: Option<Rc<RefCell<Veil>>>,
-        observer: Observer,
-        say: mpsc::UnboundedSender<Command>,
-        commands: mpsc::UnboundedReceiver<Command>,
-    ) {
-        // In a box, which is gone when the long part begins.
-        let joins = Box::pin(self.prepare(life, veil, observer, say, commands));
-        if let Some(host) = joins.await {
-            host.await;
-            self.user.ended();
-        }
-    }
-
     /// All that comes before a peer joins the swarm of its content; nothing when its user left before that.
     async fn prepare(
         &self,
@@ -165,7 +154,7 @@ impl EnginePeer {
         mut observer: Observer,
         say: mpsc::UnboundedSender<Command>,
         commands: mpsc::UnboundedReceiver<Command>,
-    ) -> Option<Pin<Box<Running<SpoiltNet, SpoiltDisk>>>> {
+    ) -> Option<InSwarm> {
         let plan = &self.plan;
         let mut net = SpoiltNet::new(self.net.attach(plan.ip), veil);
         let listen = SocketAddr::from((plan.ip, PEER_PORT));
@@ -332,6 +321,40 @@ impl EnginePeer {
         })
         .counting(Rc::clone(&self.messages));
         host.run()
+    }
+}
+
+/// A peer in the swarm of its content.
+type InSwarm = Pin<Box<Running<SpoiltNet, SpoiltDisk>>>;
+
+/// How far a stay is.
+enum Stage<'a> {
+    /// All that comes before the swarm; nothing when its user left before that.
+    Before(Pin<Box<dyn Future<Output = Option<InSwarm>> + 'a>>),
+    In(InSwarm),
+}
+
+/// One stay of a host. Not an `async fn`: what leads to the peer then lies in one place, whenever it is woken.
+struct Life<'a> {
+    user: &'a User,
+    stage: Stage<'a>,
+}
+
+impl Future for Life<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Stage::Before(prepared) = &mut self.stage {
+            match ready!(prepared.as_mut().poll(cx)) {
+                Some(peer) => self.stage = Stage::In(peer),
+                None => return Poll::Ready(()),
+            }
+        }
+        if let Stage::In(peer) = &mut self.stage {
+            ready!(peer.as_mut().poll(cx));
+            self.user.ended();
+        }
+        Poll::Ready(())
     }
 }
 
