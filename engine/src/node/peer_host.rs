@@ -182,7 +182,7 @@ thread_local! {
 }
 
 /// A host that runs. Not an `async fn`: its state would lie behind the host, in memory that is as cold.
-#[must_use = "a host does nothing unless it is polled"]
+#[must_use = "a host hears of nothing unless it is polled"]
 pub struct Running<N, S>(Option<PeerHost<N, S>>);
 
 impl<N: Network + Unpin, S: Storage + Unpin> Future for Running<N, S> {
@@ -233,7 +233,8 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         self
     }
 
-    /// Runs until the peer has left; gives the session with its books.
+    /// Starts the session at once; what is returned runs until the peer has left, and gives the session with its
+    /// books.
     pub fn run(mut self) -> Running<N, S> {
         self.on_shared_lists(PeerHost::begin);
         Running(Some(self))

@@ -14,14 +14,14 @@ const ASKS_MIN: usize = 17;
 const BRINGS_MIN: usize = 1024;
 
 impl Torrent {
-    /// Reads what any input will look at: a field of each line of memory.
+    /// Reads some of what any input will look at, in different lines of memory.
     pub(crate) fn read_ahead(&self) {
         let lists = (self.peers.len(), self.bitfields.rows().len());
         let more = (self.askable.len(), self.unwritten, self.pieces.have.len());
         black_box((self.poll_timeout(), lists, more));
     }
 
-    /// Reads what an input will look at that so many bytes from a peer bring, or room for what it is sent.
+    /// Reads of a peer what an input will look at that so many bytes from it bring; `None`: room for what it is sent.
     pub(crate) fn read_ahead_of(&self, conn: ConnId, bytes: Option<usize>) {
         let slot = self.slot_of(conn);
         let Some(Some(peer)) = slot.and_then(|slot| self.peers.get(slot)) else {

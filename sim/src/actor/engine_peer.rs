@@ -94,7 +94,7 @@ impl EnginePeer {
         let prepared = self.prepare(life, veil, observer, say.clone(), commands);
         let mut host = Life {
             user: &self.user,
-            stage: Stage::Before(Box::pin(prepared)),
+            step: Step::Before(Box::pin(prepared)),
         };
         let Some((at, kind)) = end else {
             host.await;
@@ -328,7 +328,7 @@ impl EnginePeer {
 type InSwarm = Pin<Box<Running<SpoiltNet, SpoiltDisk>>>;
 
 /// How far a stay is.
-enum Stage<'a> {
+enum Step<'a> {
     /// All that comes before the swarm; nothing when its user left before that.
     Before(Pin<Box<dyn Future<Output = Option<InSwarm>> + 'a>>),
     In(InSwarm),
@@ -337,20 +337,20 @@ enum Stage<'a> {
 /// One stay of a host. Not an `async fn`: what leads to the peer then lies in one place, whenever it is woken.
 struct Life<'a> {
     user: &'a User,
-    stage: Stage<'a>,
+    step: Step<'a>,
 }
 
 impl Future for Life<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Stage::Before(prepared) = &mut self.stage {
+        if let Step::Before(prepared) = &mut self.step {
             match ready!(prepared.as_mut().poll(cx)) {
-                Some(peer) => self.stage = Stage::In(peer),
+                Some(peer) => self.step = Step::In(peer),
                 None => return Poll::Ready(()),
             }
         }
-        if let Stage::In(peer) = &mut self.stage {
+        if let Step::In(peer) = &mut self.step {
             ready!(peer.as_mut().poll(cx));
             self.user.ended();
         }

@@ -133,7 +133,7 @@ impl Flow {
         }
     }
 
-    /// Reads one field of each of its lines of memory.
+    /// Reads fields of different lines of its memory: the first ones, and those of each list.
     pub(super) fn read_ahead(&self) {
         let (lists, cargo) = (self.unsent.is_empty(), self.cargo.is_empty());
         black_box((

@@ -42,7 +42,7 @@ impl State {
         Some(conn.hosts[usize::from(end.side)])
     }
 
-    /// One field of each of its lines of memory.
+    /// A field for what is delivered, and those for what is sent: they lie in different lines of memory.
     fn read_host(&self, host: HostIndex) {
         let host = &self.hosts[host as usize];
         black_box((host.down_free, host.up_free, host.up_debt));
