@@ -200,7 +200,8 @@ impl Conn {
     /// Bytes of the next parcel: as many as the window has room for.
     fn next_len(&self) -> u64 {
         let room = self.window.saturating_sub(self.in_flight);
-        self.unsent_bytes.min(PARCEL_MAX).min(room)
+        let parcel = self.path.parcel_max.min(PARCEL_MAX);
+        self.unsent_bytes.min(parcel).min(room)
     }
 
     /// Takes the next parcel; the caller asked [`Conn::turn`].

@@ -36,6 +36,8 @@ pub(super) enum Due {
     Opens(Key),
     /// The answer to the dial that nobody listens.
     Refused(Key),
+    /// The uplink begins with the connection's parcel of so many bytes.
+    Leaves(Key, u64),
     /// The uplink has carried the connection's parcel.
     Sent(Key),
     /// The connection may send again as far as its pacing is concerned.
@@ -195,6 +197,7 @@ impl Machine {
             Due::Dial(key) => self.dial_now(key),
             Due::Opens(key) => self.on_opens(key),
             Due::Refused(key) => self.on_refused(key),
+            Due::Leaves(key, bytes) => self.tell_room(key, bytes),
             Due::Sent(key) => {
                 if let Some(conn) = self.conns.get_mut(&key) {
                     conn.sending = false;
@@ -310,7 +313,8 @@ impl Machine {
         let bytes = data.len() as u64;
         let wire = wire_bytes(bytes) + std::mem::take(&mut self.up_debt);
         self.sent_wire += wire;
-        let done = self.up_until.max(now) + transmit_ns(wire, self.link.up);
+        let from = self.up_until.max(now);
+        let done = from + transmit_ns(wire, self.link.up);
         self.up_until = done;
         conn.sending = true;
         let at = done + conn.path.parcel_delay(bytes, &mut conn.rng);
@@ -318,7 +322,12 @@ impl Machine {
         conn.last_arrival = at;
         self.send(key, at, Cargo::Data(data));
         self.plan(done, Due::Sent(key));
-        self.tell_room(key, bytes);
+        // Until its turn comes the parcel waits, as its program sees it.
+        if from > now {
+            self.plan(from, Due::Leaves(key, bytes));
+        } else {
+            self.tell_room(key, bytes);
+        }
     }
 
     /// Writes a frame to the other end's machine; false when it waits for room.
@@ -332,7 +341,9 @@ impl Machine {
     }
 
     fn tell_room(&mut self, key: Key, drained: u64) {
-        let conn = self.conns.get_mut(&key).expect("it had a turn");
+        let Some(conn) = self.conns.get_mut(&key) else {
+            return;
+        };
         let Some(id) = conn.id else { return };
         conn.untold += drained;
         let event = NetEvent::Room {
