@@ -1,4 +1,9 @@
-//! Owns the content of a run: generated from the seed, held once however many peers hold it.
+//! Owns the content of a run: held once however many peers hold it, and however many runs have the same.
+//!
+//! Invariant: it follows from the torrent alone. What a run does is drawn from its seed; what it moves is the same
+//! for every seed, so that runs of one scenario share it.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use rand::Rng;
@@ -9,6 +14,43 @@ use skep_engine::{BlockRange, PieceIndex};
 
 use crate::scenario::plan::TorrentPlan;
 use crate::seed;
+
+/// What the last run had, whichever thread made it. The next one mostly has the same.
+static LAST: Last = Last(Mutex::new(None));
+
+/// A place for one content.
+struct Last(Mutex<Option<Made>>);
+
+/// A content, and what it was generated for.
+struct Made {
+    plan: TorrentPlan,
+    announce: String,
+    content: Arc<Content>,
+}
+
+impl Last {
+    fn of(&self, plan: &TorrentPlan, announce: &str) -> Arc<Content> {
+        // What is behind the lock is whole even where somebody panicked.
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut last = lock();
+            match &*last {
+                Some(made) if made.plan == *plan && made.announce == announce => {
+                    return Arc::clone(&made.content);
+                }
+                // Given up before the next one is made, which may be as large.
+                _ => *last = None,
+            }
+        }
+        let content = Arc::new(Content::generate(plan, announce));
+        *lock() = Some(Made {
+            plan: plan.clone(),
+            announce: announce.to_owned(),
+            content: Arc::clone(&content),
+        });
+        content
+    }
+}
 
 /// The content of a torrent and the metainfo file that describes it.
 #[derive(Debug)]
@@ -36,15 +78,24 @@ pub struct ContentFile {
 const PART_BYTES: usize = 64 * 1024;
 
 impl Content {
-    /// Generates the content that this seed gives, and hashes it.
+    /// The content of a torrent: that of the last run, if it is the same.
+    ///
+    /// # Panics
+    /// See [`Content::generate`].
+    #[must_use]
+    pub fn of(plan: &TorrentPlan, announce: &str) -> Arc<Content> {
+        LAST.of(plan, announce)
+    }
+
+    /// Generates the content of a torrent, and hashes it.
     ///
     /// # Panics
     /// When the plan's sizes make no torrent; a scenario with such sizes is refused earlier.
     #[must_use]
-    pub fn generate(plan: &TorrentPlan, seed: u64, announce: &str) -> Content {
+    pub fn generate(plan: &TorrentPlan, announce: &str) -> Content {
         let total = plan.total();
         let mut bytes = vec![0; usize::try_from(total).expect("a scenario's content is bounded")];
-        let mut stream = seed::stream(seed, "content");
+        let mut stream = seed::stream(0, "content");
         let mut hasher = PieceHasher::new(plan.piece_bytes);
         // Part by part, while the cache has it. Parts are whole words of the stream: how many there are
         // changes no byte.
@@ -155,14 +206,35 @@ mod tests {
             files: vec![("a".into(), total as u64)],
             piece_bytes: 32_768,
         };
-        let content = Content::generate(&plan, 7, "http://10.0.0.1:6969/announce");
+        let content = Content::generate(&plan, "http://10.0.0.1:6969/announce");
         let mut whole = vec![0; total];
-        seed::stream(7, "content").fill_bytes(&mut whole);
+        seed::stream(0, "content").fill_bytes(&mut whole);
         assert_eq!(content.file_slice(0, 0, total as u64), whole);
         for piece in content.geometry().all_pieces() {
             let from = piece.at() * 32_768;
             let truth = &whole[from..total.min(from + 32_768)];
             assert_eq!(content.piece_hash(piece)[..], Sha1::digest(truth)[..]);
         }
+    }
+
+    #[test]
+    fn a_run_has_the_content_of_the_last_one_when_that_is_the_same() {
+        let plan = |len| TorrentPlan {
+            files: vec![("a".into(), len)],
+            piece_bytes: 32_768,
+        };
+        let (last, url) = (Last(Mutex::new(None)), "http://10.0.0.1:6969/announce");
+        let first = last.of(&plan(100_000), url);
+        assert!(Arc::ptr_eq(&first, &last.of(&plan(100_000), url)));
+        for (len, url) in [(100_001, url), (100_000, "udp://10.0.0.1:6969")] {
+            let other = last.of(&plan(len), url);
+            assert!(other.geometry().total == len && other.metainfo.announce[0][0] == url);
+        }
+        let again = last.of(&plan(100_000), url);
+        assert!(!Arc::ptr_eq(&first, &again));
+        assert_eq!(
+            first.file_slice(0, 0, 100_000),
+            again.file_slice(0, 0, 100_000)
+        );
     }
 }

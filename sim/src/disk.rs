@@ -440,7 +440,6 @@ mod tests {
         };
         Disk::new(Arc::new(Content::generate(
             &plan,
-            1,
             "http://10.0.0.1:6969/announce",
         )))
     }

@@ -334,7 +334,7 @@ mod tests {
             files: vec![("a.bin".into(), 1000), ("b/c.bin".into(), 3000)],
             piece_bytes: 1024,
         };
-        Arc::new(Content::generate(&plan, 1, "http://10.0.0.1/announce"))
+        Arc::new(Content::generate(&plan, "http://10.0.0.1/announce"))
     }
 
     fn disk(kept: u64) -> Rc<RefCell<Disk>> {

@@ -42,7 +42,7 @@ impl Hashed {
 /// When a piece has not the hash that its metainfo says: a bug in Skep.
 #[must_use]
 pub fn hash_content(plan: &Plan, at_least: f64) -> Hashed {
-    let content = Content::generate(&plan.torrent, plan.seed, "http://10.0.0.1:6969/announce");
+    let content = Content::generate(&plan.torrent, "http://10.0.0.1:6969/announce");
     let geometry = content.geometry();
     let mut hashed = Hashed::default();
     while hashed.cpu_seconds < at_least {

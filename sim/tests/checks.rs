@@ -75,7 +75,7 @@ impl World {
         let plan = Scenario::parse("tiny.toml", text)
             .expect("a good file")
             .expand(1);
-        let content = Content::generate(&plan.torrent, 1, "http://10.0.0.1:6969/announce");
+        let content = Content::generate(&plan.torrent, "http://10.0.0.1:6969/announce");
         let content = Arc::new(content);
         let disks = plan.hosts.iter().map(|_| {
             let mut disk = Disk::new(Arc::clone(&content));

@@ -125,7 +125,7 @@ mod tests {
             files: vec![("a".into(), 40_000)],
             piece_bytes: 16_384,
         };
-        let content = Arc::new(Content::generate(&plan, 1, "http://10.0.0.1/announce"));
+        let content = Arc::new(Content::generate(&plan, "http://10.0.0.1/announce"));
         let attack = Oversize::new(Arc::clone(&content));
         let mut refused = Vec::new();
         for kind in KINDS {

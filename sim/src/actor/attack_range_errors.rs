@@ -195,7 +195,7 @@ mod tests {
             files: (0..files).map(|n| (format!("f{n}"), 3000)).collect(),
             piece_bytes: 1024,
         };
-        Arc::new(Content::generate(&plan, 1, "http://10.0.0.1/announce"))
+        Arc::new(Content::generate(&plan, "http://10.0.0.1/announce"))
     }
 
     fn request(file: usize, range: Option<(u64, Option<u64>)>) -> RawRequest {

@@ -104,7 +104,7 @@ mod tests {
             files: vec![("a".into(), 3000)],
             piece_bytes: 1024,
         };
-        let content = Arc::new(Content::generate(&plan, 1, "http://10.0.0.1/announce"));
+        let content = Arc::new(Content::generate(&plan, "http://10.0.0.1/announce"));
         let rng = seed::stream(1, "attack");
         let mut attack = WrongBytes::new(500_000, Arc::clone(&content), rng);
         let part = RawRequest {

@@ -81,7 +81,7 @@ impl NetworkKind {
     }
 }
 
-/// The content of the torrent, generated from the seed.
+/// The content of the torrent: the same whatever the seed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TorrentPlan {
     /// Path and bytes of each file, in order.

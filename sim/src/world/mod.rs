@@ -116,8 +116,7 @@ impl World {
     fn new(plan: &Plan, trace: Trace, stage: Stage, diary: bool) -> World {
         let plan = Rc::new(plan.clone());
         let contacts = Rc::new(Contacts::of(&plan.trackers));
-        let content = Content::generate(&plan.torrent, plan.seed, &contacts.urls[0]);
-        let content = Arc::new(content);
+        let content = Content::of(&plan.torrent, &contacts.urls[0]);
         let net = stage.net();
         net.set_regions(&plan.regions);
         trackers::add_hosts(&plan.trackers, &net);
