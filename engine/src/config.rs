@@ -300,7 +300,8 @@ config! {
     /// Silence after which a connection is closed (libtorrent: 120 s, plus jitter).
     silence_timeout: Duration = secs(150);
     /// Time without interest on either side after which a connection makes room for another peer,
-    /// when there is no other room (libtorrent: 10 min; here the time between announces).
+    /// when there is no other room (libtorrent: 10 min; here the time between announces). Who carried nothing in
+    /// that time has none when it comes back, until it carries something.
     idle_timeout: Duration = secs(60);
     /// Time after which a connection that never carried a block makes room for another peer, when there is no
     /// other room, even if we want something of it: it may claim what it does not have (libtorrent turns some

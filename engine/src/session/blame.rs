@@ -74,6 +74,11 @@ impl Sender {
             owes: false,
         }
     }
+
+    /// Payload of use that it gave us, and that it got of us.
+    pub(super) fn carried(&self) -> u64 {
+        self.received + self.sent
+    }
 }
 
 fn as_text<S: serde::Serializer>(id: &PeerId, serializer: S) -> Result<S::Ok, S::Error> {
@@ -202,8 +207,13 @@ impl Blame {
     /// Whether who is at an address had its place, and carried nothing so far.
     pub(super) fn barren_addr(&self, addr: SocketAddr) -> bool {
         let known = self.by_key.get(&(addr.ip(), None)).copied();
-        let sender = known.and_then(|s| self.senders.get(s.0 as usize));
-        sender.is_some_and(|s| s.barren && s.received + s.sent == 0)
+        known.is_some_and(|sender| self.is_barren(sender))
+    }
+
+    /// Whether a sender had its place, and carried nothing so far.
+    pub(super) fn is_barren(&self, sender: SenderId) -> bool {
+        let sender = self.senders.get(sender.0 as usize);
+        sender.is_some_and(|s| s.barren && s.carried() == 0)
     }
 
     /// Whether a sender snubbed us, and has sent nothing that we asked for since.
@@ -214,7 +224,7 @@ impl Blame {
     /// Payload of use that a sender gave us, and that it got of us, over all its connections.
     pub(super) fn carried(&self, sender: SenderId) -> u64 {
         let sender = self.senders.get(sender.0 as usize);
-        sender.map_or(0, |s| s.received + s.sent)
+        sender.map_or(0, Sender::carried)
     }
 
     pub(super) fn senders(&self) -> &[Sender] {

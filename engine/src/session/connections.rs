@@ -95,15 +95,28 @@ impl Torrent {
 
     /// The connection that makes room for a newcomer at this address, and why.
     fn gives_way(&mut self, newcomer: SocketAddr, now: Now) -> Option<(ConnId, CloseReason)> {
-        // Who had its place and gave nothing takes none from others.
+        // Who had its place and carried nothing takes none from others, but of its like.
         if self.blame.barren_addr(newcomer) {
-            return None;
+            return self.longest_idle(now).filter(|(conn, _)| {
+                let peer = self.slot(*conn).and_then(|slot| self.peers[slot].as_ref());
+                peer.is_some_and(|p| self.blame.is_barren(p.sender))
+            });
         }
         if let Some(conn) = self.crowding(self.roll.at(newcomer.ip())) {
             return Some((conn, CloseReason::Crowded));
         }
-        self.longest_idle(now)
+        self.back_in_vain()
+            .map(|conn| (conn, CloseReason::Barren))
+            .or_else(|| self.longest_idle(now))
             .or_else(|| Some((self.outranked(newcomer)?, CloseReason::Outranked)))
+    }
+
+    /// The connection that has stood for longest of those whose peer had a place before, and has carried nothing to
+    /// this day: it had its time.
+    fn back_in_vain(&self) -> Option<ConnId> {
+        let back = self.peers.iter().flatten();
+        let back = back.filter(|p| !p.web && self.blame.is_barren(p.sender));
+        back.min_by_key(|p| p.since).map(|p| p.conn)
     }
 
     /// The last connection of the address that has most of them, if one less is still more than what a newcomer's
@@ -240,12 +253,13 @@ impl Torrent {
             return self.close_web_seed(seed, why, now);
         }
         if let Some(slot) = self.slot(conn) {
-            if why == CloseReason::Barren {
-                let (addr, sender) = (self.peer(slot).addr, self.peer(slot).sender);
+            let (addr, sender) = (self.peer(slot).addr, self.peer(slot).sender);
+            if matches!(why, CloseReason::Barren | CloseReason::Idle)
+                && let Some(sender) = self.blame.get_mut(sender)
+                && sender.carried() == 0
+            {
+                sender.barren = true;
                 self.dial.spurn(addr);
-                if let Some(sender) = self.blame.get_mut(sender) {
-                    sender.barren = true;
-                }
             }
             self.push(Output::Close { conn });
             self.drop_peer(conn, why, now);

@@ -493,3 +493,40 @@ fn who_never_carried_a_block_makes_room_after_a_time_when_there_is_no_other() {
     assert_eq!(rig.closed[4..], [newcomer], "others do");
     rig.shake(last, 6);
 }
+
+/// Those who make room come back in the same moment, and there are more of them than of others.
+#[test]
+fn who_was_of_no_use_has_no_time_when_it_comes_back_and_takes_no_place_of_others() {
+    let mut rig = Plan::new(4, 4)
+        .seed()
+        .config(|c| c.connections_max = 2)
+        .start();
+    let idle = [rig.holder(1, &[0]), rig.holder(2, &[0])];
+    rig.wait(secs(61));
+    let strangers = [rig.holder(3, &[0]), rig.holder(4, &[0])];
+    assert_eq!(rig.closed, idle);
+    rig.wait(secs(61));
+    let back = rig.connect(1, true);
+    assert_eq!(
+        rig.closed[2..],
+        [back],
+        "strangers stay, idle as they are, before it"
+    );
+    rig.gone(strangers[1]);
+    let back = rig.holder(1, &[0]);
+    let other = rig.connect(2, true);
+    assert_eq!(rig.closed[3..], [other], "it was there a moment ago");
+    let taker = rig.taker(5);
+    assert_eq!(rig.closed[4..], [back], "others need not wait");
+    rig.wait(secs(1));
+    let again = rig.taker(1);
+    assert_eq!(rig.closed[5..], [again]);
+    // Who has got something is like any other.
+    let (piece, other) = (at(0, 0), rig.taker(6));
+    assert_eq!(rig.closed[6..], [strangers[0]]);
+    rig.say(other, Message::Request(piece));
+    rig.say(taker, Message::Request(piece));
+    rig.wait(secs(300));
+    let stranger = rig.connect(7, true);
+    assert_eq!(rig.closed[7..], [stranger]);
+}
