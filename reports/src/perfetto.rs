@@ -166,6 +166,8 @@ impl<W: Write> Timeline<W> {
         }
         if host.state.take().is_some() {
             self.out.end(at, [pid, LIFE]);
+            // Viewers draw a counter up to its last sample: that of a seed would be a point.
+            self.out.count(at.0, pid, "pieces", host.pieces.into());
         }
         if std::mem::take(&mut host.online) {
             self.out.end(at, [pid, LIFE]);

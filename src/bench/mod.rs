@@ -1,7 +1,8 @@
 //! Owns `skep bench`: fixed workloads, measured.
 //!
 //! Invariant: each row is measured in a process of its own, one after the other, so that its peak memory is
-//! its own and no other run of ours disturbs it. The clocks and the process are outside the simulation.
+//! its own and no other run of ours disturbs it. The clocks and the process are outside the simulation. The figures are
+//! those of the median run: where there are several, it finds the content made, as all runs of a campaign but the first.
 
 mod measure;
 mod workloads;

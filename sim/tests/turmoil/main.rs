@@ -218,6 +218,57 @@ fn ten_clients_share_one_uplink_equally() {
     }
 }
 
+/// As on the fabric: who asks on a slow link waits for a quarter of a second per neighbour, and who goes by what was
+/// sent is not told of what only waits for its turn.
+#[test]
+fn on_a_slow_uplink_parcels_are_short_and_room_is_told_when_their_turn_comes() {
+    const NEIGHBOURS: u64 = 4;
+    let turmoil = Turmoil::new(1);
+    turmoil.add_host("host-0", ip(0), link(8_000, WIDE, 20 * MS), true);
+    let (net, rooms) = (turmoil.clone(), Rc::new(RefCell::new(Vec::new())));
+    let told = Rc::clone(&rooms);
+    turmoil.program("source", ip(0), async move |epoch| {
+        let mut net = net.attach(ip(0));
+        net.listen(at(0)).expect("a free port");
+        loop {
+            match next(&mut net).await {
+                NetEvent::Opened { conn, .. } => {
+                    net.send(conn, numbered(0, 6_000));
+                }
+                NetEvent::Room { conn, queued } => {
+                    told.borrow_mut().push((epoch.elapsed(), conn, queued));
+                }
+                _ => {}
+            }
+        }
+    });
+    let clients: Vec<_> = (1..=4).map(|n| sink(&turmoil, n, plain(), 0)).collect();
+    run(&turmoil, 10_000 * MS);
+    let rooms = rooms.borrow();
+    // 2,000 bytes each in turn: a quarter of a second of the link, and two headers.
+    let (first, parcel) = (rooms[0].0.as_secs_f64(), 2_080.0 / 8_000.0);
+    assert!((0.05..0.08).contains(&first), "{first}");
+    assert_eq!(rooms.len() as u64, 3 * NEIGHBOURS);
+    for (turn, (at, conn, queued)) in (0..).zip(rooms.iter()) {
+        let (round, place) = (turn / NEIGHBOURS, turn % NEIGHBOURS);
+        assert_eq!(*conn, rooms[usize::try_from(place).expect("four")].1);
+        assert_eq!(*queued, 6_000 - (round + 1) * 2_000);
+        // The first one takes the headers of the handshakes along.
+        let handshakes = if turn > 0 { 4.0 * 40.0 / 8_000.0 } else { 0.0 };
+        let ideal = first + handshakes + turn as f64 * parcel;
+        assert!(
+            (at.as_secs_f64() - ideal).abs() <= 0.006,
+            "turn {turn}: {at:?} for {ideal}"
+        );
+    }
+    for client in clients {
+        assert_eq!(
+            (client.borrow().bytes, client.borrow().garbled),
+            (6_000, false)
+        );
+    }
+}
+
 #[test]
 fn a_slow_downlink_gets_its_share_and_the_rest_is_not_wasted() {
     let turmoil = Turmoil::new(1);
