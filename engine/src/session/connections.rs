@@ -112,10 +112,10 @@ impl Torrent {
     }
 
     /// The connection that has stood for longest of those whose peer had a place before, and has carried nothing to
-    /// this day: it had its time.
+    /// this day: it had its time. Nor does it carry anything now.
     fn back_in_vain(&self) -> Option<ConnId> {
         let back = self.peers.iter().flatten();
-        let back = back.filter(|p| !p.web && self.blame.is_barren(p.sender));
+        let back = back.filter(|p| !p.web && !p.carries() && self.blame.is_barren(p.sender));
         back.min_by_key(|p| p.since).map(|p| p.conn)
     }
 

@@ -106,7 +106,7 @@ pub(super) fn completions(run: &RunFile, others: &[&RunFile], palette: &Palette)
 /// Copies of the pieces over time.
 pub(super) fn copies(run: &RunFile) -> Drawn {
     let film = &run.film;
-    let (step, columns) = columns(film.slices);
+    let (step, columns) = columns(film.slices, 1);
     let rows = film.copies.first().map_or(0, Vec::len);
     let at = |column: usize| ((column + 1) * step).min(film.slices) - 1;
     let z: Vec<Vec<u16>> = (0..rows)
@@ -136,7 +136,9 @@ pub(super) fn copies(run: &RunFile) -> Drawn {
 /// What the uplinks carried over what they could have.
 pub(super) fn uplinks(run: &RunFile) -> Drawn {
     let film = &run.film;
-    let (step, columns) = columns(film.slices);
+    // A block counts when it is handed to the network: within less than a second that is more than an uplink carries.
+    let second = 1000 / film.slice_ms.clamp(1, 1000);
+    let (step, columns) = columns(film.slices, usize::try_from(second).expect("at most 1000"));
     let sum = |of: &[u64], c: usize| {
         let to = ((c + 1) * step).min(of.len());
         of[c * step..to].iter().sum::<u64>() as f64
@@ -407,9 +409,9 @@ pub(super) fn groups_up(run: &RunFile, palette: &Palette) -> Option<Drawn> {
     Some((plot, 120 + 34 * parts.len()))
 }
 
-/// How many slices make one column, and how many columns there are.
-fn columns(slices: usize) -> (usize, usize) {
-    let step = slices.div_ceil(COLUMNS).max(1);
+/// How many slices, `least` or more, make one column, and how many columns there are.
+fn columns(slices: usize, least: usize) -> (usize, usize) {
+    let step = slices.div_ceil(COLUMNS).max(least);
     (step, slices.div_ceil(step))
 }
 
