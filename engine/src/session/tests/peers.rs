@@ -521,7 +521,7 @@ fn who_was_of_no_use_has_no_time_when_it_comes_back_and_takes_no_place_of_others
     rig.wait(secs(1));
     let again = rig.taker(1);
     assert_eq!(rig.closed[5..], [again]);
-    // Who has got something is like any other.
+    // Who gets something keeps its place.
     let (piece, other) = (at(0, 0), rig.taker(6));
     assert_eq!(rig.closed[6..], [strangers[0]]);
     rig.say(other, Message::Request(piece));
