@@ -14,6 +14,7 @@ pub mod ip_filter;
 pub mod metainfo;
 pub mod node;
 pub mod picker;
+pub mod prefetch;
 pub mod session;
 pub mod storage;
 pub mod time;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use rand_chacha::ChaCha8Rng;
 use sha1::{Digest, Sha1};
+use skep_engine::prefetch;
 use skep_engine::storage::resume::FileStamp;
 use skep_engine::storage::{Known, Verified};
 use skep_engine::{BlockRange, PieceIndex};
@@ -246,6 +247,13 @@ impl Disk {
         self.killed = false;
         let content = Arc::clone(&self.content);
         self.journal.as_mut()?.open(&content, now)
+    }
+
+    /// Asks for the state of a piece.
+    pub(crate) fn prefetch(&self, piece: PieceIndex) {
+        if let Some(piece) = self.pieces.get(piece.at()) {
+            prefetch::value(piece);
+        }
     }
 
     /// Everything written is durable.

@@ -20,6 +20,7 @@ use super::network::{NetEvent, Network, Resolving};
 use super::stream::StreamHub;
 use super::tracker_client::{self, Heard, Limits};
 use crate::config::EngineConfig;
+use crate::prefetch;
 use crate::time::Now;
 use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, Answer, Question};
 use crate::tracker::http::HttpTarget;
@@ -109,6 +110,12 @@ impl Announcer {
     #[must_use]
     pub fn trackers(&self) -> usize {
         self.trackers.len()
+    }
+
+    /// Asks for what says whether there is anything to do.
+    pub(super) fn prefetch(&self) {
+        prefetch::front(&self.work);
+        prefetch::value(&self.alarm);
     }
 
     /// True when no question is under way.

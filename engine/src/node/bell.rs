@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 
+use crate::prefetch;
+
 /// The bell of one thing that a loop waits for.
 #[derive(Debug, Default)]
 pub(super) struct Bell(Option<Arc<Ring>>);
@@ -24,6 +26,13 @@ impl Wake for Ring {
 }
 
 impl Bell {
+    /// Asks for its memory.
+    pub(super) fn prefetch(&self) {
+        if let Some(ring) = &self.0 {
+            prefetch::value(&**ring);
+        }
+    }
+
     /// The waker to ask the thing with, when it has to be asked: it has rung since it was asked last, or has
     /// never been. It is asked until it has nothing more to say.
     pub(super) fn rung(&mut self, cx: &Context<'_>) -> Option<Waker> {

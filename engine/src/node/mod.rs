@@ -16,4 +16,5 @@ pub mod stream;
 pub mod tracker_client;
 pub mod tracker_server;
 pub mod web_seeds;
+pub mod whereabouts;
 mod wires;

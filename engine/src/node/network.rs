@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::whereabouts::Whereabouts;
 use crate::ids::ConnId;
 use crate::wire::Chunk;
 
@@ -92,6 +93,15 @@ pub enum NetEvent {
     },
 }
 
+/// What waits for a host.
+#[derive(Clone, Copy, Debug)]
+pub enum Coming<'a> {
+    /// [`NetEvent::Data`].
+    Data(&'a Chunk),
+    /// [`NetEvent::Room`].
+    Room,
+}
+
 /// A name that is being resolved.
 pub type Resolving = Pin<Box<dyn Future<Output = io::Result<SocketAddr>>>>;
 
@@ -126,6 +136,16 @@ pub trait Network {
     fn now(&mut self) -> Instant {
         Instant::now()
     }
+
+    /// Where the host lies from now on: a network that knows what is about to happen to it may ask for its memory
+    /// before; see [`crate::prefetch`].
+    fn lies_at(&mut self, _host: Whereabouts) {}
+
+    /// Names what waits for this host, in order; a network that cannot know names nothing.
+    fn expected(&self, _each: impl FnMut(ConnId, Coming<'_>)) {}
+
+    /// Something is about to be sent on these connections: asks for their memory.
+    fn prefetch_sends(&self, _conns: impl Iterator<Item = ConnId> + Clone) {}
 
     /// The next event.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent>;

@@ -7,7 +7,6 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
-use std::hint::black_box;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -20,6 +19,7 @@ use crate::bits::BitSet;
 use crate::config::EngineConfig;
 use crate::ids::{ConnId, PieceIndex};
 use crate::metainfo::{Geometry, Priority};
+use crate::prefetch;
 use crate::session::event::Event;
 use crate::session::scratch::Scratch;
 use crate::session::torrent::{Input, Output, StorageFailure, Torrent};
@@ -34,6 +34,7 @@ use super::bell::Bell;
 use super::network::{NetEvent, Network};
 use super::recheck::Recheck;
 use super::web_seeds::{WebSeeds, WebSeedsSetup};
+use super::whereabouts::Whereabouts;
 use super::wires::{Unsent, Wires};
 
 /// What a user may tell a running peer.
@@ -88,11 +89,20 @@ pub struct PeerHostSetup<N, S> {
     pub observer: Observer,
 }
 
+/// Of one value, and the largest of those that could say instead that there is no host: so that is said where the
+/// host begins, and not in a line of memory of its own.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+enum Front {
+    Host,
+}
+
 /// One host with one peer.
 #[repr(C)]
 pub struct PeerHost<N, S> {
     // What every wake-up looks at lies together, before the rest: in a swarm of thousands a host's memory is
     // cold whenever it is woken.
+    front: Front,
     /// When this wake-up began: everything that it does happens then.
     now: Now,
     leave_at: Now,
@@ -115,8 +125,12 @@ pub struct PeerHost<N, S> {
     seed_for: Option<Duration>,
     commands: UnboundedReceiver<Command>,
     peers: Vec<PeerAddr>,
+    /// Where lies what leads to the host.
+    task: usize,
 }
 
+/// Lines of a host that most wake-ups look at.
+const HOST_LINES: usize = 32;
 /// Facts handled in one wake-up before other tasks get their turn.
 const FACTS_PER_WAKE: u32 = 512;
 /// Hashes under way while content is checked before the start.
@@ -185,6 +199,17 @@ thread_local! {
 #[must_use = "a host hears of nothing unless it is polled"]
 pub struct Running<N, S>(Option<PeerHost<N, S>>);
 
+impl<N: Network, S: Storage> Running<N, S> {
+    /// Asks for what the next turn looks at. Where hosts are many, each does so before its turn, and others have a turn
+    /// in between. `task`: where lies what leads to this.
+    pub fn prefetch(&mut self, task: usize) {
+        if let Some(host) = &mut self.0 {
+            host.task = task;
+            host.prefetch();
+        }
+    }
+}
+
 impl<N: Network + Unpin, S: Storage + Unpin> Future for Running<N, S> {
     type Output = Torrent;
 
@@ -200,6 +225,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
     /// A host whose network listens already.
     pub fn new(setup: PeerHostSetup<N, S>) -> PeerHost<N, S> {
         PeerHost {
+            front: Front::Host,
             net: setup.net,
             storage: setup.storage,
             torrent: setup.torrent,
@@ -215,6 +241,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
             reading: 0,
             now: Now::START,
             alarm: Alarm::new(setup.epoch),
+            task: 0,
             recheck: Recheck::default(),
             leaving: false,
             seed_for: setup.seed_for,
@@ -267,9 +294,40 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         self.wires.swap_unsent(&mut lists.unsent);
     }
 
+    /// Asks for what the next turn looks at, found by what was asked for when the host was woken.
+    fn prefetch(&self) {
+        self.commanded.prefetch();
+        self.storage.prefetch();
+        prefetch::front(&*self.observer);
+        self.announcer.prefetch();
+        prefetch::value(&self.web_seeds);
+        self.torrent.prefetch_lists();
+        self.net.expected(|conn, coming| {
+            self.wires.prefetch_of(conn);
+            if let Some(piece) = self.torrent.prefetch_of(conn, coming) {
+                self.storage.prefetch_piece(piece);
+            }
+        });
+    }
+
+    /// Tells the network where the host lies, if that is not where it was.
+    fn tell_whereabouts(&mut self) {
+        if self.torrent.has_moved() {
+            let ([peers, rows], rests) = self.torrent.whereabouts();
+            self.net.lies_at(Whereabouts {
+                task: self.task,
+                host: prefetch::address_of(self),
+                host_lines: HOST_LINES,
+                conns: [peers, rows, self.wires.address()],
+                rests,
+            });
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.torrent.read_ahead();
-        black_box((self.announcer.idle(), self.web_seeds.is_empty()));
+        self.torrent.prefetch();
+        self.announcer.prefetch();
+        prefetch::value(&self.web_seeds);
         self.now = self.alarm.time_of(self.net.now());
         if let Some(waker) = self.commanded.rung(cx) {
             let mut cx = Context::from_waker(&waker);
@@ -287,6 +345,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         if !self.web_seeds.is_empty() {
             self.web_seeds.pump(&mut self.net, cx);
         }
+        self.tell_whereabouts();
         if self.left {
             return Poll::Ready(());
         }
@@ -436,11 +495,11 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         };
         let from = match &event {
             NetEvent::Data { conn, data } => {
-                self.torrent.read_ahead_of(*conn, Some(data.len()));
+                self.torrent.prefetch_peer(*conn, Some(data.len()));
                 Some(*conn)
             }
             NetEvent::Room { conn, .. } => {
-                self.torrent.read_ahead_of(*conn, None);
+                self.torrent.prefetch_peer(*conn, None);
                 None
             }
             _ => None,

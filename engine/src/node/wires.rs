@@ -111,6 +111,18 @@ impl Wires {
         }
     }
 
+    /// Where the connections lie.
+    pub fn address(&self) -> usize {
+        self.conns.as_ptr().addr()
+    }
+
+    /// Asks for memory in which what comes from a connection waits.
+    pub fn prefetch_of(&self, conn: ConnId) {
+        if let Some(Some(conn)) = self.conns.get(conn.slot as usize) {
+            conn.decoder.prefetch();
+        }
+    }
+
     /// Takes another list for what waits; whoever lends it does so between wake-ups.
     pub fn swap_unsent(&mut self, unsent: &mut Unsent) {
         std::mem::swap(&mut self.unsent, unsent);
@@ -222,6 +234,9 @@ impl Wires {
 
     /// Writes what this wake-up gathered.
     pub fn flush_all<N: Network>(&mut self, net: &mut N) {
+        if self.unsent.len() > 2 {
+            net.prefetch_sends(self.unsent.iter().map(|(conn, _)| *conn));
+        }
         for at in 0..self.unsent.len() {
             self.flush(self.unsent[at].0, net);
         }

@@ -1,43 +1,121 @@
-//! Owns what is read of a session before it is needed.
+//! Owns what is asked of a session's memory before it is needed; see [`crate::prefetch`].
 //!
-//! Invariant: it changes nothing. A session of a swarm of thousands is out of the cache when its turn comes; asked
-//! for together, its parts of memory come together, where one after the other each would be waited for.
+//! Invariant: it changes nothing. What wakes a session looks at the session, at one peer, and at what these lead
+//! to: each is asked for as soon as what leads to it is there.
 
-use std::hint::black_box;
+use crate::ids::{ConnId, PieceIndex};
+use crate::node::network::Coming;
+use crate::node::whereabouts::prefetch_rest;
+use crate::prefetch;
 
+use super::peer::Peer;
 use super::torrent::Torrent;
-use crate::ids::ConnId;
 
-/// Bytes of the shortest message whose peer wants something: a request. Those below are mostly news.
-const ASKS_MIN: usize = 17;
-/// Bytes above which a message brings something.
-const BRINGS_MIN: usize = 1024;
+/// Ids of messages about a piece.
+const HAVE: u8 = 4;
+const REQUEST: u8 = 6;
+const PIECE: u8 = 7;
+
+/// What comes from a peer, as far as its first bytes say.
+enum What {
+    Have(PieceIndex),
+    Request(PieceIndex),
+    Block(PieceIndex),
+    Room,
+}
+
+impl What {
+    fn of(coming: Coming<'_>) -> Option<What> {
+        let Coming::Data(bytes) = coming else {
+            return Some(What::Room);
+        };
+        let (head, _) = bytes.get(4..)?.split_first_chunk::<5>()?;
+        let [id, piece @ ..] = *head;
+        let piece = PieceIndex(u32::from_be_bytes(piece));
+        match id {
+            HAVE => Some(What::Have(piece)),
+            REQUEST => Some(What::Request(piece)),
+            PIECE => Some(What::Block(piece)),
+            _ => None,
+        }
+    }
+}
 
 impl Torrent {
-    /// Reads some of what any input will look at, in different lines of memory.
-    pub(crate) fn read_ahead(&self) {
-        let lists = (self.peers.len(), self.bitfields.rows().len());
-        let more = (self.askable.len(), self.unwritten, self.pieces.have.len());
-        black_box((self.poll_timeout(), lists, more));
+    /// Asks for what any input looks at, in different lines of memory.
+    pub(crate) fn prefetch(&self) {
+        prefetch::front(&self.next_due);
+        prefetch::front(&self.peers);
+        prefetch::front(&self.bitfields);
+        prefetch::front(&self.pieces.have);
+        prefetch::front(&self.askable);
+        prefetch::front(&self.unwritten);
     }
 
-    /// Reads of a peer what an input will look at that so many bytes from it bring; `None`: room for what it is sent.
-    pub(crate) fn read_ahead_of(&self, conn: ConnId, bytes: Option<usize>) {
+    /// As [`Torrent::prefetch`], once that is there: asks for what it leads to.
+    pub(crate) fn prefetch_lists(&self) {
+        prefetch::front(&*self.askable);
+        prefetch::value_of(&self.asked);
+        prefetch::value_of(self.pieces.started());
+        prefetch::front(&self.writing);
+        self.roll.prefetch();
+    }
+
+    /// Asks for what is looked at of a peer when so many bytes come from it; `None`: when there is room for what it is
+    /// sent.
+    pub(crate) fn prefetch_peer(&self, conn: ConnId, bytes: Option<usize>) {
         let slot = self.slot_of(conn);
-        let Some(Some(peer)) = slot.and_then(|slot| self.peers.get(slot)) else {
-            return;
-        };
-        black_box(peer.conn);
-        match bytes {
-            Some(BRINGS_MIN..) => {
-                let down = &peer.down;
-                black_box((peer.addr, down.open.len(), down.waiting_from, down.depth));
-            }
-            None | Some(ASKS_MIN..) => {
-                let (up, lists) = (&peer.up, (peer.up.queue.len(), peer.up.reading.len()));
-                black_box((peer.addr, up.queued_bytes, up.moved, lists));
-            }
-            Some(_) => {}
+        if let Some(Some(peer)) = slot.and_then(|slot| self.peers.get(slot)) {
+            prefetch_rest(peer.rest_address(), bytes);
         }
+    }
+
+    /// As [`Torrent::prefetch_peer`], once that is there: asks for what it leads to. Returns the piece of which a block
+    /// is written or read.
+    pub(crate) fn prefetch_of(&self, conn: ConnId, coming: Coming<'_>) -> Option<PieceIndex> {
+        let slot = self.slot_of(conn)?;
+        let peer = self.peers.get(slot)?.as_ref()?;
+        prefetch::front(self.due.get(slot)?);
+        match What::of(coming)? {
+            What::Have(piece) => {
+                self.pieces.prefetch_copies(piece);
+                self.bitfields.prefetch_holders(piece);
+                None
+            }
+            What::Block(piece) => {
+                if let Some(partial) = self.pieces.partial(piece) {
+                    prefetch::value_of(&partial.blocks);
+                }
+                if let Some(request) = peer.down.open.front() {
+                    prefetch::front(request);
+                }
+                self.blame.prefetch(peer.sender);
+                Some(piece)
+            }
+            asks @ (What::Request(_) | What::Room) => {
+                let up = &peer.up;
+                let ranges = [up.queue.front(), up.queue.back(), up.reading.front()];
+                ranges.into_iter().flatten().for_each(prefetch::front);
+                self.blame.prefetch(peer.sender);
+                match asks {
+                    What::Request(piece) => Some(piece),
+                    _ => up.queue.front().map(|range| range.piece),
+                }
+            }
+        }
+    }
+
+    /// Whether its memory lies elsewhere than when this was asked last.
+    pub(crate) fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Where connections lie: lists with a line for each, by slot, and the rest of each peer.
+    pub(crate) fn whereabouts(&self) -> ([usize; 2], Vec<usize>) {
+        let web = self.web_slots as usize;
+        let (peers, rows) = (&self.peers[web..], &self.bitfields.rows()[web..]);
+        let rest = |peer: &Option<_>| peer.as_ref().map_or(0, Peer::rest_address);
+        let lists = [prefetch::address_of(peers), prefetch::address_of(rows)];
+        (lists, peers.iter().map(rest).collect())
     }
 }

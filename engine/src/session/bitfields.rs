@@ -7,6 +7,7 @@ use std::ops::Index;
 
 use crate::bits::BitSet;
 use crate::ids::PieceIndex;
+use crate::prefetch;
 
 /// The sets of all slots; of length 0 where there is no peer, and for web seeds.
 #[derive(Debug)]
@@ -103,6 +104,13 @@ impl Bitfields {
             self.holders[word] &= !bit;
         }
         had
+    }
+
+    /// Asks for who holds the piece.
+    pub(super) fn prefetch_holders(&self, piece: PieceIndex) {
+        if let Some(holders) = self.holders.get(piece.at() * self.words) {
+            prefetch::front(holders);
+        }
     }
 
     /// Whether the peer has the piece; false for a web seed.

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::config::EngineConfig;
 use crate::ids::{PeerId, PieceIndex};
+use crate::prefetch;
 use crate::storage::BlockDigest;
 
 /// Who sent a block, also after its connection is gone.
@@ -198,6 +199,13 @@ impl Blame {
 
     pub(super) fn get(&self, sender: SenderId) -> Option<&Sender> {
         self.senders.get(sender.0 as usize)
+    }
+
+    /// Asks for what is known of a sender's deeds.
+    pub(super) fn prefetch(&self, sender: SenderId) {
+        if let Some(sender) = self.senders.get(sender.0 as usize) {
+            prefetch::front(&sender.received);
+        }
     }
 
     pub(super) fn get_mut(&mut self, sender: SenderId) -> Option<&mut Sender> {

@@ -80,6 +80,7 @@ impl Torrent {
             "a connection's slot is free when it opens"
         );
         self.peers[slot] = Some(Peer::new(conn, addr, inbound, now, &self.config));
+        self.moved = true;
         self.note(slot);
         self.connections += 1;
         if let Some((conn, why)) = gives_way {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::choker::Terms;
 use crate::config::EngineConfig;
 use crate::ids::{BLOCK_BYTES, BlockRange, ConnId, PeerId, PieceIndex};
+use crate::prefetch;
 use crate::time::Now;
 
 use super::blame::SenderId;
@@ -195,6 +196,11 @@ impl Upload {
 }
 
 impl Peer {
+    /// Where the rest of it lies.
+    pub(super) fn rest_address(&self) -> usize {
+        prefetch::address_of(&*self.rest)
+    }
+
     pub(super) fn new(
         conn: ConnId,
         addr: SocketAddr,

@@ -10,6 +10,7 @@ use crate::bits::BitSet;
 use crate::ids::{BlockRange, PieceIndex};
 use crate::metainfo::Geometry;
 use crate::metainfo::Priority;
+use crate::prefetch;
 
 use super::blame::SenderId;
 use super::partial::{Block, Partial};
@@ -160,6 +161,13 @@ impl Pieces {
     /// Copies of each piece, as choices go by them.
     pub(super) fn copies(&self) -> &[u16] {
         self.trusted.as_deref().unwrap_or(&self.availability)
+    }
+
+    /// Asks for the number of its copies.
+    pub(super) fn prefetch_copies(&self, piece: PieceIndex) {
+        if let Some(copies) = self.availability.get(piece.at()) {
+            prefetch::front(copies);
+        }
     }
 
     /// A neighbour was seen to hold the piece. `doubted`: it is.

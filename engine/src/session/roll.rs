@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::ids::PeerId;
+use crate::prefetch;
 use crate::time::Now;
 
 use super::peer::Peer;
@@ -71,6 +72,11 @@ pub(super) struct Roll {
 }
 
 impl Roll {
+    /// Asks for the marks.
+    pub(super) fn prefetch(&self) {
+        prefetch::front(&*self.marks);
+    }
+
     /// What is known of the peer in this slot changed; `None`: it is gone.
     pub(super) fn note(&mut self, slot: usize, peer: Option<&Peer>) {
         if self.marks.len() <= slot {

@@ -41,12 +41,14 @@ pub use super::facts::{FetchFailure, Input, Output, Rngs, StorageFailure, Torren
 #[repr(C, align(64))]
 pub struct Torrent {
     // What most inputs look at lies together, before the rest.
-    next_due: Now,
+    pub(super) next_due: Now,
     pub(super) phase: Phase,
     pub(super) endgame: bool,
     pub(super) private: bool,
     /// What we have is hidden, and shown piece by piece (BEP 16).
     pub(super) super_seeding: bool,
+    /// Its memory lies elsewhere than before.
+    pub(super) moved: bool,
     /// Something is or was hidden from some peer.
     pub(super) hiding: bool,
     /// Blocks came back to the pool and not everybody was asked for them.
@@ -75,7 +77,7 @@ pub struct Torrent {
     /// Requests open at each peer: a search through those of all looks at few peers.
     pub(super) asked: Vec<u32>,
     /// When something is due at each peer, or earlier: the timer looks at few peers.
-    due: Vec<Now>,
+    pub(super) due: Vec<Now>,
     pub(super) connections: u32,
     pub(super) picker: Box<dyn PiecePicker>,
     /// Where the user's player is.
@@ -182,6 +184,7 @@ impl Torrent {
             web_slots: u32::try_from(web_seeds.len()).expect("at most web_seeds_max"),
             fetch_released: false,
             hiding: false,
+            moved: true,
             due: vec![Now::NEVER; web_seeds.len()],
             web_seeds,
             roll: Roll::default(),

@@ -104,6 +104,12 @@ pub trait Storage {
     /// no answer.
     fn set_skipped(&mut self, _files: BTreeSet<usize>) {}
 
+    /// Asks for memory that the next call looks at; see [`crate::prefetch`].
+    fn prefetch(&self) {}
+
+    /// As [`Storage::prefetch`], for a call about a block of this piece.
+    fn prefetch_piece(&self, _piece: PieceIndex) {}
+
     /// The next answer.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent>;
 }

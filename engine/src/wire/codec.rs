@@ -13,6 +13,7 @@ use super::chunk::Chunk;
 use super::handshake::{HANDSHAKE_BYTES, Handshake, PROTOCOL};
 use super::message::Message;
 use crate::ids::{BLOCK_BYTES, BlockRange, PieceIndex};
+use crate::prefetch;
 
 /// Why a connection's bytes cannot be read any further: the connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
@@ -108,6 +109,13 @@ impl Decoder {
             9 => len == 3,
             20 => len >= 2 && len <= self.extended_max,
             _ => true,
+        }
+    }
+
+    /// Asks for its memory.
+    pub(crate) fn prefetch(&self) {
+        if let Some(rest) = &self.rest {
+            prefetch::front(&**rest);
         }
     }
 

@@ -24,6 +24,7 @@ use skep_engine::node::peer_host::{
 };
 use skep_engine::node::web_seeds::WebSeedsSetup;
 use skep_engine::picker::{self, PiecePicker};
+use skep_engine::prefetch;
 use skep_engine::session::event::Event;
 use skep_engine::session::metadata_fetch::{FetchSetup, Found, MetadataFetch};
 use skep_engine::session::torrent::{Rngs, Torrent, TorrentSetup};
@@ -45,6 +46,14 @@ use crate::world::Contacts;
 
 /// Port on which every simulated peer listens.
 pub const PEER_PORT: u16 = 6881;
+
+/// What a run keeps of one host, beside the host.
+pub trait Books {
+    /// Asks for what events of the host look at; see [`skep_engine::prefetch`].
+    fn prefetch(&self);
+    /// As [`Books::prefetch`], once that is there: asks for what it leads to.
+    fn prefetch_lists(&self);
+}
 
 /// What an honest host needs for all its lives.
 #[derive(Clone)]
@@ -73,6 +82,8 @@ pub struct EnginePeer {
     pub messages: Rc<MessageCounts>,
     /// Strategies of the user's own.
     pub own: &'static Own,
+    /// Where hosts are many: what the run keeps of this one.
+    pub books: Option<Rc<dyn Books>>,
     /// The swarm's copies of each piece, for the oracle.
     pub swarm: SwarmCopies,
 }
@@ -95,6 +106,8 @@ impl EnginePeer {
         let mut host = Life {
             user: &self.user,
             step: Step::Before(Box::pin(prepared)),
+            books: self.books.as_deref(),
+            prefetched: false,
         };
         let Some((at, kind)) = end else {
             host.await;
@@ -338,6 +351,9 @@ enum Step<'a> {
 struct Life<'a> {
     user: &'a User,
     step: Step<'a>,
+    /// It is one of many: before each turn it asks for memory in a turn of its own.
+    books: Option<&'a dyn Books>,
+    prefetched: bool,
 }
 
 impl Future for Life<'_> {
@@ -350,9 +366,20 @@ impl Future for Life<'_> {
                 None => return Poll::Ready(()),
             }
         }
-        if let Step::In(peer) = &mut self.step {
+        let this = &mut *self;
+        if let Step::In(peer) = &mut this.step {
+            if let Some(books) = this.books {
+                this.prefetched = !this.prefetched;
+                if this.prefetched {
+                    books.prefetch();
+                    peer.prefetch(prefetch::address_of(&this.prefetched));
+                    books.prefetch_lists();
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
             ready!(peer.as_mut().poll(cx));
-            self.user.ended();
+            this.user.ended();
         }
         Poll::Ready(())
     }

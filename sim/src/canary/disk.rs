@@ -70,6 +70,14 @@ impl Storage for SpoiltDisk {
         self.disk.known()
     }
 
+    fn prefetch_piece(&self, piece: PieceIndex) {
+        self.disk.prefetch_piece(piece);
+    }
+
+    fn prefetch(&self) {
+        self.disk.prefetch();
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent> {
         let mut event = self.disk.poll_event(cx);
         if self.canary == Some(Canary::FalseHash)

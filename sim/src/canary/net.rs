@@ -15,7 +15,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use skep_engine::ConnId;
-use skep_engine::node::network::{CloseHow, NetEvent, Network};
+use skep_engine::node::network::{CloseHow, Coming, NetEvent, Network};
+use skep_engine::node::whereabouts::Whereabouts;
 use skep_engine::session::event::Event;
 use skep_engine::wire::Chunk;
 use tokio::time::Instant;
@@ -105,6 +106,18 @@ impl Network for SpoiltNet {
 
     fn now(&mut self) -> Instant {
         self.net.now()
+    }
+
+    fn lies_at(&mut self, host: Whereabouts) {
+        self.net.lies_at(host);
+    }
+
+    fn expected(&self, each: impl FnMut(ConnId, Coming<'_>)) {
+        self.net.expected(each);
+    }
+
+    fn prefetch_sends(&self, conns: impl Iterator<Item = ConnId> + Clone) {
+        self.net.prefetch_sends(conns);
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent> {

@@ -2,6 +2,7 @@
 //! hash, or waits in a piece in progress; what a client has is what it kept and received and did not drop.
 
 use skep_engine::node::file_server::ServerEvent;
+use skep_engine::prefetch;
 use skep_engine::session::event::Event;
 use skep_engine::{Now, PieceIndex};
 
@@ -143,6 +144,14 @@ impl Check for BytesConserved {
 
     fn sentence(&self) -> &'static str {
         "what is received was sent, and what was received is verified, failed, dropped or in progress"
+    }
+
+    fn prefetch(&self, host: usize) {
+        prefetch::value(&self.hosts[host]);
+    }
+
+    fn prefetch_lists(&self, host: usize) {
+        prefetch::value_of(&self.hosts[host].under_way);
     }
 
     fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log) {

@@ -108,6 +108,10 @@ pub trait Check {
     fn at_once(&self) -> bool {
         false
     }
+    /// Asks for what it keeps of a host; see [`skep_engine::prefetch`].
+    fn prefetch(&self, _host: usize) {}
+    /// As [`Check::prefetch`], once that is there: asks for what it leads to.
+    fn prefetch_lists(&self, _host: usize) {}
     /// Looks at one event.
     fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log);
     /// Looks at the end of the run.

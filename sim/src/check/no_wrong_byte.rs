@@ -5,6 +5,7 @@
 //! such a host, it may hold and serve; who gets it must find the lie all the same.
 
 use skep_engine::bits::BitSet;
+use skep_engine::prefetch;
 use skep_engine::session::event::Event;
 
 use super::{Check, Log, Scene, Seen};
@@ -38,6 +39,10 @@ impl Check for NoWrongByte {
 
     fn at_once(&self) -> bool {
         true
+    }
+
+    fn prefetch(&self, host: usize) {
+        prefetch::value(&self.verified[host]);
     }
 
     fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log) {

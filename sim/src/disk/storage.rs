@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use skep_engine::prefetch;
 use skep_engine::storage::{Known, Storage, StorageEvent};
 use skep_engine::{BlockRange, PieceIndex};
 use tokio::time::{Instant, Sleep};
@@ -143,6 +144,14 @@ impl Storage for DiskStorage {
 
     fn known(&self) -> Option<Known> {
         self.known.as_deref().cloned()
+    }
+
+    fn prefetch_piece(&self, piece: PieceIndex) {
+        self.disk.borrow().prefetch(piece);
+    }
+
+    fn prefetch(&self) {
+        prefetch::value(&*self.disk);
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent> {

@@ -23,8 +23,36 @@ struct Planned<F> {
     fact: F,
 }
 
-/// Facts that are named at once before their turn.
-const AHEAD: usize = 12;
+/// How far from its turn a fact is when it is named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ahead {
+    Farthest,
+    Far,
+    Near,
+    Nearer,
+    Nearest,
+}
+
+impl Ahead {
+    pub(super) const ALL: [Ahead; 5] = [
+        Ahead::Farthest,
+        Ahead::Far,
+        Ahead::Near,
+        Ahead::Nearer,
+        Ahead::Nearest,
+    ];
+
+    /// In facts: between two of these, memory that was asked for comes.
+    const fn facts(self) -> usize {
+        match self {
+            Ahead::Farthest => 24,
+            Ahead::Far => 19,
+            Ahead::Near => 14,
+            Ahead::Nearer => 9,
+            Ahead::Nearest => 4,
+        }
+    }
+}
 
 /// Facts of a chunk at most.
 const CHUNK: usize = 32;
@@ -85,8 +113,8 @@ pub(super) struct Agenda<F> {
     today: Vec<Planned<F>>,
     /// How many of them are done.
     done: usize,
-    /// How many of them were named before their turn.
-    shown: usize,
+    /// How many of them were named before their turn, by how far from it.
+    named: [usize; Ahead::ALL.len()],
     /// What was planned for it, or for a moment before it, in its turn.
     late: BinaryHeap<Reverse<Entry<F>>>,
     /// The slots behind it, in a ring.
@@ -109,7 +137,7 @@ impl<F> Default for Agenda<F> {
             current: 0,
             today: Vec::new(),
             done: 0,
-            shown: 0,
+            named: [0; Ahead::ALL.len()],
             late: BinaryHeap::new(),
             near: vec![NONE; SLOTS],
             chunks: Vec::new(),
@@ -156,7 +184,10 @@ impl<F: Copy> Agenda<F> {
         }
         let late = self.late.peek().map(|Reverse(entry)| entry.at);
         let today = self.today.get(self.done).map(|planned| planned.at);
-        [today, late].into_iter().flatten().min()
+        match (today, late) {
+            (Some(today), Some(late)) => Some(today.min(late)),
+            (only, None) | (None, only) => only,
+        }
     }
 
     /// The next fact, if it happens at `until` ns at the latest, with its moment.
@@ -176,19 +207,18 @@ impl<F: Copy> Agenda<F> {
         Some((entry.at, entry.fact))
     }
 
-    /// Which facts come next, a few, as far as they are known now, when those that were named before have had
-    /// their turn; else none.
-    pub(super) fn next_ahead(&mut self) -> Range<usize> {
-        if self.done < self.shown {
-            return 0..0;
-        }
-        self.shown = (self.done + AHEAD).min(self.today.len());
-        self.done..self.shown
+    /// Which facts are so far from their turn, as far as they are known now, and were not named there yet.
+    pub(super) fn ahead(&mut self, ahead: Ahead) -> Range<usize> {
+        let until = (self.done + ahead.facts()).min(self.today.len());
+        let named = &mut self.named[ahead as usize];
+        let from = (*named).clamp(self.done, until);
+        *named = until;
+        from..until
     }
 
-    /// The facts that [`Agenda::next_ahead`] named.
-    pub(super) fn facts(&self, which: &Range<usize>) -> impl Iterator<Item = F> {
-        self.today[which.clone()].iter().map(|planned| planned.fact)
+    /// The facts that [`Agenda::ahead`] named.
+    pub(super) fn facts(&self, which: Range<usize>) -> impl Iterator<Item = F> {
+        self.today[which].iter().map(|planned| planned.fact)
     }
 
     /// Goes on to the next slot that holds something.
@@ -200,7 +230,7 @@ impl<F: Copy> Agenda<F> {
         };
         self.current = slot;
         self.today.clear();
-        (self.done, self.shown) = (0, 0);
+        (self.done, self.named) = (0, [0; Ahead::ALL.len()]);
         while let Some(Reverse(entry)) = self.far.peek()
             && slot_of(entry.at) == slot
         {
@@ -285,6 +315,33 @@ mod tests {
     use rand::Rng;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
+
+    #[test]
+    fn a_fact_is_named_once_at_each_distance_before_its_turn() {
+        let mut agenda = Agenda::default();
+        let slots = 1..=60u64;
+        for number in slots.clone() {
+            agenda.plan((1 + number / 40) << SLOT_BITS, number);
+        }
+        let mut named = [const { Vec::new() }; Ahead::ALL.len()];
+        for turn in slots.clone() {
+            let (_, fact) = agenda.pop_due(u64::MAX).expect("one for each turn");
+            assert_eq!(fact, turn);
+            for (ahead, named) in Ahead::ALL.into_iter().zip(&mut named) {
+                let facts = agenda.ahead(ahead);
+                for fact in agenda.facts(facts) {
+                    assert!((turn + 1..=turn + ahead.facts() as u64).contains(&fact));
+                    named.push(fact);
+                }
+            }
+        }
+        // All but the first of each slot, which nobody sees coming.
+        let seen: Vec<_> = slots.filter(|n| ![1, 40].contains(n)).collect();
+        assert_eq!(
+            named,
+            [const { Vec::new() }; Ahead::ALL.len()].map(|_: Vec<u64>| seen.clone())
+        );
+    }
 
     /// Any mixture of near and far, planned and taken in any order: as one sorted list would give it.
     #[test]

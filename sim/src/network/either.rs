@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use skep_engine::ConnId;
-use skep_engine::node::network::{CloseHow, NetEvent, Network};
+use skep_engine::node::network::{CloseHow, Coming, NetEvent, Network};
+use skep_engine::node::whereabouts::Whereabouts;
 use skep_engine::wire::Chunk;
 use tokio::time::Instant;
 
@@ -229,6 +230,18 @@ impl Network for HostNet {
 
     fn now(&mut self) -> Instant {
         either!(self, net => net.now())
+    }
+
+    fn lies_at(&mut self, host: Whereabouts) {
+        either!(self, net => net.lies_at(host))
+    }
+
+    fn expected(&self, each: impl FnMut(ConnId, Coming<'_>)) {
+        either!(self, net => net.expected(each))
+    }
+
+    fn prefetch_sends(&self, conns: impl Iterator<Item = ConnId> + Clone) {
+        either!(self, net => net.prefetch_sends(conns))
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent> {

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use skep_engine::ConnId;
 use skep_engine::node::network::NetEvent;
+use skep_engine::node::whereabouts::Whereabouts;
 use tokio::time::{Instant, Sleep};
 
 use crate::scenario::plan::LinkPlan;
@@ -157,6 +158,8 @@ struct Host {
     ip: Ipv4Addr,
     name: String,
     place: Place,
+    /// Where the program that runs has its memory.
+    near: Whereabouts,
 }
 
 /// A connection: a line of memory for both ways, and four for each of them.
@@ -303,6 +306,7 @@ impl Fabric {
             tap.host(name, ip);
         }
         state.hosts.push(Host {
+            near: Whereabouts::default(),
             name: name.to_owned(),
             ip,
             listening: None,
@@ -522,6 +526,7 @@ impl State {
     fn deliver_at(&mut self, host: HostIndex, at: End, event: NetEvent) {
         let host = &mut self.hosts[host as usize];
         if host.running {
+            host.prefetch_program(&event);
             self.post.push(&mut host.mailbox, Mail { event, at });
             if let Some(waker) = &host.waker
                 && !std::mem::replace(&mut host.woken, true)

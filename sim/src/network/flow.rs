@@ -4,7 +4,6 @@
 //! those that left and were not yet read and acknowledged. Of the cargo so many in front have arrived, and
 //! wait for the receiver's downlink; the others are under way.
 
-use std::hint::black_box;
 use std::rc::Rc;
 
 use skep_engine::wire::Chunk;
@@ -133,16 +132,18 @@ impl Flow {
         }
     }
 
-    /// Reads fields of different lines of its memory: the first ones, and those of each list.
-    pub(super) fn read_ahead(&self) {
-        let (lists, cargo) = (self.unsent.is_empty(), self.cargo.is_empty());
-        black_box((
-            self.open,
-            self.paced_until,
-            lists,
-            cargo,
-            self.acks.is_empty(),
-        ));
+    /// Asks for what its lists hold beside the first: where that is.
+    pub(super) fn prefetch_lists(&self) {
+        self.unsent.prefetch_rest();
+        self.cargo.prefetch_rest();
+        self.acks.prefetch_rest();
+    }
+
+    /// As [`Flow::prefetch_lists`], and itself.
+    pub(super) fn prefetch_items(&self) {
+        self.unsent.prefetch_items();
+        self.cargo.prefetch_items();
+        self.acks.prefetch_items();
     }
 
     /// Queues a write.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use skep_engine::prefetch;
 
 use crate::scenario::plan::LinkPlan;
 
@@ -260,6 +261,13 @@ impl<F: Copy + PartialEq> FairQueue<F> {
     #[must_use]
     pub fn turn(&self) -> Option<F> {
         self.ring.front().map(|(flow, _)| *flow)
+    }
+
+    /// Asks for the memory in which that stands.
+    pub(super) fn prefetch_turn(&self) {
+        if let Some(front) = self.ring.front() {
+            prefetch::front(front);
+        }
     }
 
     /// The flow whose turn it is sent so many bytes; with `more` it wants to go on.

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use skep_engine::prefetch;
+
 /// First in, first out.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
@@ -29,6 +31,22 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     pub(super) fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.0.len())
+    }
+
+    /// Asks for the memory beside it.
+    pub(super) fn prefetch_rest(&self) {
+        if let Some(rest) = &self.rest {
+            prefetch::front(&**rest);
+        }
+    }
+
+    /// Asks for the items there that are next.
+    pub(super) fn prefetch_items(&self) {
+        if let Some(rest) = &self.rest
+            && let Some(item) = rest.0.front()
+        {
+            prefetch::lines(prefetch::address_of(item), 2);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

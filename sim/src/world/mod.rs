@@ -3,6 +3,7 @@
 //! Invariant: one thread, paused runtimes, one seed. Nothing here reads a clock, a file or the
 //! environment; a panic of any host's task ends the run.
 
+mod books;
 mod crowds;
 mod diary;
 mod direct;
@@ -22,7 +23,7 @@ use skep_engine::wire::MessageCounts;
 use skep_engine::{EngineConfig, Now, PieceIndex};
 use tokio::time::Instant;
 
-use crate::actor::engine_peer::{EnginePeer, PEER_PORT};
+use crate::actor::engine_peer::{Books, EnginePeer, PEER_PORT};
 use crate::actor::raw::{RawPeer, RawSetup};
 use crate::actor::{self};
 use crate::bounds;
@@ -39,6 +40,7 @@ use crate::seed;
 use crate::trace::{Trace, WorldEvent};
 use crate::watch::Watchers;
 
+use books::{HostBooks, MANY};
 use diary::Diary;
 use recorder::Recorder;
 pub use recorder::{Announced, Measured, Playback};
@@ -223,6 +225,10 @@ impl World {
         let messages = Rc::clone(&self.messages);
         let own = self.plan.own;
         let recorder = Rc::clone(&self.recorder);
+        let books = (self.plan.hosts.len() >= MANY).then(|| {
+            let recorder = Rc::clone(&recorder);
+            Rc::new(HostBooks { recorder, host }) as Rc<dyn Books>
+        });
         let swarm = Rc::clone(&recorder.borrow().copies);
         self.stage.program("peer", ip, async move |epoch| {
             // In a box: what is looked at whenever the host is woken then lies together.
@@ -239,6 +245,7 @@ impl World {
                 epoch,
                 messages,
                 own,
+                books,
                 swarm,
             });
             for (life, stay) in sessions.iter().enumerate() {

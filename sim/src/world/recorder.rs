@@ -55,7 +55,7 @@ pub(super) struct Recorder {
     web_seeds: BTreeSet<IpAddr>,
     pub(super) trace: Trace,
     /// Those that look at once come first.
-    checks: Vec<(Box<dyn Check>, Log)>,
+    pub(super) checks: Vec<(Box<dyn Check>, Log)>,
     /// How many these are.
     at_once: usize,
     pub(super) tallies: Vec<Tally>,

@@ -28,6 +28,7 @@ mod swarm;
 mod trackers;
 mod upload;
 mod web_seeds;
+mod whereabouts;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

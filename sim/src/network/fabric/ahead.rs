@@ -1,39 +1,119 @@
-//! Owns what is read before its turn.
+//! Owns what is asked of memory before its turn; see [`skep_engine::prefetch`].
 //!
-//! Invariant: it changes nothing. Each fact is about another connection of a hundred thousand, whose memory the
-//! cache does not have; asked for together, these parts of memory come together, where one after the other each
-//! would be waited for.
+//! Invariant: it changes nothing. Each fact is about another connection of a hundred thousand, and wakes another host
+//! of thousands. A fact is named several times before its turn; what was asked for at one of them is there at the next,
+//! and leads further.
 
-use std::hint::black_box;
+use skep_engine::node::network::NetEvent;
+use skep_engine::prefetch;
 
-use super::{End, Fact, HostIndex, State};
+use super::{End, Fact, Host, HostIndex, State};
+use crate::network::agenda::Ahead;
 
 impl State {
-    /// Reads what the next facts will look at, if it was not read yet.
+    /// Asks for what the next facts look at.
     pub(super) fn read_ahead(&mut self) {
-        let next = self.agenda.next_ahead();
-        // Where a host is found in a connection: all connections first.
-        for fact in self.agenda.facts(&next) {
-            match fact {
-                Fact::Arrive(end) | Fact::Wake(end) => {
-                    if let Some(conn) = self.conns.get(end.conn as usize) {
-                        black_box(conn.hosts);
-                        conn.flows[usize::from(end.side)].read_ahead();
-                    }
-                }
-                Fact::UplinkFree(host) | Fact::DownlinkFree(host) => self.read_host(host),
-                _ => {}
+        for ahead in Ahead::ALL {
+            let facts = self.agenda.ahead(ahead);
+            for fact in self.agenda.facts(facts) {
+                self.prefetch(fact, ahead);
             }
         }
-        for fact in self.agenda.facts(&next) {
-            let host = match fact {
-                Fact::Arrive(end) => self.host_at(end.other()),
-                Fact::Wake(end) => self.host_at(end),
-                _ => None,
-            };
-            if let Some(host) = host {
-                self.read_host(host);
+    }
+
+    fn prefetch(&self, fact: Fact, ahead: Ahead) {
+        match fact {
+            Fact::Arrive(end) => match ahead {
+                Ahead::Farthest => self.prefetch_conn(end),
+                Ahead::Far => {
+                    self.prefetch_host_of(end.other());
+                    self.prefetch_lists(end);
+                }
+                Ahead::Near => {
+                    self.prefetch_items(end);
+                    self.prefetch_task_of(end.other());
+                }
+                Ahead::Nearer | Ahead::Nearest => {}
+            },
+            Fact::Wake(end) => match ahead {
+                Ahead::Farthest => self.prefetch_conn(end),
+                Ahead::Far => {
+                    self.prefetch_host_of(end);
+                    self.prefetch_lists(end);
+                }
+                Ahead::Near => self.prefetch_items(end),
+                Ahead::Nearer | Ahead::Nearest => {}
+            },
+            Fact::UplinkFree(host) => {
+                let entry = &self.hosts[host as usize];
+                match (ahead, entry.up.turn()) {
+                    (Ahead::Farthest, _) => prefetch::value(entry),
+                    (Ahead::Far, _) => entry.up.prefetch_turn(),
+                    (Ahead::Near, Some(end)) => self.prefetch_conn(end),
+                    (Ahead::Nearer, Some(end)) => self.prefetch_lists(end),
+                    (Ahead::Nearest, Some(end)) => self.prefetch_items(end),
+                    (_, None) => {}
+                }
             }
+            Fact::DownlinkFree(host) => {
+                let entry = &self.hosts[host as usize];
+                match (ahead, entry.down_carries) {
+                    (Ahead::Farthest, _) => prefetch::value(entry),
+                    (Ahead::Far, Some(end)) => self.prefetch_conn(end),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A connection, the way from this end, and of the way back what a small write looks at.
+    fn prefetch_conn(&self, end: End) {
+        if let Some(conn) = self.conns.get(end.conn as usize) {
+            let [side, other] = [end.side, 1 - end.side].map(usize::from);
+            prefetch::front(conn);
+            prefetch::value(&conn.flows[side]);
+            prefetch::lines(prefetch::address_of(&conn.flows[other]), 2);
+        }
+    }
+
+    /// What is looked at when this end sends a little.
+    pub(super) fn prefetch_send(&self, end: End) {
+        if let Some(conn) = self.conns.get(end.conn as usize) {
+            prefetch::front(conn);
+            prefetch::value(&conn.flows[usize::from(end.side)]);
+        }
+    }
+
+    fn prefetch_lists(&self, end: End) {
+        if let Some(conn) = self.conns.get(end.conn as usize) {
+            conn.flows[usize::from(end.side)].prefetch_lists();
+        }
+    }
+
+    fn prefetch_items(&self, end: End) {
+        if let Some(conn) = self.conns.get(end.conn as usize) {
+            conn.flows[usize::from(end.side)].prefetch_items();
+        }
+    }
+
+    fn prefetch_host_of(&self, end: End) {
+        if let Some(host) = self.host_at(end) {
+            prefetch::value(&self.hosts[host as usize]);
+        }
+    }
+
+    /// What wakes the program at this end, and says where it has its memory of the connection.
+    fn prefetch_task_of(&self, end: End) {
+        let Some(host) = self.host_at(end) else {
+            return;
+        };
+        let host = &self.hosts[host as usize];
+        if let Some(waker) = &host.waker {
+            prefetch::lines(waker.data().addr(), 2);
+        }
+        if let Some(id) = self.conns[end.conn as usize].ids[usize::from(end.side)] {
+            host.near.prefetch_place(id);
         }
     }
 
@@ -41,10 +121,18 @@ impl State {
         let conn = self.conns.get(end.conn as usize)?;
         Some(conn.hosts[usize::from(end.side)])
     }
+}
 
-    /// A field for what is delivered, and those for what is sent: they lie in different lines of memory.
-    fn read_host(&self, host: HostIndex) {
-        let host = &self.hosts[host as usize];
-        black_box((host.down_free, host.up_free, host.up_debt));
+impl Host {
+    /// What the program that runs looks at when it hears of this.
+    pub(super) fn prefetch_program(&self, event: &NetEvent) {
+        if !self.woken {
+            self.near.prefetch_host();
+        }
+        match event {
+            NetEvent::Data { conn, data } => self.near.prefetch_conn(*conn, Some(data.len())),
+            NetEvent::Room { conn, .. } => self.near.prefetch_conn(*conn, None),
+            _ => {}
+        }
     }
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use skep_engine::ConnId;
-use skep_engine::node::network::{CloseHow, NetEvent, Network};
+use skep_engine::node::network::{CloseHow, Coming, NetEvent, Network};
+use skep_engine::node::whereabouts::Whereabouts;
+use skep_engine::prefetch;
 use skep_engine::wire::Chunk;
 use tokio::time::Instant;
 
@@ -123,6 +125,36 @@ impl Network for FabricNet {
     fn now(&mut self) -> Instant {
         let mut state = self.fabric.0.borrow_mut();
         state.clock.epoch() + Duration::from_nanos(state.clock.read())
+    }
+
+    fn lies_at(&mut self, host: Whereabouts) {
+        self.fabric.0.borrow_mut().hosts[self.host as usize].near = host;
+    }
+
+    fn expected(&self, mut each: impl FnMut(ConnId, Coming<'_>)) {
+        let state = self.fabric.0.borrow();
+        for event in state.post.waiting(state.hosts[self.host as usize].mailbox) {
+            match event {
+                NetEvent::Data { conn, data } => each(*conn, Coming::Data(data)),
+                NetEvent::Room { conn, .. } => each(*conn, Coming::Room),
+                _ => {}
+            }
+        }
+    }
+
+    fn prefetch_sends(&self, conns: impl Iterator<Item = ConnId> + Clone) {
+        let state = self.fabric.0.borrow();
+        let slots = &state.hosts[self.host as usize].slots;
+        for conn in conns.clone() {
+            if let Some(slot) = slots.get(conn.slot as usize) {
+                prefetch::front(slot);
+            }
+        }
+        for conn in conns {
+            if let Some(end) = state.end_of(self.host, conn) {
+                state.prefetch_send(end);
+            }
+        }
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent> {

@@ -95,6 +95,16 @@ impl Post {
         taken
     }
 
+    /// What waits for one host, in order.
+    pub(super) fn waiting(&self, mailbox: Mailbox) -> impl Iterator<Item = &NetEvent> {
+        let mut next = mailbox.first;
+        std::iter::from_fn(move || {
+            let place = self.places.get(next as usize)?;
+            next = place.next;
+            Some(&place.mail.event)
+        })
+    }
+
     /// What waits for all hosts together, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = &NetEvent> {
         self.places.iter().map(|(_, place)| &place.mail.event)
