@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::whereabouts::Whereabouts;
+use super::whereabouts::{ASKS_MIN, Whereabouts};
 use crate::ids::ConnId;
 use crate::wire::Chunk;
 
@@ -100,6 +100,17 @@ pub enum Coming<'a> {
     Data(&'a Chunk),
     /// [`NetEvent::Room`].
     Room,
+}
+
+impl Coming<'_> {
+    /// Whether it brings a block, or may ask for one; what is shorter is mostly news.
+    #[must_use]
+    pub fn is_of_blocks(self) -> bool {
+        match self {
+            Coming::Data(bytes) => bytes.len() >= ASKS_MIN,
+            Coming::Room => true,
+        }
+    }
 }
 
 /// A name that is being resolved.

@@ -130,7 +130,7 @@ pub struct PeerHost<N, S> {
 }
 
 /// Lines of a host that most wake-ups look at.
-const HOST_LINES: usize = 32;
+const HOST_LINES: usize = 28;
 /// Facts handled in one wake-up before other tasks get their turn.
 const FACTS_PER_WAKE: u32 = 512;
 /// Hashes under way while content is checked before the start.
@@ -200,6 +200,16 @@ thread_local! {
 pub struct Running<N, S>(Option<PeerHost<N, S>>);
 
 impl<N: Network, S: Storage> Running<N, S> {
+    /// Whether a block comes in the next turn, or one may go.
+    pub fn carries(&self) -> bool {
+        let mut carries = false;
+        if let Some(host) = &self.0 {
+            host.net
+                .expected(|_, coming| carries |= coming.is_of_blocks());
+        }
+        carries
+    }
+
     /// Asks for what the next turn looks at. Where hosts are many, each does so before its turn, and others have a turn
     /// in between. `task`: where lies what leads to this.
     pub fn prefetch(&mut self, task: usize) {

@@ -6,7 +6,7 @@ use crate::ids::ConnId;
 use crate::prefetch::{self, LINE};
 
 /// Bytes of the shortest message whose peer wants something: a request. Those below are mostly news.
-const ASKS_MIN: usize = 17;
+pub(super) const ASKS_MIN: usize = 17;
 /// Bytes above which a message brings something.
 const BRINGS_MIN: usize = 1024;
 /// Of what only some messages look at: lines for a block that comes, from the first on, and for one that is sent.

@@ -3,7 +3,7 @@
 //! Invariant: it changes nothing. What wakes a session looks at the session, at one peer, and at what these lead
 //! to: each is asked for as soon as what leads to it is there.
 
-use crate::ids::{ConnId, PieceIndex};
+use crate::ids::{BLOCK_BYTES, ConnId, PieceIndex};
 use crate::node::network::Coming;
 use crate::node::whereabouts::prefetch_rest;
 use crate::prefetch;
@@ -20,7 +20,8 @@ const PIECE: u8 = 7;
 enum What {
     Have(PieceIndex),
     Request(PieceIndex),
-    Block(PieceIndex),
+    /// Of this piece, from this byte on.
+    Block(PieceIndex, u32),
     Room,
 }
 
@@ -35,7 +36,10 @@ impl What {
         match id {
             HAVE => Some(What::Have(piece)),
             REQUEST => Some(What::Request(piece)),
-            PIECE => Some(What::Block(piece)),
+            PIECE => {
+                let begin = bytes.get(9..)?.first_chunk()?;
+                Some(What::Block(piece, u32::from_be_bytes(*begin)))
+            }
             _ => None,
         }
     }
@@ -55,8 +59,6 @@ impl Torrent {
     /// As [`Torrent::prefetch`], once that is there: asks for what it leads to.
     pub(crate) fn prefetch_lists(&self) {
         prefetch::front(&*self.askable);
-        prefetch::value_of(&self.asked);
-        prefetch::value_of(self.pieces.started());
         prefetch::front(&self.writing);
         self.roll.prefetch();
     }
@@ -82,9 +84,11 @@ impl Torrent {
                 self.bitfields.prefetch_holders(piece);
                 None
             }
-            What::Block(piece) => {
+            What::Block(piece, begin) => {
+                prefetch::front(self.asked.get(slot)?);
                 if let Some(partial) = self.pieces.partial(piece) {
-                    prefetch::value_of(&partial.blocks);
+                    let block = (begin / BLOCK_BYTES) as usize;
+                    prefetch::front(partial.blocks.get(block)?);
                 }
                 if let Some(request) = peer.down.open.front() {
                     prefetch::front(request);

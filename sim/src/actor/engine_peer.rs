@@ -371,9 +371,10 @@ impl Future for Life<'_> {
             if let Some(books) = this.books {
                 this.prefetched = !this.prefetched;
                 if this.prefetched {
-                    books.prefetch();
+                    let books = Some(books).filter(|_| peer.carries());
+                    books.inspect(|books| books.prefetch());
                     peer.prefetch(prefetch::address_of(&this.prefetched));
-                    books.prefetch_lists();
+                    books.inspect(|books| books.prefetch_lists());
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

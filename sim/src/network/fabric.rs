@@ -158,8 +158,6 @@ struct Host {
     ip: Ipv4Addr,
     name: String,
     place: Place,
-    /// Where the program that runs has its memory.
-    near: Whereabouts,
 }
 
 /// A connection: a line of memory for both ways, and four for each of them.
@@ -219,6 +217,8 @@ struct State {
     /// The moment of the fact being handled, ns; never behind the clock's last wake-up.
     now: u64,
     hosts: Vec<Host>,
+    /// By host: where the program that runs has its memory.
+    near: Vec<Whereabouts>,
     post: Post,
     by_ip: BTreeMap<Ipv4Addr, HostIndex>,
     conns: Vec<Conn>,
@@ -261,6 +261,7 @@ impl Fabric {
             clock: PausedClock::new(epoch),
             now: 0,
             hosts: Vec::new(),
+            near: Vec::new(),
             post: Post::default(),
             by_ip: BTreeMap::new(),
             conns: Vec::new(),
@@ -305,8 +306,8 @@ impl Fabric {
         if let Some(tap) = &mut state.tap {
             tap.host(name, ip);
         }
+        state.near.push(Whereabouts::default());
         state.hosts.push(Host {
-            near: Whereabouts::default(),
             name: name.to_owned(),
             ip,
             listening: None,
@@ -524,9 +525,9 @@ impl State {
 
     /// Data goes with the end at which it arrives.
     fn deliver_at(&mut self, host: HostIndex, at: End, event: NetEvent) {
+        self.prefetch_program(host, &event);
         let host = &mut self.hosts[host as usize];
         if host.running {
-            host.prefetch_program(&event);
             self.post.push(&mut host.mailbox, Mail { event, at });
             if let Some(waker) = &host.waker
                 && !std::mem::replace(&mut host.woken, true)

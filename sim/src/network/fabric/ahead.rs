@@ -7,7 +7,7 @@
 use skep_engine::node::network::NetEvent;
 use skep_engine::prefetch;
 
-use super::{End, Fact, Host, HostIndex, State};
+use super::{End, Fact, HostIndex, State};
 use crate::network::agenda::Ahead;
 
 impl State {
@@ -26,7 +26,7 @@ impl State {
             Fact::Arrive(end) => match ahead {
                 Ahead::Farthest => self.prefetch_conn(end),
                 Ahead::Far => {
-                    self.prefetch_host_of(end.other());
+                    self.prefetch_receiver(end.other());
                     self.prefetch_lists(end);
                 }
                 Ahead::Near => {
@@ -38,7 +38,7 @@ impl State {
             Fact::Wake(end) => match ahead {
                 Ahead::Farthest => self.prefetch_conn(end),
                 Ahead::Far => {
-                    self.prefetch_host_of(end);
+                    self.prefetch_sender(end);
                     self.prefetch_lists(end);
                 }
                 Ahead::Near => self.prefetch_items(end),
@@ -97,7 +97,16 @@ impl State {
         }
     }
 
-    fn prefetch_host_of(&self, end: End) {
+    /// The host at this end, as far as what arrives looks at it.
+    fn prefetch_receiver(&self, end: End) {
+        if let Some(host) = self.host_at(end) {
+            prefetch::lines(prefetch::address_of(&self.hosts[host as usize]), 2);
+            prefetch::value(&self.near[host as usize]);
+        }
+    }
+
+    /// The host at this end, whose uplink has something to do.
+    fn prefetch_sender(&self, end: End) {
         if let Some(host) = self.host_at(end) {
             prefetch::value(&self.hosts[host as usize]);
         }
@@ -108,12 +117,11 @@ impl State {
         let Some(host) = self.host_at(end) else {
             return;
         };
-        let host = &self.hosts[host as usize];
-        if let Some(waker) = &host.waker {
+        if let Some(waker) = &self.hosts[host as usize].waker {
             prefetch::lines(waker.data().addr(), 2);
         }
         if let Some(id) = self.conns[end.conn as usize].ids[usize::from(end.side)] {
-            host.near.prefetch_place(id);
+            self.near[host as usize].prefetch_place(id);
         }
     }
 
@@ -121,17 +129,16 @@ impl State {
         let conn = self.conns.get(end.conn as usize)?;
         Some(conn.hosts[usize::from(end.side)])
     }
-}
 
-impl Host {
-    /// What the program that runs looks at when it hears of this.
-    pub(super) fn prefetch_program(&self, event: &NetEvent) {
-        if !self.woken {
-            self.near.prefetch_host();
+    /// What the program on a host looks at when it hears of this.
+    pub(super) fn prefetch_program(&self, host: HostIndex, event: &NetEvent) {
+        let near = &self.near[host as usize];
+        if !self.hosts[host as usize].woken {
+            near.prefetch_host();
         }
         match event {
-            NetEvent::Data { conn, data } => self.near.prefetch_conn(*conn, Some(data.len())),
-            NetEvent::Room { conn, .. } => self.near.prefetch_conn(*conn, None),
+            NetEvent::Data { conn, data } => near.prefetch_conn(*conn, Some(data.len())),
+            NetEvent::Room { conn, .. } => near.prefetch_conn(*conn, None),
             _ => {}
         }
     }

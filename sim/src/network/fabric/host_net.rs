@@ -128,7 +128,7 @@ impl Network for FabricNet {
     }
 
     fn lies_at(&mut self, host: Whereabouts) {
-        self.fabric.0.borrow_mut().hosts[self.host as usize].near = host;
+        self.fabric.0.borrow_mut().near[self.host as usize] = host;
     }
 
     fn expected(&self, mut each: impl FnMut(ConnId, Coming<'_>)) {
