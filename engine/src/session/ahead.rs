@@ -26,13 +26,15 @@ enum What {
 }
 
 impl What {
-    fn of(coming: Coming<'_>) -> Option<What> {
+    /// Nothing when it is about no piece of so many.
+    fn of(coming: Coming<'_>, pieces: u32) -> Option<What> {
         let Coming::Data(bytes) = coming else {
             return Some(What::Room);
         };
         let (head, _) = bytes.get(4..)?.split_first_chunk::<5>()?;
         let [id, piece @ ..] = *head;
-        let piece = PieceIndex(u32::from_be_bytes(piece));
+        let piece = u32::from_be_bytes(piece);
+        let piece = (piece < pieces).then_some(PieceIndex(piece))?;
         match id {
             HAVE => Some(What::Have(piece)),
             REQUEST => Some(What::Request(piece)),
@@ -78,7 +80,7 @@ impl Torrent {
         let slot = self.slot_of(conn)?;
         let peer = self.peers.get(slot)?.as_ref()?;
         prefetch::front(self.due.get(slot)?);
-        match What::of(coming)? {
+        match What::of(coming, self.pieces.geometry.pieces)? {
             What::Have(piece) => {
                 self.pieces.prefetch_copies(piece);
                 self.bitfields.prefetch_holders(piece);

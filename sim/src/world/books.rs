@@ -11,7 +11,7 @@ use super::recorder::Recorder;
 use crate::actor::engine_peer::Books;
 
 /// Hosts of a run from which on each asks for its memory in a turn of its own. Those of fewer fit the caches well
-/// enough: with a hundred it gains nothing, with a thousand it saves a seventh of the time.
+/// enough: with a hundred it was measured to gain nothing.
 pub(super) const MANY: usize = 200;
 
 /// What a run keeps of one host.
