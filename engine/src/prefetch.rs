@@ -2,7 +2,8 @@
 //!
 //! Invariant: it changes nothing, and nobody waits for it. A swarm of thousands is larger than any cache: what is
 //! looked at next, in no order, would be waited for line by line; asked for together, these lines come together. An
-//! address at which nothing lies any more costs a line of the cache.
+//! address at which nothing lies any more costs a line of the cache. Addresses differ from run to run: they are asked for,
+//! and never compared, ordered or told.
 
 use prefetch_index::prefetch_index;
 

@@ -1,6 +1,7 @@
 //! Owns where the memory of a host lies, for whoever knows before the host does that it will be needed.
 //!
-//! Invariant: it is told anew whenever it changes; see [`crate::prefetch`].
+//! Invariant: it is told anew whenever a peer has joined; what has moved or ended since is asked for in vain, which
+//! changes nothing: see [`crate::prefetch`].
 
 use crate::ids::ConnId;
 use crate::prefetch::{self, LINE};

@@ -139,7 +139,7 @@ impl Flow {
         self.acks.prefetch_rest();
     }
 
-    /// As [`Flow::prefetch_lists`], and itself.
+    /// As [`Flow::prefetch_lists`], once that is there: asks for the items next in it.
     pub(super) fn prefetch_items(&self) {
         self.unsent.prefetch_items();
         self.cargo.prefetch_items();

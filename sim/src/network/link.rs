@@ -263,7 +263,7 @@ impl<F: Copy + PartialEq> FairQueue<F> {
         self.ring.front().map(|(flow, _)| *flow)
     }
 
-    /// Asks for the memory in which that stands.
+    /// Asks for the memory that says whose turn it is.
     pub(super) fn prefetch_turn(&self) {
         if let Some(front) = self.ring.front() {
             prefetch::front(front);

@@ -1,6 +1,8 @@
 //! Owns asking for what a run keeps of a host, before the host's turn.
 //!
-//! Invariant: it changes nothing; see [`skep_engine::prefetch`].
+//! Invariant: nothing is decided by it, nor by where memory lies; see [`skep_engine::prefetch`]. That a host asks in a
+//! turn of its own is seen all the same: what has its turn in the same millisecond has it in another order, so whether
+//! hosts do so follows from the plan alone.
 
 use std::cell::RefCell;
 use std::rc::Rc;
