@@ -215,6 +215,19 @@ impl BitSet {
             .flat_map(|(i, (a, b))| ones(i, a & b))
     }
 
+    /// Whether any of the pieces in both sets has a number below `bound`; `numbers`: one for each piece.
+    #[must_use]
+    pub fn any_and_below(&self, other: &BitSet, numbers: &[u16], bound: u16) -> bool {
+        let words = self.words().iter().zip(other.words());
+        let mut parts = words.zip(numbers.chunks(64));
+        parts.any(|((a, b), numbers)| {
+            let both = a & b;
+            // Mostly none has: all of a word are compared together, faster than the bits of it one by one.
+            let least = || numbers.iter().fold(u16::MAX, |least, n| least.min(*n));
+            both != 0 && least() < bound && ones(0, both).any(|place| numbers[place.at()] < bound)
+        })
+    }
+
     /// The pieces in both sets, as a set.
     #[must_use]
     pub fn and(&self, other: &BitSet) -> BitSet {
@@ -271,6 +284,11 @@ mod tests {
             let all = BitSet::full(len);
             prop_assert_eq!(all.iter_and(&set).count() as u32, set.count());
             prop_assert_eq!(all.count_minus(&set), len - set.count());
+            let numbers: Vec<_> = (0..len).map(|n| (n * 7 % 23) as u16).collect();
+            for bound in 0..24 {
+                let below = set.iter().any(|piece| numbers[piece.at()] < bound);
+                prop_assert_eq!(all.any_and_below(&set, &numbers, bound), below);
+            }
             for from in 0..=len {
                 let missing = (from..len).map(PieceIndex).find(|p| !set.contains(*p));
                 prop_assert_eq!(set.first_missing(PieceIndex(from)), missing);

@@ -155,6 +155,9 @@ pub trait Network {
     /// Names what waits for this host, in order; a network that cannot know names nothing.
     fn expected(&self, _each: impl FnMut(ConnId, Coming<'_>)) {}
 
+    /// What waits for this host is about to be answered: asks for the memory of those connections.
+    fn prefetch_answers(&self) {}
+
     /// Something is about to be sent on these connections: asks for their memory.
     fn prefetch_sends(&self, _conns: impl Iterator<Item = ConnId> + Clone) {}
 

@@ -200,23 +200,14 @@ thread_local! {
 pub struct Running<N, S>(Option<PeerHost<N, S>>);
 
 impl<N: Network, S: Storage> Running<N, S> {
-    /// Whether a block comes in the next turn, or one may go.
-    pub fn carries(&self) -> bool {
-        let mut carries = false;
-        if let Some(host) = &self.0 {
-            host.net
-                .expected(|_, coming| carries |= coming.is_of_blocks());
-        }
-        carries
-    }
-
     /// Asks for what the next turn looks at. Where hosts are many, each does so before its turn, and others have a turn
-    /// in between. `task`: where lies what leads to this.
-    pub fn prefetch(&mut self, task: usize) {
-        if let Some(host) = &mut self.0 {
-            host.task = task;
-            host.prefetch();
-        }
+    /// in between. `task`: where lies what leads to this. Returns whether a block comes in that turn, or one may go.
+    pub fn prefetch(&mut self, task: usize) -> bool {
+        let Some(host) = &mut self.0 else {
+            return false;
+        };
+        host.task = task;
+        host.prefetch()
     }
 }
 
@@ -304,8 +295,16 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         self.wires.swap_unsent(&mut lists.unsent);
     }
 
-    /// Asks for what the next turn looks at, found by what was asked for when the host was woken.
-    fn prefetch(&self) {
+    /// Asks for what the next turn looks at, found by what was asked for when the host was woken. Returns whether a
+    /// block comes in that turn, or one may go.
+    fn prefetch(&self) -> bool {
+        let mut carries = false;
+        self.net
+            .expected(|_, coming| carries |= coming.is_of_blocks());
+        if carries {
+            self.torrent.prefetch_choice();
+            self.net.prefetch_answers();
+        }
         self.commanded.prefetch();
         self.storage.prefetch();
         prefetch::front(&*self.observer);
@@ -318,6 +317,7 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
                 self.storage.prefetch_piece(piece);
             }
         });
+        carries
     }
 
     /// Tells the network where the host lies, if that is not where it was.

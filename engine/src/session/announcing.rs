@@ -105,7 +105,7 @@ impl Torrent {
             }
             let room = room as usize > chosen.len();
             let due = self.dial.next_due(room, now, &self.config);
-            self.arm(due);
+            self.arm(self.tick(due));
         }
         self.announce_if_due(now);
     }

@@ -158,13 +158,9 @@ impl Torrent {
 
     /// Whether this peer has a piece that nobody started and that is strictly rarer.
     fn has_rarer(&self, slot: usize, than: PieceIndex) -> bool {
-        let copies = self.pieces.copies()[than.at()];
-        copies > 1
-            && self
-                .pieces
-                .queued
-                .iter_and(self.has(slot))
-                .any(|piece| self.pieces.copies()[piece.at()] < copies)
+        let copies = self.pieces.copies();
+        let (queued, than) = (&self.pieces.queued, copies[than.at()]);
+        than > 1 && queued.any_and_below(self.has(slot), copies, than)
     }
 
     /// The highest priority among the pieces that this peer has and nobody started.

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rand::Rng;
@@ -42,6 +41,8 @@ pub use super::facts::{FetchFailure, Input, Output, Rngs, StorageFailure, Torren
 pub struct Torrent {
     // What most inputs look at lies together, before the rest.
     pub(super) next_due: Now,
+    /// When it began: its ticks are counted from then.
+    started: Now,
     pub(super) phase: Phase,
     pub(super) endgame: bool,
     pub(super) private: bool,
@@ -126,8 +127,8 @@ pub struct Torrent {
     pub(super) rngs: Rngs,
 }
 
-/// Peers at which something is due within this are looked at together: that is what moves most moments on.
-const TOGETHER: Duration = Duration::from_secs(1);
+/// How often peers are looked at for what is due there, ns (libtorrent: once a second).
+const TICK: u64 = 1_000_000_000;
 
 /// Where a session is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -224,6 +225,7 @@ impl Torrent {
             pace: Pace::default(),
             explored: 0,
             next_due: Now::NEVER,
+            started: Now::START,
             scratch: Scratch::NONE,
             config,
         }
@@ -372,10 +374,18 @@ impl Torrent {
         self.next_due = self.next_due.min(at);
     }
 
-    /// Makes sure that the timer looks at this peer no later than this.
+    /// Makes sure that the timer looks at this peer at the first tick from then on.
     pub(super) fn arm_peer(&mut self, slot: usize, at: Now) {
+        let at = self.tick(at);
         self.due[slot] = self.due[slot].min(at);
         self.arm(at);
+    }
+
+    /// The first whole second since the start at or after a moment: what peers and addresses wait for is looked at
+    /// together then, for many deadlines move on before they come.
+    pub(super) fn tick(&self, at: Now) -> Now {
+        let ticks = at.0.saturating_sub(self.started.0).div_ceil(TICK);
+        Now(self.started.0.saturating_add(ticks.saturating_mul(TICK)))
     }
 
     /// Places for peers up to this slot.
@@ -439,6 +449,7 @@ impl Torrent {
 
     fn on_start(&mut self, now: Now) {
         self.phase = Phase::Running;
+        self.started = now;
         self.player = Player::new(self.config.play_rate, self.config.play_buffer, now);
         self.emit(Event::Started {
             have: self.pieces.have.count(),
@@ -462,9 +473,8 @@ impl Torrent {
             self.push(Output::Abandon { addr });
             self.emit(Event::DialFailed { peer: addr });
         }
-        let soon = now.after(TOGETHER);
         for slot in self.slots() {
-            if self.due[slot] <= soon {
+            if self.due[slot] <= now {
                 self.due[slot] = Now::NEVER;
                 if self.peers[slot].is_some() {
                     self.peer_timers(slot, now);
@@ -515,8 +525,7 @@ impl Torrent {
             return self.close(conn, CloseReason::Silence, now);
         }
         let mut keepalive = peer.last_sent.after(config.keepalive_interval);
-        // A little early, so that all those who connected at about the same time are in step from then on.
-        if keepalive <= now.after(TOGETHER) {
+        if keepalive <= now {
             keepalive = now.after(config.keepalive_interval);
             self.send(slot, Message::KeepAlive, now);
         }

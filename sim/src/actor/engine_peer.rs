@@ -371,10 +371,11 @@ impl Future for Life<'_> {
             if let Some(books) = this.books {
                 this.prefetched = !this.prefetched;
                 if this.prefetched {
-                    let books = Some(books).filter(|_| peer.carries());
-                    books.inspect(|books| books.prefetch());
-                    peer.prefetch(prefetch::address_of(&this.prefetched));
-                    books.inspect(|books| books.prefetch_lists());
+                    prefetch::front(books);
+                    if peer.prefetch(prefetch::address_of(&this.prefetched)) {
+                        books.prefetch();
+                        books.prefetch_lists();
+                    }
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

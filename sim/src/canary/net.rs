@@ -116,6 +116,10 @@ impl Network for SpoiltNet {
         self.net.expected(each);
     }
 
+    fn prefetch_answers(&self) {
+        self.net.prefetch_answers();
+    }
+
     fn prefetch_sends(&self, conns: impl Iterator<Item = ConnId> + Clone) {
         self.net.prefetch_sends(conns);
     }

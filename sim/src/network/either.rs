@@ -240,6 +240,10 @@ impl Network for HostNet {
         either!(self, net => net.expected(each))
     }
 
+    fn prefetch_answers(&self) {
+        either!(self, net => net.prefetch_answers())
+    }
+
     fn prefetch_sends(&self, conns: impl Iterator<Item = ConnId> + Clone) {
         either!(self, net => net.prefetch_sends(conns))
     }

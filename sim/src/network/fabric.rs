@@ -27,7 +27,7 @@ use crate::scenario::plan::LinkPlan;
 use super::agenda::Agenda;
 use super::clock::PausedClock;
 use super::flow::Flow;
-use super::link::{FairQueue, Path};
+use super::link::{FairQueue, Path, transmit_ns};
 use super::place::Place;
 use super::queue::Queue;
 
@@ -51,6 +51,9 @@ const BACKLOG_MAX: usize = 1024;
 
 /// Drained bytes below which a sender is told nothing: it hears of them together with more.
 const ROOM_NEWS_MIN: u32 = 1024;
+/// A sender is woken for room when what is left lasts its uplink for less than this: a wake-up takes up to the timer's
+/// next millisecond, and the uplink must not idle until then.
+const ROOM_NEWS_AHEAD_NS: u64 = 2_000_000;
 
 type HostIndex = u32;
 
@@ -523,30 +526,42 @@ impl State {
         self.deliver_at(host, NOWHERE, event);
     }
 
-    /// Data goes with the end at which it arrives.
+    /// Data goes with the end at which it arrives, room with the one where it is.
     fn deliver_at(&mut self, host: HostIndex, at: End, event: NetEvent) {
         self.prefetch_program(host, &event);
+        self.put_into_mailbox(host, Mail { event, at });
         let host = &mut self.hosts[host as usize];
-        if host.running {
-            self.post.push(&mut host.mailbox, Mail { event, at });
-            if let Some(waker) = &host.waker
-                && !std::mem::replace(&mut host.woken, true)
-            {
-                waker.wake_by_ref();
-            }
-        } else {
-            self.totals.dropped += data_bytes(&event);
+        if let Some(waker) = &host.waker
+            && !std::mem::replace(&mut host.woken, true)
+        {
+            waker.wake_by_ref();
         }
     }
 
-    /// Tells a sender that its queue drained; a few bytes are told together with more.
+    fn put_into_mailbox(&mut self, host: HostIndex, mail: Mail) {
+        let host = &mut self.hosts[host as usize];
+        if host.running {
+            self.post.push(&mut host.mailbox, mail);
+        } else {
+            self.totals.dropped += data_bytes(&mail.event);
+        }
+    }
+
+    /// Tells a sender that its queue drained; a few bytes are told together with more. While the uplink has enough to
+    /// carry of it, the sender is not woken for this: it hears of it with whatever comes next.
     fn tell_room(&mut self, host: HostIndex, conn: ConnId, end: End, drained: u64) {
+        let rate = self.hosts[host as usize].up.rate();
         let flow = self.flow(end).expect("it had a turn");
         flow.untold += u32::try_from(drained).expect("a parcel is short");
         if flow.untold >= ROOM_NEWS_MIN {
             flow.untold = 0;
             let queued = flow.unsent_bytes;
-            self.deliver(host, NetEvent::Room { conn, queued });
+            let event = NetEvent::Room { conn, queued };
+            if transmit_ns(queued, rate) < ROOM_NEWS_AHEAD_NS {
+                self.deliver_at(host, end, event);
+            } else {
+                self.put_into_mailbox(host, Mail { event, at: end });
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use skep_engine::prefetch;
 use skep_engine::wire::Chunk;
 use tokio::time::Instant;
 
-use super::post::Mail;
+use super::post::{Mail, NOWHERE};
 use super::{Datagram, EPHEMERAL_FROM, End, Fabric, Fact, HostIndex, State, data_bytes};
 use crate::network::flow::Read;
 
@@ -133,12 +133,26 @@ impl Network for FabricNet {
 
     fn expected(&self, mut each: impl FnMut(ConnId, Coming<'_>)) {
         let state = self.fabric.0.borrow();
-        for event in state.post.waiting(state.hosts[self.host as usize].mailbox) {
-            match event {
+        for mail in state.post.waiting(state.hosts[self.host as usize].mailbox) {
+            match &mail.event {
                 NetEvent::Data { conn, data } => each(*conn, Coming::Data(data)),
                 NetEvent::Room { conn, .. } => each(*conn, Coming::Room),
                 _ => {}
             }
+        }
+    }
+
+    fn prefetch_answers(&self) {
+        let state = self.fabric.0.borrow();
+        let entry = &state.hosts[self.host as usize];
+        for mail in state.post.waiting(entry.mailbox) {
+            let Some(conn) = event_conn(&mail.event).filter(|_| mail.at != NOWHERE) else {
+                continue;
+            };
+            if let Some(slot) = entry.slots.get(conn.slot as usize) {
+                prefetch::front(slot);
+            }
+            state.prefetch_send(mail.at);
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) const NOWHERE: End = End {
 #[derive(Debug)]
 pub(super) struct Mail {
     pub(super) event: NetEvent,
-    /// Where it arrived, of data; else [`NOWHERE`].
+    /// Where it arrived, of data, and where there is room; else [`NOWHERE`].
     pub(super) at: End,
 }
 
@@ -96,12 +96,12 @@ impl Post {
     }
 
     /// What waits for one host, in order.
-    pub(super) fn waiting(&self, mailbox: Mailbox) -> impl Iterator<Item = &NetEvent> {
+    pub(super) fn waiting(&self, mailbox: Mailbox) -> impl Iterator<Item = &Mail> {
         let mut next = mailbox.first;
         std::iter::from_fn(move || {
             let place = self.places.get(next as usize)?;
             next = place.next;
-            Some(&place.mail.event)
+            Some(&place.mail)
         })
     }
 
