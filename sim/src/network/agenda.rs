@@ -29,27 +29,19 @@ pub(super) enum Ahead {
     Farthest,
     Far,
     Near,
-    Nearer,
     Nearest,
 }
 
 impl Ahead {
-    pub(super) const ALL: [Ahead; 5] = [
-        Ahead::Farthest,
-        Ahead::Far,
-        Ahead::Near,
-        Ahead::Nearer,
-        Ahead::Nearest,
-    ];
+    pub(super) const ALL: [Ahead; 4] = [Ahead::Farthest, Ahead::Far, Ahead::Near, Ahead::Nearest];
 
     /// In facts: between two of these, memory that was asked for comes.
     const fn facts(self) -> usize {
         match self {
-            Ahead::Farthest => 24,
-            Ahead::Far => 19,
-            Ahead::Near => 14,
-            Ahead::Nearer => 9,
-            Ahead::Nearest => 4,
+            Ahead::Farthest => 20,
+            Ahead::Far => 15,
+            Ahead::Near => 10,
+            Ahead::Nearest => 5,
         }
     }
 }

@@ -9,14 +9,12 @@ use std::rc::Rc;
 use skep_engine::wire::Chunk;
 
 use super::link::{Path, transmit_ns, wire_bytes};
+use super::parcels::{Parcel, Parcels, RIDER_MAX};
 use super::queue::Queue;
 
 mod trouble;
 
 pub(super) use trouble::Trouble;
-
-/// A chunk below this rides with the one behind it: a block's head with the block.
-const RIDER_MAX: usize = 1024;
 
 /// What becomes of the acknowledgement of what was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,33 +28,22 @@ pub(super) enum Read {
     },
 }
 
-/// What crosses the network as one: a chunk, perhaps with a small one before it.
-#[derive(Clone, Debug)]
-pub(super) struct Parcel {
-    pub(super) first: Chunk,
-    /// Empty when there is none.
-    pub(super) second: Chunk,
-}
-
-impl Parcel {
-    pub(super) fn bytes(&self) -> u64 {
-        (self.first.len() + self.second.len()) as u64
-    }
-
-    /// Appends some of its bytes.
-    pub(super) fn copy_range(&self, from: usize, to: usize, out: &mut Vec<u8>) {
-        let cut = self.first.len();
-        out.extend_from_slice(&self.first[from.min(cut)..to.min(cut)]);
-        out.extend_from_slice(&self.second[from.max(cut) - cut..to.max(cut) - cut]);
-    }
-}
-
-/// What is under way, in order.
-#[derive(Debug)]
-pub(super) enum Cargo {
-    Data(Parcel),
+/// What arrives next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Next {
+    /// A parcel of so many bytes.
+    Data(u64),
     /// The sender finished.
     Fin,
+}
+
+impl Next {
+    fn of(parcel: &Parcel) -> Next {
+        match parcel.is_fin() {
+            true => Next::Fin,
+            false => Next::Data(parcel.bytes()),
+        }
+    }
 }
 
 /// Whether a flow may send now.
@@ -102,9 +89,9 @@ pub(super) struct Flow {
     pub(super) last_arrival: u64,
     /// Pacing of a lossy path: not before this, ns.
     pub(super) paced_until: u64,
-    unsent: Queue<Chunk>,
+    unsent: Parcels,
     /// What has left, in order.
-    cargo: Queue<Cargo>,
+    cargo: Parcels,
     /// Reads whose acknowledgement is on its way back: when it arrives, how many bytes.
     acks: Queue<(u64, u64)>,
 }
@@ -114,9 +101,9 @@ impl Flow {
         Flow {
             window: path.initial_window(),
             path,
-            unsent: Queue::default(),
+            unsent: Parcels::default(),
             unsent_bytes: 0,
-            cargo: Queue::default(),
+            cargo: Parcels::default(),
             arrived: 0,
             in_flight: 0,
             acks: Queue::default(),
@@ -132,25 +119,17 @@ impl Flow {
         }
     }
 
-    /// Asks for what its lists hold beside the first: where that is.
-    pub(super) fn prefetch_lists(&self) {
-        self.unsent.prefetch_rest();
-        self.cargo.prefetch_rest();
-        self.acks.prefetch_rest();
-    }
-
-    /// As [`Flow::prefetch_lists`], once that is there: asks for the items next in it.
-    pub(super) fn prefetch_items(&self) {
-        self.unsent.prefetch_items();
-        self.cargo.prefetch_items();
-        self.acks.prefetch_items();
+    /// Asks for what waits first and what is under way first.
+    pub(super) fn prefetch_parcels(&self) {
+        self.unsent.prefetch();
+        self.cargo.prefetch();
     }
 
     /// Queues a write.
     pub(super) fn push(&mut self, data: Chunk) {
         self.unsent_bytes += data.len() as u64;
         if !data.is_empty() {
-            self.unsent.push_back(data);
+            self.unsent.push_chunk(data);
         }
     }
 
@@ -160,15 +139,16 @@ impl Flow {
         chunk.div_ceil(chunk.div_ceil(most).max(1))
     }
 
+    /// Bytes of the next parcel.
     fn next_bytes(&self) -> u64 {
-        let bytes = |chunk: Option<&Chunk>| chunk.map_or(0, |c| self.part(c.len()));
-        let first = bytes(self.unsent.front());
-        let rider = if first < RIDER_MAX {
-            bytes(self.unsent.second())
-        } else {
-            0
-        };
-        (first + rider) as u64
+        let bytes = self.unsent.at(0, |parcel| {
+            let second = match parcel.first.len() < RIDER_MAX {
+                true => self.part(parcel.second.len()),
+                false => 0,
+            };
+            self.part(parcel.first.len()) + second
+        });
+        bytes.unwrap_or(0) as u64
     }
 
     /// Acknowledgements that are there by now make room.
@@ -205,11 +185,7 @@ impl Flow {
 
     /// Takes the next parcel; the caller asked [`Flow::turn`].
     pub(super) fn take(&mut self, now: u64) -> Parcel {
-        let first = self.take_chunk().expect("the caller asked for a turn");
-        let rider = first.len() < RIDER_MAX;
-        let second = rider.then(|| self.take_chunk()).flatten();
-        let second = second.unwrap_or_default();
-        let parcel = Parcel { first, second };
+        let parcel = self.take_parcel().expect("the caller asked for a turn");
         let bytes = parcel.bytes();
         self.unsent_bytes -= bytes;
         self.in_flight += bytes;
@@ -219,12 +195,25 @@ impl Flow {
         parcel
     }
 
-    /// The next piece of what is unsent, as long as the path carries in one parcel.
-    fn take_chunk(&mut self) -> Option<Chunk> {
-        let length = self.unsent.front()?.len();
-        let part = self.part(length);
-        if part < length {
-            return self.unsent.front_mut().map(|front| front.split_to(part));
+    /// The first of what is unsent, or as much of it as the path carries in one parcel.
+    fn take_parcel(&mut self) -> Option<Parcel> {
+        let (first, second) = self
+            .unsent
+            .at(0, |parcel| (parcel.first.len(), parcel.second.len()))?;
+        let (first_part, second_part) = (self.part(first), self.part(second));
+        if first_part < first {
+            return self.unsent.change_first(|parcel| Parcel {
+                first: parcel.first.split_to(first_part),
+                second: Chunk::new(),
+            });
+        }
+        if second_part < second {
+            return self.unsent.change_first(|parcel| {
+                let second = parcel.second.split_to(second_part);
+                let rest = std::mem::take(&mut parcel.second);
+                let first = std::mem::replace(&mut parcel.first, rest);
+                Parcel { first, second }
+            });
         }
         self.unsent.pop_front()
     }
@@ -251,11 +240,7 @@ impl Flow {
 impl Flow {
     /// Payload bytes between the sender's call and the receiver's mailbox.
     pub(super) fn held(&self) -> u64 {
-        let cargo = self.cargo.iter().map(|cargo| match cargo {
-            Cargo::Data(parcel) => parcel.bytes(),
-            Cargo::Fin => 0,
-        });
-        self.unsent_bytes + cargo.sum::<u64>()
+        self.unsent_bytes + self.cargo.bytes()
     }
 
     /// Whether nothing is on its way, also no FIN, and nothing waits to leave.
@@ -264,17 +249,17 @@ impl Flow {
     }
 
     /// A parcel or a FIN leaves.
-    pub(super) fn depart(&mut self, cargo: Cargo) {
-        self.cargo.push_back(cargo);
+    pub(super) fn depart(&mut self, parcel: Parcel) {
+        self.cargo.push_back(parcel);
     }
 
     /// What arrives next.
-    pub(super) fn next_in_transit(&self) -> Option<&Cargo> {
-        self.cargo.get(self.arrived as usize)
+    pub(super) fn next_in_transit(&self) -> Option<Next> {
+        self.cargo.at(self.arrived as usize, Next::of)
     }
 
     /// What arrives next does, and is taken at once.
-    pub(super) fn take_in_transit(&mut self) -> Option<Cargo> {
+    pub(super) fn take_in_transit(&mut self) -> Option<Parcel> {
         self.cargo.take_at(self.arrived as usize)
     }
 
@@ -289,22 +274,15 @@ impl Flow {
         self.arrived > 0
     }
 
-    /// The first parcel that waits.
-    pub(super) fn first_arrived(&self) -> Option<&Parcel> {
-        match self.cargo.front() {
-            Some(Cargo::Data(parcel)) if self.arrived > 0 => Some(parcel),
-            _ => None,
-        }
+    /// What is asked of the first parcel that waits.
+    pub(super) fn first_arrived<T>(&self, ask: impl FnOnce(&Parcel) -> T) -> Option<T> {
+        self.has_arrived().then(|| self.cargo.at(0, ask))?
     }
 
     /// Takes the first parcel that waits.
     pub(super) fn take_arrived(&mut self) -> Option<Parcel> {
-        self.first_arrived()?;
-        self.arrived -= 1;
-        match self.cargo.pop_front() {
-            Some(Cargo::Data(parcel)) => Some(parcel),
-            _ => None,
-        }
+        self.arrived = self.arrived.checked_sub(1)?;
+        self.cargo.pop_front()
     }
 
     /// Drops what was not yet sent; what is under way arrives or finds nobody. Returns how many

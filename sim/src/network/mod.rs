@@ -9,6 +9,7 @@ pub mod fabric;
 mod flow;
 pub mod link;
 pub mod packet;
+mod parcels;
 mod place;
 mod queue;
 pub mod turmoil;

@@ -30,22 +30,18 @@ impl State {
                 Ahead::Farthest => self.prefetch_conn(end),
                 Ahead::Far => {
                     self.prefetch_receiver(end.other());
-                    self.prefetch_lists(end);
+                    self.prefetch_parcels(end);
                 }
-                Ahead::Near => {
-                    self.prefetch_items(end);
-                    self.prefetch_task_of(end.other());
-                }
-                Ahead::Nearer | Ahead::Nearest => {}
+                Ahead::Near => self.prefetch_task_of(end.other()),
+                Ahead::Nearest => {}
             },
             Fact::Wake(end) => match ahead {
                 Ahead::Farthest => self.prefetch_conn(end),
                 Ahead::Far => {
                     self.prefetch_sender(end);
-                    self.prefetch_lists(end);
+                    self.prefetch_parcels(end);
                 }
-                Ahead::Near => self.prefetch_items(end),
-                Ahead::Nearer | Ahead::Nearest => {}
+                Ahead::Near | Ahead::Nearest => {}
             },
             Fact::UplinkFree(host) => {
                 let entry = &self.hosts[host as usize];
@@ -54,8 +50,7 @@ impl State {
                     Ahead::Farthest => prefetch::value(entry),
                     Ahead::Far => entry.up.prefetch_turns(),
                     Ahead::Near => turns.for_each(|end| self.prefetch_conn(end)),
-                    Ahead::Nearer => turns.for_each(|end| self.prefetch_lists(end)),
-                    Ahead::Nearest => turns.for_each(|end| self.prefetch_items(end)),
+                    Ahead::Nearest => turns.for_each(|end| self.prefetch_parcels(end)),
                 }
             }
             Fact::DownlinkFree(host) => {
@@ -88,15 +83,9 @@ impl State {
         }
     }
 
-    fn prefetch_lists(&self, end: End) {
+    fn prefetch_parcels(&self, end: End) {
         if let Some(conn) = self.conns.get(end.conn as usize) {
-            conn.flows[usize::from(end.side)].prefetch_lists();
-        }
-    }
-
-    fn prefetch_items(&self, end: End) {
-        if let Some(conn) = self.conns.get(end.conn as usize) {
-            conn.flows[usize::from(end.side)].prefetch_items();
+            conn.flows[usize::from(end.side)].prefetch_parcels();
         }
     }
 

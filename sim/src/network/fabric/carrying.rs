@@ -9,8 +9,9 @@ use std::net::{SocketAddr, SocketAddrV4};
 use skep_engine::node::network::{Closed, NetEvent};
 
 use super::{Datagram, End, Fact, HostIndex, State};
-use crate::network::flow::{Cargo, Flow, Parcel, Turn};
+use crate::network::flow::{Flow, Next, Turn};
 use crate::network::link::{SEGMENT_BYTES, transmit_ns, wire_bytes};
+use crate::network::parcels::Parcel;
 
 impl State {
     /// The flow from `end` may have something to send: puts it into its uplink's queue.
@@ -53,7 +54,7 @@ impl State {
             flow.fin_sent = true;
             let at = (now + flow.path.delay_ns).max(flow.last_arrival);
             flow.last_arrival = at;
-            flow.depart(Cargo::Fin);
+            flow.depart(Parcel::fin());
             self.plan(at, Fact::Arrive(end));
         }
     }
@@ -118,7 +119,7 @@ impl State {
         let flow = &mut conn.flows[usize::from(end.side)];
         let at = (done + delay).max(flow.last_arrival);
         flow.last_arrival = at;
-        flow.depart(Cargo::Data(parcel));
+        flow.depart(parcel);
         self.plan(at, Fact::Arrive(end));
         if let Some(id) = id {
             self.tell_room(host, id, end, bytes);
@@ -201,16 +202,15 @@ impl State {
         let host = conn.hosts[usize::from(1 - end.side)];
         let flow = &mut conn.flows[usize::from(end.side)];
         match flow.next_in_transit() {
-            Some(Cargo::Data(parcel)) => {
+            Some(Next::Data(bytes)) => {
                 let entry = &mut self.hosts[host as usize];
                 if entry.down_carries.is_none() && entry.down.is_empty() {
                     // Nobody else wants the downlink. What it has carried before the clock's next look is
                     // there at that look, without a fact of its own.
-                    let bytes = parcel.bytes();
                     let from = entry.down_free.max(now);
                     let done = from + transmit_ns(wire_bytes(bytes), entry.down.rate());
                     if done <= tick
-                        && let Some(Cargo::Data(parcel)) = flow.take_in_transit()
+                        && let Some(parcel) = flow.take_in_transit()
                     {
                         if let Some(tap) = &mut self.tap {
                             tap.data(end, &parcel, from, entry.down.rate());
@@ -225,7 +225,7 @@ impl State {
                 }
                 self.kick_downlink(host);
             }
-            Some(Cargo::Fin) => self.fin_after_data(end),
+            Some(Next::Fin) => self.fin_after_data(end),
             None => {}
         }
     }
@@ -265,8 +265,7 @@ impl State {
             };
             let bytes = self
                 .flow(end)
-                .and_then(|flow| flow.first_arrived())
-                .map(|parcel| parcel.bytes());
+                .and_then(|flow| flow.first_arrived(Parcel::bytes));
             let entry = &mut self.hosts[host as usize];
             let Some(bytes) = bytes else {
                 entry.down.sent(0, false);
@@ -294,7 +293,7 @@ impl State {
                 let (more, fin) = {
                     let conn = self.conn(end).expect("it had a parcel");
                     let flow = &conn.flows[usize::from(end.side)];
-                    let fin = matches!(flow.next_in_transit(), Some(Cargo::Fin));
+                    let fin = flow.next_in_transit() == Some(Next::Fin);
                     let more = flow.has_arrived();
                     // A FIN still on its way does not count: only one that waits behind data does.
                     let waits = fin && flow.fin_sent && flow.last_arrival <= now;

@@ -11,7 +11,6 @@ use std::net::Ipv4Addr;
 use skep_engine::node::network::Closed;
 
 use super::{End, Fabric, Fact, HostIndex, State};
-use crate::network::flow::Cargo;
 use crate::network::link::{USER_TIMEOUT, retransmit_at};
 
 /// Partitions that can stand at once, one way each.
@@ -245,7 +244,7 @@ impl State {
             return false;
         }
         if flow.trouble().to_nobody {
-            if let Some(Cargo::Data(parcel)) = flow.take_in_transit() {
+            if let Some(parcel) = flow.take_in_transit().filter(|p| !p.is_fin()) {
                 self.totals.dropped += parcel.bytes();
                 self.tap_unknown(end, &parcel);
             }

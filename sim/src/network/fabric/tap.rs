@@ -18,9 +18,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use bytes::Bytes;
 
 use super::{End, Fabric, HostIndex, State};
-use crate::network::flow::{Parcel, Read};
+use crate::network::flow::Read;
 use crate::network::link::{transmit_ns, wire_bytes};
 use crate::network::packet::{Captured, MSS, Packet, PacketSink, Segment, Transport};
+use crate::network::parcels::Parcel;
 
 /// Sees the packets of a network.
 pub(super) struct Tap {
@@ -153,7 +154,7 @@ impl State {
         let Some(conn) = self.conn(end) else { return };
         let host = conn.hosts[usize::from(1 - end.side)];
         let flow = &conn.flows[usize::from(end.side)];
-        let parcel = flow.first_arrived().cloned();
+        let parcel = flow.first_arrived(Parcel::clone);
         let rate = self.hosts[host as usize].down.rate();
         if let (Some(tap), Some(parcel)) = (&mut self.tap, parcel) {
             tap.data(end, &parcel, from, rate);

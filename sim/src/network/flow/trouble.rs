@@ -5,7 +5,7 @@
 //! and the sender begins anew with a small window, as after a retransmission timeout. A flow whose path was
 //! never cut has no [`Trouble`].
 
-use super::{Cargo, Flow};
+use super::Flow;
 use crate::network::link::{USER_TIMEOUT, handshake_again};
 
 /// What is wrong with one direction of one connection.
@@ -163,17 +163,15 @@ impl Flow {
     pub(in crate::network) fn lose(&mut self, now: u64) -> bool {
         let follow = self.in_transit().saturating_sub(1);
         while self.in_transit() > 0 {
-            let Some(Cargo::Data(parcel)) = self.cargo.pop_back() else {
+            let parcel = self.cargo.pop_back().expect("it is in transit");
+            if parcel.is_fin() {
                 self.fin_sent = false;
                 continue;
-            };
+            }
             let bytes = parcel.bytes();
             self.in_flight -= bytes;
             self.unsent_bytes += bytes;
-            if !parcel.second.is_empty() {
-                self.unsent.push_front(parcel.second);
-            }
-            self.unsent.push_front(parcel.first);
+            self.unsent.push_front(parcel);
         }
         self.window = self.path.initial_window();
         let trouble = self.trouble();
@@ -189,10 +187,9 @@ impl Flow {
         let waits = self.has_arrived() && self.fin_sent && self.last_arrival <= now;
         let due = self.in_transit() - usize::from(waits);
         while self.in_transit() > 0 {
-            if let Some(Cargo::Data(parcel)) = self.cargo.pop_back() {
-                bytes += parcel.bytes();
-                self.in_flight -= parcel.bytes();
-            }
+            let parcel = self.cargo.pop_back().expect("it is in transit");
+            bytes += parcel.bytes();
+            self.in_flight -= parcel.bytes();
         }
         self.finishing = false;
         let trouble = self.trouble();
@@ -270,7 +267,7 @@ mod tests {
             let parcel = flow.take(now);
             sent.extend_from_slice(&parcel.first);
             sent.extend_from_slice(&parcel.second);
-            flow.depart(Cargo::Data(parcel));
+            flow.depart(parcel);
         }
         sent
     }
