@@ -137,6 +137,12 @@ pub trait Network {
     /// whenever the queue drained. Bytes for a connection that is gone are dropped.
     fn send(&mut self, conn: ConnId, data: impl Into<Chunk>);
 
+    /// Queues bytes that belong together, as a block and what is before it: as [`Network::send`] does of both.
+    fn send_both(&mut self, conn: ConnId, head: impl Into<Chunk>, body: impl Into<Chunk>) {
+        self.send(conn, head);
+        self.send(conn, body);
+    }
+
     /// Closes a connection; no further event names it.
     fn close(&mut self, conn: ConnId, how: CloseHow);
 

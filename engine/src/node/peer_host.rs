@@ -130,7 +130,7 @@ pub struct PeerHost<N, S> {
 }
 
 /// Lines of a host that most wake-ups look at.
-const HOST_LINES: usize = 28;
+const HOST_LINES: usize = 16;
 /// Facts handled in one wake-up before other tasks get their turn.
 const FACTS_PER_WAKE: u32 = 512;
 /// Hashes under way while content is checked before the start.
@@ -302,7 +302,6 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         self.net
             .expected(|_, coming| carries |= coming.is_of_blocks());
         if carries {
-            self.torrent.prefetch_choice();
             self.net.prefetch_answers();
         }
         self.commanded.prefetch();

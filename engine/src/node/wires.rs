@@ -268,21 +268,26 @@ impl Wires {
         let Some(gathered) = self.gathered(conn) else {
             return;
         };
-        if let Some(block) = gathered.push(message) {
-            self.flush(conn, net);
-            net.send(conn, block);
+        if let Some(block) = gathered.push(message)
+            && let Some(head) = self.take_gathered(conn)
+        {
+            net.send_both(conn, head, block);
         }
     }
 
     fn flush<N: Network>(&mut self, conn: ConnId, net: &mut N) {
-        let waits = found(&mut self.conns, conn).and_then(|found| found.unsent.take());
-        if let Some(behind) = waits {
-            let gathered = &mut self.unsent[behind.get() as usize - 1].1;
-            match std::mem::replace(gathered, Gathered::NOTHING) {
-                Gathered::Many(bytes) => net.send(conn, Bytes::from(bytes)),
-                small => net.send(conn, Chunk::copy(small.bytes())),
-            }
+        if let Some(gathered) = self.take_gathered(conn) {
+            net.send(conn, gathered);
         }
+    }
+
+    fn take_gathered(&mut self, conn: ConnId) -> Option<Chunk> {
+        let behind = found(&mut self.conns, conn)?.unsent.take()?;
+        let gathered = &mut self.unsent[behind.get() as usize - 1].1;
+        Some(match std::mem::replace(gathered, Gathered::NOTHING) {
+            Gathered::Many(bytes) => Bytes::from(bytes).into(),
+            small => Chunk::copy(small.bytes()),
+        })
     }
 
     fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {

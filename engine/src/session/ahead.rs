@@ -65,12 +65,6 @@ impl Torrent {
         self.roll.prefetch();
     }
 
-    /// As [`Torrent::prefetch_lists`]: asks for what the choice of a block looks at.
-    pub(crate) fn prefetch_choice(&self) {
-        prefetch::value_of(self.pieces.started());
-        self.pieces.prefetch_all_copies();
-    }
-
     /// Asks for what is looked at of a peer when so many bytes come from it; `None`: when there is room for what it is
     /// sent.
     pub(crate) fn prefetch_peer(&self, conn: ConnId, bytes: Option<usize>) {

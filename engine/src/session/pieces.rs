@@ -15,9 +15,6 @@ use crate::prefetch;
 use super::blame::SenderId;
 use super::partial::{Block, Partial};
 
-/// Pieces whose numbers of copies are 16 lines of memory.
-const FEW_PIECES: usize = 512;
-
 /// All pieces of the torrent.
 #[derive(Debug)]
 pub(super) struct Pieces {
@@ -170,13 +167,6 @@ impl Pieces {
     pub(super) fn prefetch_copies(&self, piece: PieceIndex) {
         if let Some(copies) = self.availability.get(piece.at()) {
             prefetch::front(copies);
-        }
-    }
-
-    /// Asks for the numbers of all copies, unless they are very many.
-    pub(super) fn prefetch_all_copies(&self) {
-        if self.availability.len() <= FEW_PIECES {
-            prefetch::value_of(&self.availability);
         }
     }
 

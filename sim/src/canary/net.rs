@@ -96,6 +96,10 @@ impl Network for SpoiltNet {
         self.net.send(conn, data);
     }
 
+    fn send_both(&mut self, conn: ConnId, head: impl Into<Chunk>, body: impl Into<Chunk>) {
+        self.net.send_both(conn, head, body);
+    }
+
     fn close(&mut self, conn: ConnId, how: CloseHow) {
         self.net.close(conn, how);
     }

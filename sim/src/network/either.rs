@@ -220,6 +220,10 @@ impl Network for HostNet {
         either!(self, net => net.send(conn, data));
     }
 
+    fn send_both(&mut self, conn: ConnId, head: impl Into<Chunk>, body: impl Into<Chunk>) {
+        either!(self, net => net.send_both(conn, head, body));
+    }
+
     fn close(&mut self, conn: ConnId, how: CloseHow) {
         either!(self, net => net.close(conn, how));
     }

@@ -263,15 +263,10 @@ impl<F: Copy + PartialEq> FairQueue<F> {
         self.ring.front().map(|(flow, _)| *flow)
     }
 
-    /// Whose turn it is, and whose it will be.
-    pub(super) fn next_turns(&self) -> impl Iterator<Item = F> {
-        self.ring.iter().map(|(flow, _)| *flow)
-    }
-
-    /// Asks for the memory that says whose turn it is, and will be soon.
-    pub(super) fn prefetch_turns(&self) {
+    /// Asks for the memory that says whose turn it is.
+    pub(super) fn prefetch_turn(&self) {
         if let Some(front) = self.ring.front() {
-            prefetch::lines(prefetch::address_of(front), 2);
+            prefetch::front(front);
         }
     }
 

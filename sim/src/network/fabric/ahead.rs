@@ -10,9 +10,6 @@ use skep_engine::prefetch;
 use super::{End, Fact, HostIndex, State};
 use crate::network::agenda::Ahead;
 
-/// Connections that an uplink that becomes free may carry something of: many small messages are carried together.
-const TURNS: usize = 4;
-
 impl State {
     /// Asks for what the next facts look at.
     pub(super) fn read_ahead(&mut self) {
@@ -45,12 +42,12 @@ impl State {
             },
             Fact::UplinkFree(host) => {
                 let entry = &self.hosts[host as usize];
-                let turns = entry.up.next_turns().take(TURNS);
-                match ahead {
-                    Ahead::Farthest => prefetch::value(entry),
-                    Ahead::Far => entry.up.prefetch_turns(),
-                    Ahead::Near => turns.for_each(|end| self.prefetch_conn(end)),
-                    Ahead::Nearest => turns.for_each(|end| self.prefetch_parcels(end)),
+                match (ahead, entry.up.turn()) {
+                    (Ahead::Farthest, _) => prefetch::value(entry),
+                    (Ahead::Far, _) => entry.up.prefetch_turn(),
+                    (Ahead::Near, Some(end)) => self.prefetch_conn(end),
+                    (Ahead::Nearest, Some(end)) => self.prefetch_parcels(end),
+                    (_, None) => {}
                 }
             }
             Fact::DownlinkFree(host) => {

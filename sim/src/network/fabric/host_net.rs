@@ -36,6 +36,26 @@ impl FabricNet {
         state.handle_due();
         state
     }
+
+    /// Queues both before either may leave: an idle uplink would carry a block's head alone.
+    fn write(&mut self, conn: ConnId, first: Chunk, second: Chunk) {
+        let host = self.host;
+        let mut state = self.state();
+        let Some(end) = state.end_of(host, conn) else {
+            return;
+        };
+        let bytes = (first.len() + second.len()) as u64;
+        state.totals.sent += bytes;
+        let conn = state.conn(end).expect("it has an end");
+        let between_peers = conn.between_peers;
+        let flow = &mut conn.flows[usize::from(end.side)];
+        flow.push(first);
+        flow.push(second);
+        if between_peers {
+            state.hosts[host as usize].sent_to_peers += bytes;
+        }
+        state.offer(end);
+    }
 }
 
 impl Network for FabricNet {
@@ -59,21 +79,11 @@ impl Network for FabricNet {
     }
 
     fn send(&mut self, conn: ConnId, data: impl Into<Chunk>) {
-        let data = data.into();
-        let host = self.host;
-        let mut state = self.state();
-        let Some(end) = state.end_of(host, conn) else {
-            return;
-        };
-        let bytes = data.len() as u64;
-        state.totals.sent += bytes;
-        if state.conn(end).is_some_and(|conn| conn.between_peers) {
-            state.hosts[host as usize].sent_to_peers += bytes;
-        }
-        if let Some(flow) = state.flow(end) {
-            flow.push(data);
-            state.offer(end);
-        }
+        self.write(conn, data.into(), Chunk::new());
+    }
+
+    fn send_both(&mut self, conn: ConnId, head: impl Into<Chunk>, body: impl Into<Chunk>) {
+        self.write(conn, head.into(), body.into());
     }
 
     fn close(&mut self, conn: ConnId, how: CloseHow) {
