@@ -70,7 +70,7 @@ pub enum NetEvent {
         /// At least one byte.
         data: Chunk,
     },
-    /// The send queue drained.
+    /// The send queue drained. While much is left in it, told perhaps only with what comes next.
     Room {
         /// The connection.
         conn: ConnId,

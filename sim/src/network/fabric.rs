@@ -548,20 +548,22 @@ impl State {
     }
 
     /// Tells a sender that its queue drained; a few bytes are told together with more. While the uplink has enough to
-    /// carry of it, the sender is not woken for this: it hears of it with whatever comes next.
+    /// carry of it, the sender is not woken for this: it hears of it with whatever comes next, or when little is left.
     fn tell_room(&mut self, host: HostIndex, conn: ConnId, end: End, drained: u64) {
         let rate = self.hosts[host as usize].up.rate();
         let flow = self.flow(end).expect("it had a turn");
         flow.untold += u32::try_from(drained).expect("a parcel is short");
-        if flow.untold >= ROOM_NEWS_MIN {
-            flow.untold = 0;
-            let queued = flow.unsent_bytes;
-            let event = NetEvent::Room { conn, queued };
-            if transmit_ns(queued, rate) < ROOM_NEWS_AHEAD_NS {
-                self.deliver_at(host, end, event);
-            } else {
-                self.put_into_mailbox(host, Mail { event, at: end });
-            }
+        let queued = flow.unsent_bytes;
+        let little = transmit_ns(queued, rate) < ROOM_NEWS_AHEAD_NS;
+        if flow.untold < ROOM_NEWS_MIN && !(little && flow.told_in_passing) {
+            return;
+        }
+        (flow.untold, flow.told_in_passing) = (0, !little);
+        let event = NetEvent::Room { conn, queued };
+        if little {
+            self.deliver_at(host, end, event);
+        } else {
+            self.put_into_mailbox(host, Mail { event, at: end });
         }
     }
 }

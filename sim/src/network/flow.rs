@@ -73,6 +73,8 @@ pub(super) struct Flow {
     /// The sender finished: FIN follows the last byte.
     pub(super) finishing: bool,
     pub(super) fin_sent: bool,
+    /// The sender was told last that there is room, and not woken for it.
+    pub(super) told_in_passing: bool,
     /// Parcels that have arrived and wait for the downlink.
     arrived: u32,
     /// Bytes that left without waking the sender: few.
@@ -111,6 +113,7 @@ impl Flow {
             last_arrival: 0,
             open: false,
             untold: 0,
+            told_in_passing: false,
             in_ring: false,
             waking: false,
             finishing: false,

@@ -8,4 +8,5 @@ mod cuts;
 mod lab;
 mod limits;
 mod paths;
+mod room;
 mod table;

@@ -155,6 +155,25 @@ fn a_late_request_lets_others_have_the_block_and_a_late_block_still_counts() {
     assert!(rig.heard(slow).contains(&Message::Cancel(at(0, 1))));
 }
 
+/// Whatever is late at whoever: it is looked at together, on whole seconds since the start.
+#[test]
+fn lateness_is_noticed_on_the_next_whole_second() {
+    let mut rig = calm(2, 2).start();
+    rig.wait(ms(300));
+    let early = rig.holder(1, &[0]);
+    rig.wait(ms(400));
+    let later = rig.holder(2, &[1]);
+    for peer in [early, later] {
+        rig.say(peer, Message::Unchoke);
+        assert_eq!(rig.asked(peer).len(), 2);
+    }
+    let late = |rig: &Rig| rig.count(|e| matches!(e, Event::RequestTimedOut { .. }));
+    rig.wait(ms(45_299));
+    assert_eq!((rig.now.0, late(&rig)), (45_999_000_000, 0));
+    rig.wait(ms(1));
+    assert_eq!(late(&rig), 4);
+}
+
 #[test]
 fn a_late_block_is_not_asked_for_again_from_the_peer_that_is_late() {
     let mut rig = calm(1, 1).start();
