@@ -1,7 +1,7 @@
 //! Owns a queue that mostly holds one thing or nothing: that lies in it, and only more takes memory beside it.
 //!
 //! Invariant: the first is in front; behind it is nothing when there is no first, and then no memory either.
-//! What is not there takes a single word: a connection has several of these.
+//! What is not there takes a single word: each way of a connection has one of these for its acknowledgements.
 
 use std::collections::VecDeque;
 
