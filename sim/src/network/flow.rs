@@ -295,3 +295,38 @@ impl Flow {
         std::mem::take(&mut self.unsent_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::scenario::plan::LinkPlan;
+
+    #[test]
+    fn a_block_on_a_slow_link_is_cut_and_its_head_rides_with_the_first_part() {
+        let link = LinkPlan {
+            up: 20_000,
+            down: 20_000,
+            latency: Duration::from_millis(20),
+            jitter: Duration::ZERO,
+            loss_ppm: 0,
+            reset_every: None,
+        };
+        let mut flow = Flow::new(Rc::new(Path::new(&link, &link)));
+        let written: Vec<u8> = (0..16_397u32).map(|n| n.to_le_bytes()[0]).collect();
+        flow.push(Chunk::copy(&written[..13]));
+        flow.push(bytes::Bytes::copy_from_slice(&written[13..]).into());
+        let (mut sizes, mut sent) = (Vec::new(), Vec::new());
+        while flow.unsent_bytes > 0 {
+            let next = flow.next_bytes();
+            let parcel = flow.take(0);
+            assert_eq!(parcel.bytes(), next);
+            sizes.push((parcel.first.len(), parcel.second.len()));
+            sent.extend_from_slice(&parcel.first);
+            sent.extend_from_slice(&parcel.second);
+        }
+        assert_eq!(sizes, [(13, 4096), (4096, 0), (4096, 0), (4096, 0)]);
+        assert!(sent == written && flow.unsent.is_empty());
+    }
+}
