@@ -9,7 +9,7 @@ use std::rc::Rc;
 use skep_engine::wire::Chunk;
 
 use super::link::{Path, transmit_ns, wire_bytes};
-use super::parcels::{Parcel, Parcels, RIDER_MAX};
+use super::parcels::{Parcel, Parcels, RIDER_MAX, Size};
 use super::queue::Queue;
 
 mod trouble;
@@ -38,7 +38,7 @@ pub(super) enum Next {
 }
 
 impl Next {
-    fn of(parcel: &Parcel) -> Next {
+    fn of(parcel: Size) -> Next {
         match parcel.is_fin() {
             true => Next::Fin,
             false => Next::Data(parcel.bytes()),
@@ -122,9 +122,8 @@ impl Flow {
         }
     }
 
-    /// Asks for what waits first and what is under way first.
-    pub(super) fn prefetch_parcels(&self) {
-        self.unsent.prefetch();
+    /// Asks for what arrives first.
+    pub(super) fn prefetch_cargo(&self) {
         self.cargo.prefetch();
     }
 
@@ -137,21 +136,28 @@ impl Flow {
     }
 
     /// How much of a chunk goes into one parcel: equal parts, for a stub would wait a turn of its own.
-    fn part(&self, chunk: usize) -> usize {
-        let most = usize::try_from(self.path.parcel_max).expect("at most a block");
-        chunk.div_ceil(chunk.div_ceil(most).max(1))
+    fn part(&self, chunk: u32) -> u32 {
+        let most = u32::try_from(self.path.parcel_max).expect("at most a block");
+        if chunk <= most {
+            return chunk;
+        }
+        chunk.div_ceil(chunk.div_ceil(most))
+    }
+
+    /// What goes into the next parcel of the first of what is unsent: all of it, or less.
+    fn next_part(&self) -> Option<(Size, Size)> {
+        let whole = self.unsent.size_at(0)?;
+        let first = self.part(whole.first);
+        let second = match first == whole.first && (first as usize) < RIDER_MAX {
+            true => self.part(whole.second),
+            false => 0,
+        };
+        Some((whole, Size { first, second }))
     }
 
     /// Bytes of the next parcel.
     fn next_bytes(&self) -> u64 {
-        let bytes = self.unsent.at(0, |parcel| {
-            let second = match parcel.first.len() < RIDER_MAX {
-                true => self.part(parcel.second.len()),
-                false => 0,
-            };
-            self.part(parcel.first.len()) + second
-        });
-        bytes.unwrap_or(0) as u64
+        self.next_part().map_or(0, |(_, part)| part.bytes())
     }
 
     /// Acknowledgements that are there by now make room.
@@ -186,39 +192,22 @@ impl Flow {
         Turn::Now
     }
 
-    /// Takes the next parcel; the caller asked [`Flow::turn`].
-    pub(super) fn take(&mut self, now: u64) -> Parcel {
-        let parcel = self.take_parcel().expect("the caller asked for a turn");
-        let bytes = parcel.bytes();
+    /// The next parcel leaves; the caller asked [`Flow::turn`]. Returns its bytes.
+    pub(super) fn send(&mut self, now: u64) -> u64 {
+        let (whole, part) = self.next_part().expect("the caller asked for a turn");
+        let bytes = part.bytes();
+        if part == whole {
+            self.unsent.pass_on(&mut self.cargo);
+        } else {
+            let parcel = self.unsent.change_first(|parcel| cut(parcel, part));
+            self.cargo.push_back(parcel.expect("it has a size"));
+        }
         self.unsent_bytes -= bytes;
         self.in_flight += bytes;
         if let Some(cap) = self.path.rate_cap {
             self.paced_until = self.paced_until.max(now) + transmit_ns(wire_bytes(bytes), cap);
         }
-        parcel
-    }
-
-    /// The first of what is unsent, or as much of it as the path carries in one parcel.
-    fn take_parcel(&mut self) -> Option<Parcel> {
-        let (first, second) = self
-            .unsent
-            .at(0, |parcel| (parcel.first.len(), parcel.second.len()))?;
-        let (first_part, second_part) = (self.part(first), self.part(second));
-        if first_part < first {
-            return self.unsent.change_first(|parcel| Parcel {
-                first: parcel.first.split_to(first_part),
-                second: Chunk::new(),
-            });
-        }
-        if second_part < second {
-            return self.unsent.change_first(|parcel| {
-                let second = parcel.second.split_to(second_part);
-                let rest = std::mem::take(&mut parcel.second);
-                let first = std::mem::replace(&mut parcel.first, rest);
-                Parcel { first, second }
-            });
-        }
-        self.unsent.pop_front()
+        bytes
     }
 
     /// The receiver read so many bytes at `now`.
@@ -251,14 +240,14 @@ impl Flow {
         self.unsent_bytes == 0 && self.cargo.is_empty()
     }
 
-    /// A parcel or a FIN leaves.
-    pub(super) fn depart(&mut self, parcel: Parcel) {
-        self.cargo.push_back(parcel);
+    /// A FIN leaves.
+    pub(super) fn send_fin(&mut self) {
+        self.cargo.push_back(Parcel::fin());
     }
 
     /// What arrives next.
     pub(super) fn next_in_transit(&self) -> Option<Next> {
-        self.cargo.at(self.arrived as usize, Next::of)
+        self.cargo.size_at(self.arrived as usize).map(Next::of)
     }
 
     /// What arrives next does, and is taken at once.
@@ -277,9 +266,16 @@ impl Flow {
         self.arrived > 0
     }
 
-    /// What is asked of the first parcel that waits.
-    pub(super) fn first_arrived<T>(&self, ask: impl FnOnce(&Parcel) -> T) -> Option<T> {
-        self.has_arrived().then(|| self.cargo.at(0, ask))?
+    /// Bytes of the first parcel that waits.
+    pub(super) fn first_arrived(&self) -> Option<u64> {
+        self.has_arrived()
+            .then(|| self.cargo.size_at(0))?
+            .map(Size::bytes)
+    }
+
+    /// A copy of it.
+    pub(super) fn copy_of_arrived(&self) -> Option<Parcel> {
+        self.has_arrived().then(|| self.cargo.first())?
     }
 
     /// Takes the first parcel that waits.
@@ -294,6 +290,20 @@ impl Flow {
         self.unsent.clear();
         std::mem::take(&mut self.unsent_bytes)
     }
+}
+
+/// Takes a part off the front of a parcel.
+fn cut(parcel: &mut Parcel, part: Size) -> Parcel {
+    let mut take = |bytes: u32| {
+        let taken = parcel.first.split_to(bytes as usize);
+        if parcel.first.is_empty() {
+            parcel.first = std::mem::take(&mut parcel.second);
+        }
+        taken
+    };
+    let first = take(part.first);
+    let second = take(part.second);
+    Parcel { first, second }
 }
 
 #[cfg(test)]
@@ -320,7 +330,8 @@ mod tests {
         let (mut sizes, mut sent) = (Vec::new(), Vec::new());
         while flow.unsent_bytes > 0 {
             let next = flow.next_bytes();
-            let parcel = flow.take(0);
+            assert_eq!(flow.send(0), next);
+            let parcel = flow.take_in_transit().expect("it left");
             assert_eq!(parcel.bytes(), next);
             sizes.push((parcel.first.len(), parcel.second.len()));
             sent.extend_from_slice(&parcel.first);

@@ -2,25 +2,29 @@
 //!
 //! Invariant: a queue's parcels come out in its order, and it gives its places back when it ends. All queues of a
 //! thread share one memory, and the place that became free last is filled first: of all connections together little
-//! is on its way at any moment, and the cache has it. A connection itself takes two numbers for each queue.
+//! is on its way at any moment. How long parcels are and what follows each lies apart from them: that is asked often,
+//! and the cache has it; a parcel itself is touched when it is handed in and when it is handed over. A connection takes
+//! two numbers for each queue.
 
 use std::cell::RefCell;
 
 use skep_engine::prefetch;
 use skep_engine::wire::Chunk;
-use slab::Slab;
 
 /// A chunk below this rides with the one behind it: a block's head with the block.
 pub(super) const RIDER_MAX: usize = 1024;
 
 /// What crosses the network as one: a chunk, perhaps with a small one before it; without bytes it says that no more
-/// follows.
+/// follows. A line of memory.
 #[derive(Clone, Debug, Default)]
+#[repr(align(64))]
 pub(super) struct Parcel {
     pub(super) first: Chunk,
     /// Empty when there is none.
     pub(super) second: Chunk,
 }
+
+const _: () = assert!(size_of::<Parcel>() == 64);
 
 impl Parcel {
     /// What says that no more follows.
@@ -28,12 +32,20 @@ impl Parcel {
         Parcel::default()
     }
 
-    pub(super) fn is_fin(&self) -> bool {
-        self.bytes() == 0
+    pub(super) fn size(&self) -> Size {
+        let bytes = |chunk: &Chunk| u32::try_from(chunk.len()).expect("a write is shorter");
+        Size {
+            first: bytes(&self.first),
+            second: bytes(&self.second),
+        }
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        (self.first.len() + self.second.len()) as u64
+        self.size().bytes()
+    }
+
+    pub(super) fn is_fin(&self) -> bool {
+        self.size().is_fin()
     }
 
     /// Appends some of its bytes.
@@ -42,32 +54,86 @@ impl Parcel {
         out.extend_from_slice(&self.first[from.min(cut)..to.min(cut)]);
         out.extend_from_slice(&self.second[from.max(cut) - cut..to.max(cut) - cut]);
     }
+}
 
-    /// Takes a chunk in if there is room for it; else gives it back.
-    fn join(&mut self, chunk: Chunk) -> Option<Chunk> {
-        if self.is_fin() || !self.second.is_empty() || self.first.len() >= RIDER_MAX {
-            return Some(chunk);
-        }
-        self.second = chunk;
-        None
+/// Bytes of the two chunks of a parcel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Size {
+    pub(super) first: u32,
+    pub(super) second: u32,
+}
+
+impl Size {
+    pub(super) fn bytes(self) -> u64 {
+        u64::from(self.first) + u64::from(self.second)
+    }
+
+    pub(super) fn is_fin(self) -> bool {
+        self.bytes() == 0
+    }
+
+    /// Whether another chunk has room in the parcel.
+    fn has_room(self) -> bool {
+        !self.is_fin() && self.second == 0 && (self.first as usize) < RIDER_MAX
     }
 }
 
 /// No place.
 const NONE: u32 = u32::MAX;
 
-#[derive(Debug)]
-struct Place {
-    parcel: Parcel,
-    /// The place of what comes behind.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    size: Size,
+    /// The place of what comes behind; of those that are free, of the next.
     next: u32,
 }
 
-thread_local! {
-    static PLACES: RefCell<Slab<Place>> = const { RefCell::new(Slab::new()) };
+/// Places for parcels, and what is known of each.
+#[derive(Debug)]
+struct Places {
+    links: Vec<Link>,
+    parcels: Vec<Parcel>,
+    /// The place that became free last.
+    free: u32,
 }
 
-fn with<T>(what: impl FnOnce(&mut Slab<Place>) -> T) -> T {
+impl Places {
+    fn link(&self, at: u32) -> Option<&Link> {
+        self.links.get(at as usize)
+    }
+
+    fn insert(&mut self, parcel: Parcel, next: u32) -> u32 {
+        let link = Link {
+            size: parcel.size(),
+            next,
+        };
+        let at = self.free;
+        if let Some(place) = self.links.get_mut(at as usize) {
+            self.free = std::mem::replace(place, link).next;
+            self.parcels[at as usize] = parcel;
+            return at;
+        }
+        self.links.push(link);
+        self.parcels.push(parcel);
+        u32::try_from(self.links.len() - 1).expect("it fits in memory")
+    }
+
+    /// Takes what lies at a place that is taken; also returns the place of what comes behind.
+    fn remove(&mut self, at: u32) -> (Parcel, u32) {
+        let link = &mut self.links[at as usize];
+        let next = std::mem::replace(&mut link.next, self.free);
+        self.free = at;
+        (std::mem::take(&mut self.parcels[at as usize]), next)
+    }
+}
+
+thread_local! {
+    static PLACES: RefCell<Places> = const {
+        RefCell::new(Places { links: Vec::new(), parcels: Vec::new(), free: NONE })
+    };
+}
+
+fn with<T>(what: impl FnOnce(&mut Places) -> T) -> T {
     PLACES.with(|places| what(&mut places.borrow_mut()))
 }
 
@@ -101,42 +167,50 @@ impl Parcels {
 
     /// Asks for the first one.
     pub(super) fn prefetch(&self) {
-        if !self.is_empty() {
-            with(|places| {
-                if let Some(place) = places.get(self.first as usize) {
-                    prefetch::value(place);
-                }
-            });
-        }
+        with(|places| {
+            if let Some(parcel) = places.parcels.get(self.first as usize) {
+                prefetch::front(parcel);
+            }
+        });
     }
 
     pub(super) fn push_back(&mut self, parcel: Parcel) {
         with(|places| {
-            let at = insert(places, parcel, NONE);
-            match self.is_empty() {
-                true => self.first = at,
-                false => places[self.last as usize].next = at,
-            }
-            self.last = at;
+            let at = places.insert(parcel, NONE);
+            self.append(places, at);
         });
+    }
+
+    fn append(&mut self, places: &mut Places, at: u32) {
+        match self.is_empty() {
+            true => self.first = at,
+            false => places.links[self.last as usize].next = at,
+        }
+        self.last = at;
     }
 
     /// Appends a chunk: to the last parcel, where it has room, or as another one.
     pub(super) fn push_chunk(&mut self, chunk: Chunk) {
-        let last = (!self.is_empty()).then_some(self.last);
-        let rest = match last {
-            Some(last) => with(|places| places[last as usize].parcel.join(chunk)),
-            None => Some(chunk),
-        };
-        if let Some(first) = rest {
-            let second = Chunk::new();
-            self.push_back(Parcel { first, second });
-        }
+        with(|places| {
+            let last = self.last as usize;
+            if !self.is_empty() && places.links[last].size.has_room() {
+                let parcel = &mut places.parcels[last];
+                parcel.second = chunk;
+                places.links[last].size = parcel.size();
+                return;
+            }
+            let parcel = Parcel {
+                first: chunk,
+                second: Chunk::new(),
+            };
+            let at = places.insert(parcel, NONE);
+            self.append(places, at);
+        });
     }
 
     pub(super) fn push_front(&mut self, parcel: Parcel) {
         with(|places| {
-            let at = insert(places, parcel, self.first);
+            let at = places.insert(parcel, self.first);
             if self.is_empty() {
                 self.last = at;
             }
@@ -148,9 +222,20 @@ impl Parcels {
         if self.is_empty() {
             return None;
         }
-        let place = with(|places| places.remove(self.first as usize));
-        self.first = place.next;
-        Some(place.parcel)
+        let (parcel, next) = with(|places| places.remove(self.first));
+        self.first = next;
+        Some(parcel)
+    }
+
+    /// Moves the first one to the end of another queue.
+    pub(super) fn pass_on(&mut self, to: &mut Parcels) {
+        with(|places| {
+            let at = self.first;
+            if let Some(link) = places.links.get_mut(at as usize) {
+                self.first = std::mem::replace(&mut link.next, NONE);
+                to.append(places, at);
+            }
+        });
     }
 
     /// Takes the one that has so many before it.
@@ -160,13 +245,14 @@ impl Parcels {
         }
         with(|places| {
             let before = self.place(places, place - 1)?;
-            let at = places[before].next;
-            let taken = places.try_remove(at as usize)?;
-            places[before].next = taken.next;
+            let at = places.link(before)?.next;
+            places.link(at)?;
+            let (parcel, next) = places.remove(at);
+            places.links[before as usize].next = next;
             if at == self.last {
-                self.last = u32::try_from(before).expect("it is a place");
+                self.last = before;
             }
-            Some(taken.parcel)
+            Some(parcel)
         })
     }
 
@@ -177,67 +263,66 @@ impl Parcels {
 
     /// How many there are. Takes as long as there are many.
     pub(super) fn len(&self) -> usize {
-        self.map_all(|_| ()).len()
+        self.fold(0, |sum, _| sum + 1)
     }
 
-    /// What is asked of the one that has so many before it.
-    pub(super) fn at<T>(&self, place: usize, ask: impl FnOnce(&Parcel) -> T) -> Option<T> {
+    /// Bytes of all of them. Takes as long as there are many.
+    pub(super) fn bytes(&self) -> u64 {
+        self.fold(0, |sum, size| sum + size.bytes())
+    }
+
+    fn fold<T>(&self, mut sum: T, add: impl Fn(T, Size) -> T) -> T {
+        with(|places| {
+            let mut at = self.first;
+            while let Some(link) = places.link(at) {
+                sum = add(sum, link.size);
+                at = link.next;
+            }
+            sum
+        })
+    }
+
+    /// How long the one is that has so many before it.
+    pub(super) fn size_at(&self, place: usize) -> Option<Size> {
         with(|places| {
             let at = self.place(places, place)?;
-            places.get(at).map(|place| ask(&place.parcel))
+            Some(places.link(at)?.size)
         })
+    }
+
+    /// A copy of the first one; its bytes are shared.
+    pub(super) fn first(&self) -> Option<Parcel> {
+        with(|places| places.parcels.get(self.first as usize).cloned())
     }
 
     /// Changes the first one.
     pub(super) fn change_first<T>(&mut self, change: impl FnOnce(&mut Parcel) -> T) -> Option<T> {
         with(|places| {
-            let first = places.get_mut(self.first as usize)?;
-            Some(change(&mut first.parcel))
+            let parcel = places.parcels.get_mut(self.first as usize)?;
+            let changed = change(parcel);
+            places.links[self.first as usize].size = parcel.size();
+            Some(changed)
         })
-    }
-
-    /// Bytes of all of them.
-    pub(super) fn bytes(&self) -> u64 {
-        self.map_all(Parcel::bytes).iter().sum()
     }
 
     pub(super) fn clear(&mut self) {
         if !self.is_empty() {
             with(|places| {
-                let mut next = self.first;
-                while let Some(place) = places.try_remove(next as usize) {
-                    next = place.next;
+                while !self.is_empty() {
+                    (_, self.first) = places.remove(self.first);
                 }
             });
-            self.first = NONE;
         }
-    }
-
-    fn map_all<T>(&self, map: impl Fn(&Parcel) -> T) -> Vec<T> {
-        with(|places| {
-            let mut next = self.first;
-            let all = std::iter::from_fn(|| {
-                let place = places.get(next as usize)?;
-                next = place.next;
-                Some(map(&place.parcel))
-            });
-            all.collect()
-        })
     }
 
     /// Where the one lies that has so many before it.
-    fn place(&self, places: &Slab<Place>, before: usize) -> Option<usize> {
+    fn place(&self, places: &Places, before: usize) -> Option<u32> {
         let mut at = self.first;
         for _ in 0..before {
-            at = places.get(at as usize)?.next;
+            at = places.link(at)?.next;
         }
-        (at != NONE).then_some(at as usize)
+        (at != NONE).then_some(at)
     }
-}
-
-fn insert(places: &mut Slab<Place>, parcel: Parcel, next: u32) -> u32 {
-    let at = places.insert(Place { parcel, next });
-    u32::try_from(at).expect("it fits in memory")
 }
 
 #[cfg(test)]
@@ -253,13 +338,22 @@ mod tests {
     }
 
     fn places_taken() -> usize {
-        with(|places| places.len())
+        with(|places| {
+            let next = |at: &u32| Some(places.link(*at)?.next);
+            let free = std::iter::successors(Some(places.free), next);
+            // The last one is no place.
+            places.links.len() + 1 - free.count()
+        })
+    }
+
+    fn sizes(queue: &Parcels) -> Vec<Size> {
+        (0..).map_while(|place| queue.size_at(place)).collect()
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn each_is_a_queue(steps in prop::collection::vec((0usize..3, 0u8..12, any::<u8>()), 0..200)) {
+        fn each_is_a_queue(steps in prop::collection::vec((0usize..3, 0u8..14, any::<u8>()), 0..200)) {
             let taken = places_taken();
             let mut queues: [Parcels; 3] = Default::default();
             let mut models: [VecDeque<u64>; 3] = Default::default();
@@ -285,9 +379,25 @@ mod tests {
                         prop_assert_eq!(last, model.pop_back());
                     }
                     9 | 10 => {
-                        prop_assert_eq!(queue.at(place, Parcel::bytes), model.get(place).copied());
+                        let size = queue.size_at(place).map(Size::bytes);
+                        prop_assert_eq!(size, model.get(place).copied());
                         let taken = queue.take_at(place).map(|p| p.bytes());
                         prop_assert_eq!(taken, model.remove(place));
+                    }
+                    11 => {
+                        let (mut from, to) = (std::mem::take(queue), (which + 1) % 3);
+                        from.pass_on(&mut queues[to]);
+                        queues[which] = from;
+                        if let Some(first) = models[which].pop_front() {
+                            models[to].push_back(first);
+                        }
+                    }
+                    12 => {
+                        let first = queue.change_first(|p| p.first = Chunk::copy(&[1, 2, 3]));
+                        prop_assert_eq!(first.is_some(), !model.is_empty());
+                        if let Some(first) = model.front_mut() {
+                            *first = 3;
+                        }
                     }
                     _ => {
                         queue.clear();
@@ -295,7 +405,7 @@ mod tests {
                     }
                 }
                 for (queue, model) in queues.iter().zip(&models) {
-                    prop_assert!(queue.map_all(Parcel::bytes).iter().eq(model));
+                    prop_assert!(sizes(queue).iter().map(|size| size.bytes()).eq(model.iter().copied()));
                     prop_assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
                     prop_assert_eq!(queue.bytes(), model.iter().sum::<u64>());
                 }
@@ -313,7 +423,7 @@ mod tests {
         for length in [13, 16_384, 13, 16_384, 9, 17, 9, 2_000, 2_000, 9] {
             queue.push_chunk(vec![0; length].into_iter().collect::<bytes::Bytes>().into());
         }
-        let sizes = queue.map_all(|p| (p.first.len(), p.second.len()));
+        let sizes: Vec<_> = sizes(&queue).iter().map(|s| (s.first, s.second)).collect();
         let pairs = [
             (13, 16_384),
             (13, 16_384),

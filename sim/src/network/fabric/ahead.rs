@@ -27,17 +27,14 @@ impl State {
                 Ahead::Farthest => self.prefetch_conn(end),
                 Ahead::Far => {
                     self.prefetch_receiver(end.other());
-                    self.prefetch_parcels(end);
+                    self.prefetch_cargo(end);
                 }
                 Ahead::Near => self.prefetch_task_of(end.other()),
                 Ahead::Nearest => {}
             },
             Fact::Wake(end) => match ahead {
                 Ahead::Farthest => self.prefetch_conn(end),
-                Ahead::Far => {
-                    self.prefetch_sender(end);
-                    self.prefetch_parcels(end);
-                }
+                Ahead::Far => self.prefetch_sender(end),
                 Ahead::Near | Ahead::Nearest => {}
             },
             Fact::UplinkFree(host) => {
@@ -46,8 +43,7 @@ impl State {
                     (Ahead::Farthest, _) => prefetch::value(entry),
                     (Ahead::Far, _) => entry.up.prefetch_turn(),
                     (Ahead::Near, Some(end)) => self.prefetch_conn(end),
-                    (Ahead::Nearest, Some(end)) => self.prefetch_parcels(end),
-                    (_, None) => {}
+                    (Ahead::Nearest, _) | (_, None) => {}
                 }
             }
             Fact::DownlinkFree(host) => {
@@ -80,9 +76,9 @@ impl State {
         }
     }
 
-    fn prefetch_parcels(&self, end: End) {
+    fn prefetch_cargo(&self, end: End) {
         if let Some(conn) = self.conns.get(end.conn as usize) {
-            conn.flows[usize::from(end.side)].prefetch_parcels();
+            conn.flows[usize::from(end.side)].prefetch_cargo();
         }
     }
 

@@ -54,7 +54,7 @@ impl State {
             flow.fin_sent = true;
             let at = (now + flow.path.delay_ns).max(flow.last_arrival);
             flow.last_arrival = at;
-            flow.depart(Parcel::fin());
+            flow.send_fin();
             self.plan(at, Fact::Arrive(end));
         }
     }
@@ -101,8 +101,7 @@ impl State {
         let entry = &mut self.hosts[host as usize];
         let flow = &mut self.conns[end.conn as usize].flows[usize::from(end.side)];
         let from = entry.up_free.max(now);
-        let parcel = flow.take(from);
-        let bytes = parcel.bytes();
+        let bytes = flow.send(from);
         let wire = wire_bytes(bytes) + std::mem::take(&mut entry.up_debt);
         let more = flow.turn(now) == Turn::Now;
         flow.in_ring = more;
@@ -119,7 +118,6 @@ impl State {
         let flow = &mut conn.flows[usize::from(end.side)];
         let at = (done + delay).max(flow.last_arrival);
         flow.last_arrival = at;
-        flow.depart(parcel);
         self.plan(at, Fact::Arrive(end));
         if let Some(id) = id {
             self.tell_room(host, id, end, bytes);
@@ -263,9 +261,7 @@ impl State {
             let Some(end) = self.hosts[host as usize].down.turn() else {
                 return;
             };
-            let bytes = self
-                .flow(end)
-                .and_then(|flow| flow.first_arrived(Parcel::bytes));
+            let bytes = self.flow(end).and_then(|flow| flow.first_arrived());
             let entry = &mut self.hosts[host as usize];
             let Some(bytes) = bytes else {
                 entry.down.sent(0, false);

@@ -154,7 +154,7 @@ impl State {
         let Some(conn) = self.conn(end) else { return };
         let host = conn.hosts[usize::from(1 - end.side)];
         let flow = &conn.flows[usize::from(end.side)];
-        let parcel = flow.first_arrived(Parcel::clone);
+        let parcel = flow.copy_of_arrived();
         let rate = self.hosts[host as usize].down.rate();
         if let (Some(tap), Some(parcel)) = (&mut self.tap, parcel) {
             tap.data(end, &parcel, from, rate);

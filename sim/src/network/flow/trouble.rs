@@ -264,10 +264,11 @@ mod tests {
     fn send(flow: &mut Flow, now: u64) -> Vec<u8> {
         let mut sent = Vec::new();
         while flow.turn(now) == Turn::Now {
-            let parcel = flow.take(now);
+            flow.send(now);
+            let parcel = flow.cargo.pop_back().expect("it left");
             sent.extend_from_slice(&parcel.first);
             sent.extend_from_slice(&parcel.second);
-            flow.depart(parcel);
+            flow.cargo.push_back(parcel);
         }
         sent
     }
