@@ -31,7 +31,7 @@ use crate::wire::MessageCounts;
 use super::alarm::Alarm;
 use super::announcer::{Announcer, Told};
 use super::bell::Bell;
-use super::network::{NetEvent, Network};
+use super::network::{Coming, NetEvent, Network};
 use super::recheck::Recheck;
 use super::web_seeds::{WebSeeds, WebSeedsSetup};
 use super::whereabouts::Whereabouts;
@@ -209,6 +209,13 @@ impl<N: Network, S: Storage> Running<N, S> {
         host.task = task;
         host.prefetch()
     }
+
+    /// As [`Running::prefetch`], once that is there: asks for what it leads to.
+    pub fn prefetch_lists(&self) {
+        if let Some(host) = &self.0 {
+            host.prefetch_lists();
+        }
+    }
 }
 
 impl<N: Network + Unpin, S: Storage + Unpin> Future for Running<N, S> {
@@ -310,13 +317,16 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         self.announcer.prefetch();
         prefetch::value(&self.web_seeds);
         self.torrent.prefetch_lists();
+        carries
+    }
+
+    fn prefetch_lists(&self) {
         self.net.expected(|conn, coming| {
             self.wires.prefetch_of(conn);
             if let Some(piece) = self.torrent.prefetch_of(conn, coming) {
                 self.storage.prefetch_piece(piece);
             }
         });
-        carries
     }
 
     /// Tells the network where the host lies, if that is not where it was.
@@ -504,11 +514,11 @@ impl<N: Network, S: Storage> PeerHost<N, S> {
         };
         let from = match &event {
             NetEvent::Data { conn, data } => {
-                self.torrent.prefetch_peer(*conn, Some(data.len()));
+                self.torrent.prefetch_peer(*conn, Coming::Data(data));
                 Some(*conn)
             }
             NetEvent::Room { conn, .. } => {
-                self.torrent.prefetch_peer(*conn, None);
+                self.torrent.prefetch_peer(*conn, Coming::Room);
                 None
             }
             _ => None,

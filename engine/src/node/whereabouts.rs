@@ -15,7 +15,7 @@ const DOWN_LINES: usize = 6;
 const UP_FROM: usize = 4;
 const UP_LINES: usize = 4;
 /// What leads to a host: lines before that in which its task stands, and that one.
-const TASK_LINES: usize = 3;
+const TASK_LINES: usize = 5;
 
 /// Where the memory of a host lies: addresses.
 #[derive(Clone, Debug, Default)]

@@ -16,6 +16,9 @@ const HAVE: u8 = 4;
 const REQUEST: u8 = 6;
 const PIECE: u8 = 7;
 
+/// Bytes from which on it is no message, but what follows one.
+const BODY_MIN: usize = 4096;
+
 /// What comes from a peer, as far as its first bytes say.
 enum What {
     Have(PieceIndex),
@@ -28,8 +31,11 @@ enum What {
 impl What {
     /// Nothing when it is about no piece of so many.
     fn of(coming: Coming<'_>, pieces: u32) -> Option<What> {
-        let Coming::Data(bytes) = coming else {
-            return Some(What::Room);
+        let bytes = match coming {
+            // A block itself, behind its head: nobody has looked at it yet, nor will.
+            Coming::Data(bytes) if bytes.len() >= BODY_MIN => return None,
+            Coming::Data(bytes) => bytes,
+            Coming::Room => return Some(What::Room),
         };
         let (head, _) = bytes.get(4..)?.split_first_chunk::<5>()?;
         let [id, piece @ ..] = *head;
@@ -65,12 +71,18 @@ impl Torrent {
         self.roll.prefetch();
     }
 
-    /// Asks for what is looked at of a peer when so many bytes come from it; `None`: when there is room for what it is
-    /// sent.
-    pub(crate) fn prefetch_peer(&self, conn: ConnId, bytes: Option<usize>) {
+    /// Asks for what is looked at when this comes from a peer.
+    pub(crate) fn prefetch_peer(&self, conn: ConnId, coming: Coming<'_>) {
+        let bytes = match coming {
+            Coming::Data(data) => Some(data.len()),
+            Coming::Room => None,
+        };
         let slot = self.slot_of(conn);
         if let Some(Some(peer)) = slot.and_then(|slot| self.peers.get(slot)) {
             prefetch_rest(peer.rest_address(), bytes);
+        }
+        if let Some(What::Block(piece, begin)) = What::of(coming, self.pieces.geometry.pieces) {
+            self.pieces.prefetch_block(piece, begin / BLOCK_BYTES);
         }
     }
 
@@ -86,12 +98,9 @@ impl Torrent {
                 self.bitfields.prefetch_holders(piece);
                 None
             }
-            What::Block(piece, begin) => {
+            What::Block(piece, _) => {
                 prefetch::front(self.asked.get(slot)?);
-                if let Some(partial) = self.pieces.partial(piece) {
-                    let block = (begin / BLOCK_BYTES) as usize;
-                    prefetch::front(partial.blocks.get(block)?);
-                }
+                self.pieces.prefetch_choice();
                 if let Some(request) = peer.down.open.front() {
                     prefetch::front(request);
                 }

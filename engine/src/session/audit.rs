@@ -124,7 +124,7 @@ impl Torrent {
 
     /// Audits the requests for the blocks of all pieces in progress by what every peer holds.
     fn audit_requests(&mut self) {
-        let pieces = self.pieces.started().iter().map(|partial| partial.piece);
+        let pieces = self.pieces.started().heads().iter().map(|head| head.piece);
         for piece in pieces.collect::<Vec<_>>() {
             let mut open = vec![0; self.pieces.geometry.blocks_in(piece) as usize];
             for (peer, asked) in self.peers.iter().zip(&self.asked) {

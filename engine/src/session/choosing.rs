@@ -24,8 +24,8 @@ const ENDGAME_OPEN_MAX: usize = 2;
 impl Torrent {
     /// Whether some piece is asked of this sender alone.
     pub(super) fn has_parole(&self, sender: SenderId) -> bool {
-        let mut started = self.pieces.started().iter();
-        started.any(|partial| partial.parole == Some(sender))
+        let mut started = self.pieces.started().heads().iter();
+        started.any(|head| head.parole == Some(sender))
     }
 
     /// Whether a sender is there and gives us what we ask for.
@@ -37,10 +37,10 @@ impl Torrent {
     /// A piece on parole whose sender is away, for a peer that has nothing else to be asked for.
     fn left_on_parole(&self, slot: usize) -> Option<(PieceIndex, u32)> {
         let mut left = self.pieces.started().iter().filter(|partial| {
-            let away = partial.parole.is_some_and(|only| !self.serves(only));
-            away && self.has(slot).contains(partial.piece)
+            let away = partial.head.parole.is_some_and(|only| !self.serves(only));
+            away && self.has(slot).contains(partial.head.piece)
         });
-        left.find_map(|partial| Some((partial.piece, self.free_in(slot, partial)?)))
+        left.find_map(|partial| Some((partial.head.piece, self.free_in(slot, partial)?)))
     }
 
     /// The next block of the pieces that a peer lets us have while it chokes us (BEP 6).
@@ -49,7 +49,8 @@ impl Torrent {
         let (sender, allowed) = (peer.sender, peer.down.allowed.iter().copied());
         let allowed: Vec<_> = allowed.filter(|p| self.has(slot).contains(*p)).collect();
         let started = allowed.iter().find_map(|piece| {
-            let partial = self.pieces.partial(*piece).filter(|p| p.open_to(sender))?;
+            let partial = self.pieces.partial(*piece)?;
+            let partial = partial.head.open_to(sender).then_some(partial)?;
             Some((*piece, self.free_in(slot, partial)?))
         });
         started.or_else(|| {
@@ -133,16 +134,17 @@ impl Torrent {
         let late = down.open.front().is_some_and(|r| r.late);
         self.pieces
             .started()
+            .heads()
             .iter()
-            .filter(|p| p.free > 0 && p.open_to(sender) && has.contains(p.piece))
-            .filter(|partial| !(late && self.free_in(slot, partial).is_none()))
-            .min_by_key(|partial| {
-                let copies = self.pieces.copies()[partial.piece.at()];
+            .filter(|head| head.free > 0 && head.open_to(sender) && has.contains(head.piece))
+            .filter(|head| !(late && self.free_block(slot, head.piece).is_none()))
+            .min_by_key(|head| {
+                let copies = self.pieces.copies()[head.piece.at()];
                 let copies = if snubbed { u16::MAX - copies } else { copies };
-                let priority = self.pieces.priority(partial.piece);
-                (Reverse(priority), copies, partial.free)
+                let priority = self.pieces.priority(head.piece);
+                (Reverse(priority), copies, head.free)
             })
-            .map(|partial| partial.piece)
+            .map(|head| head.piece)
     }
 
     /// The first block of a piece in progress that this peer may be asked for: one that nobody is
@@ -151,9 +153,9 @@ impl Torrent {
         self.free_in(slot, self.pieces.partial(piece)?)
     }
 
-    fn free_in(&self, slot: usize, partial: &Partial) -> Option<u32> {
+    fn free_in(&self, slot: usize, partial: Partial<'_>) -> Option<u32> {
         let down = &self.peers[slot].as_ref()?.down;
-        partial.first_free(|block| !down.asks(partial.piece, block))
+        partial.first_free(|block| !down.asks(partial.head.piece, block))
     }
 
     /// Whether this peer has a piece that nobody started and that is strictly rarer.
@@ -235,7 +237,7 @@ impl Torrent {
             has.contains(request.piece)
                 && self.pieces.partial(request.piece).is_some_and(|partial| {
                     let live = partial.blocks[request.block as usize].live();
-                    (1..requesters).contains(&u32::from(live)) && partial.open_to(peer.sender)
+                    (1..requesters).contains(&u32::from(live)) && partial.head.open_to(peer.sender)
                 })
                 && !peer.down.asks(request.piece, request.block)
         };

@@ -13,7 +13,10 @@ use crate::metainfo::Priority;
 use crate::prefetch;
 
 use super::blame::SenderId;
-use super::partial::{Block, Partial};
+use super::partial::{Block, Head, InProgress, Partial};
+
+/// Of torrents with more pieces, the copies of the others are not asked for ahead.
+const COPIES_AHEAD: usize = 512;
 
 /// All pieces of the torrent.
 #[derive(Debug)]
@@ -26,8 +29,7 @@ pub(super) struct Pieces {
     in_progress: BitSet,
     /// Neither there nor wanted.
     unwanted: BitSet,
-    /// Pieces in progress, in the order in which they were started: few, so that a search is short.
-    started: Vec<Partial>,
+    started: InProgress,
     /// Copies among the neighbours.
     pub(super) availability: Vec<u16>,
     /// The same without neighbours that are doubted; `None` while nobody is.
@@ -54,7 +56,7 @@ impl Pieces {
             have,
             queued,
             in_progress: BitSet::empty(geometry.pieces),
-            started: Vec::new(),
+            started: InProgress::new(geometry),
             availability: vec![0; geometry.pieces as usize],
             trusted: None,
             free_blocks: 0,
@@ -70,8 +72,8 @@ impl Pieces {
     /// Whether every piece that the user wants is verified.
     pub(super) fn finished(&self) -> bool {
         // A piece that was skipped while it was in progress may come or not.
-        let skipped = |p: &Partial| self.priority(p.piece) == Priority::Skip;
-        self.queued.is_empty() && self.started.iter().all(skipped)
+        let skipped = |head: &Head| self.priority(head.piece) == Priority::Skip;
+        self.queued.is_empty() && self.started.heads().iter().all(skipped)
     }
 
     /// Whether the piece is not there and neither wanted.
@@ -163,6 +165,18 @@ impl Pieces {
         self.trusted.as_deref().unwrap_or(&self.availability)
     }
 
+    /// Asks for what a choice of the next block looks at.
+    pub(super) fn prefetch_choice(&self) {
+        self.started.prefetch();
+        let copies = self.copies();
+        prefetch::value_of(&copies[..copies.len().min(COPIES_AHEAD)]);
+    }
+
+    /// As [`Pieces::prefetch_choice`], once that is there: asks for the state of a block that comes.
+    pub(super) fn prefetch_block(&self, piece: PieceIndex, block: u32) {
+        self.started.prefetch_block(piece, block);
+    }
+
     /// Asks for the number of its copies.
     pub(super) fn prefetch_copies(&self, piece: PieceIndex) {
         if let Some(copies) = self.availability.get(piece.at()) {
@@ -207,29 +221,25 @@ impl Pieces {
     }
 
     /// Pieces in progress, oldest first.
-    pub(super) fn started(&self) -> &[Partial] {
+    pub(super) fn started(&self) -> &InProgress {
         &self.started
     }
 
     /// Another sender helps with a piece on parole, alone if nothing of it has arrived yet.
     pub(super) fn take_over(&mut self, piece: PieceIndex, sender: SenderId) {
-        if let Some(partial) = self.partial_mut(piece) {
-            partial.parole = (partial.received == 0).then_some(sender);
+        if let Some(place) = self.place(piece) {
+            let head = self.started.head_mut(place);
+            head.parole = (head.received == 0).then_some(sender);
         }
     }
 
     fn place(&self, piece: PieceIndex) -> Option<usize> {
-        let place = || self.started.iter().position(|p| p.piece == piece);
+        let place = || self.started.place(piece);
         self.in_progress.contains(piece).then(place)?
     }
 
-    pub(super) fn partial(&self, piece: PieceIndex) -> Option<&Partial> {
-        Some(&self.started[self.place(piece)?])
-    }
-
-    fn partial_mut(&mut self, piece: PieceIndex) -> Option<&mut Partial> {
-        let place = self.place(piece)?;
-        Some(&mut self.started[place])
+    pub(super) fn partial(&self, piece: PieceIndex) -> Option<Partial<'_>> {
+        Some(self.started.at(self.place(piece)?))
     }
 
     /// Moves a queued piece to in progress; on parole when only one sender is to be asked for it.
@@ -240,15 +250,16 @@ impl Pieces {
             true => Block::Received(SenderId::NOBODY),
             false => Block::Missing,
         };
-        let blocks: Box<[_]> = (0..self.geometry.blocks_in(piece)).map(block).collect();
+        let count = self.geometry.blocks_in(piece);
+        let blocks: Vec<_> = (0..count).map(block).collect();
         let free = blocks.iter().filter(|b| b.is_free()).count() as u32;
-        self.started.push(Partial {
+        let head = Head {
             piece,
             free,
-            received: blocks.len() as u32 - free,
+            received: count - free,
             parole,
-            blocks,
-        });
+        };
+        self.started.push(head, &blocks);
         self.in_progress.insert(piece);
         self.free_blocks += free;
         free == 0
@@ -313,40 +324,41 @@ impl Pieces {
         block: u32,
         sender: SenderId,
     ) -> Option<(u16, bool)> {
-        let partial = self.partial_mut(piece)?;
-        let state = &mut partial.blocks[block as usize];
-        let open = match *state {
+        let place = self.place(piece)?;
+        let state = self.started.at(place).blocks[block as usize];
+        let open = match state {
             Block::Received(_) => return None,
             Block::Missing => 0,
             Block::Requested { live, late } => live + late,
         };
-        let was_free = u32::from(state.is_free());
-        *state = Block::Received(sender);
-        partial.free -= was_free;
-        partial.received += 1;
-        let all = partial.verifying();
-        self.free_blocks -= was_free;
-        Some((open, all))
+        self.change_at(place, block, Block::Received(sender));
+        self.started.head_mut(place).received += 1;
+        Some((open, self.started.at(place).verifying()))
     }
 
     fn change(&mut self, piece: PieceIndex, block: u32, f: impl FnOnce(Block) -> Block) {
-        let Some(partial) = self.partial_mut(piece) else {
-            return;
-        };
-        let state = &mut partial.blocks[block as usize];
-        let was = u32::from(state.is_free());
-        *state = f(*state);
+        if let Some(place) = self.place(piece) {
+            let state = f(self.started.at(place).blocks[block as usize]);
+            self.change_at(place, block, state);
+        }
+    }
+
+    fn change_at(&mut self, place: usize, block: u32, state: Block) {
+        let was = u32::from(self.started.at(place).blocks[block as usize].is_free());
         let is = u32::from(state.is_free());
-        partial.free = partial.free + is - was;
+        self.started.set(place, block, state);
+        let head = self.started.head_mut(place);
+        head.free = head.free + is - was;
         self.free_blocks = self.free_blocks + is - was;
     }
 
     /// Gives up all progress: what was written may not be there. Requests for its blocks may still
     /// be open; they count as released. Returns the pieces.
     pub(super) fn restart(&mut self) -> Vec<PieceIndex> {
-        let given_up = std::mem::take(&mut self.started);
+        let pieces = self.started.heads().iter().map(|head| head.piece);
+        let pieces: Vec<_> = pieces.collect();
+        self.started.clear();
         self.free_blocks = 0;
-        let pieces = given_up.iter().map(|partial| partial.piece).collect();
         for &piece in &pieces {
             self.in_progress.remove(piece);
             self.put_back(piece);
@@ -360,18 +372,19 @@ impl Pieces {
         let place = self
             .place(piece)
             .expect("only a piece in progress is verified");
-        let partial = self.started.remove(place);
+        let senders = self.started.at(place).blocks.iter().map(|b| match b {
+            Block::Received(sender) => *sender,
+            _ => unreachable!("only a piece with all blocks is verified"),
+        });
+        let senders = senders.collect();
+        self.started.remove(place);
         self.in_progress.remove(piece);
         if good {
             self.have.insert(piece);
         } else {
             self.put_back(piece);
         }
-        let senders = partial.blocks.iter().map(|b| match b {
-            Block::Received(sender) => *sender,
-            _ => unreachable!("only a piece with all blocks is verified"),
-        });
-        senders.collect()
+        senders
     }
 
     /// What is wrong with one piece's state, in words, if anything.
@@ -379,23 +392,28 @@ impl Pieces {
         let places = u32::from(self.have.contains(piece))
             + u32::from(self.queued.contains(piece))
             + u32::from(self.unwanted.contains(piece))
-            + self.started.iter().filter(|p| p.piece == piece).count() as u32;
+            + self
+                .started
+                .heads()
+                .iter()
+                .filter(|h| h.piece == piece)
+                .count() as u32;
         if places != 1 {
             return Some("a piece is not exactly one of have, in progress, queued, unwanted");
         }
-        let partial = self.started.iter().find(|p| p.piece == piece);
-        if partial.is_some() != self.in_progress.contains(piece) {
+        let place = self.started.place(piece);
+        if place.is_some() != self.in_progress.contains(piece) {
             return Some("the set of pieces in progress is not that of those that were started");
         }
         if self.unwanted.contains(piece) && !self.has_priorities() {
             return Some("a piece is unwanted although all are worth the same");
         }
-        partial?.broken()
+        self.started.at(place?).broken()
     }
 
     /// What is wrong with the requests of one piece's blocks. `open` is how many of each the peers hold.
     pub(super) fn miscounted(&self, piece: PieceIndex, open: &[u32]) -> Option<&'static str> {
-        let blocks = &self.partial(piece)?.blocks;
+        let blocks = self.partial(piece)?.blocks;
         let wrong = |(block, open): (&Block, &u32)| match block {
             Block::Missing => *open != 0,
             Block::Requested { live, late } => u32::from(live + late) != *open,
@@ -476,7 +494,7 @@ mod tests {
         p.received(piece, 1, SenderId(1));
         p.verified(piece, false);
         assert!(p.queued.contains(piece));
-        assert!(p.started().is_empty());
+        assert!(p.started().heads().is_empty());
         assert!(!p.all_requested());
     }
 
@@ -505,12 +523,12 @@ mod tests {
         p.set_padding(vec![20000..32768, 40000..65536, 65536..98304]);
         assert!(!p.start(PieceIndex(0), None));
         assert_eq!(
-            p.partial(PieceIndex(0)).expect("started").free,
+            p.partial(PieceIndex(0)).expect("started").head.free,
             2,
             "20000 lies in block 1"
         );
         assert!(!p.start(PieceIndex(1), None));
-        assert_eq!(p.partial(PieceIndex(1)).expect("started").free, 1);
+        assert_eq!(p.partial(PieceIndex(1)).expect("started").head.free, 1);
         assert!(p.start(PieceIndex(2), None), "nothing to ask for");
         assert_eq!(p.verified(PieceIndex(2), true), [SenderId::NOBODY; 2]);
     }

@@ -240,7 +240,7 @@ impl Torrent {
         let Some((mut piece, mut block)) = self.next_block(slot) else {
             return false;
         };
-        let free = |partial: &super::partial::Partial, block: u32| {
+        let free = |partial: super::partial::Partial<'_>, block: u32| {
             let state = partial.blocks.get(block as usize);
             state.is_some_and(|state| *state == super::partial::Block::Missing)
         };

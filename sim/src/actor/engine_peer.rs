@@ -372,8 +372,12 @@ impl Future for Life<'_> {
                 this.prefetched = !this.prefetched;
                 if this.prefetched {
                     prefetch::front(books);
-                    if peer.prefetch(prefetch::address_of(&this.prefetched)) {
+                    let carries = peer.prefetch(prefetch::address_of(&this.prefetched));
+                    if carries {
                         books.prefetch();
+                    }
+                    peer.prefetch_lists();
+                    if carries {
                         books.prefetch_lists();
                     }
                     cx.waker().wake_by_ref();

@@ -127,6 +127,11 @@ impl Flow {
         self.cargo.prefetch();
     }
 
+    /// Asks for what is looked at when more is sent.
+    pub(super) fn prefetch_unsent(&self) {
+        self.unsent.prefetch_ends();
+    }
+
     /// Queues a write.
     pub(super) fn push(&mut self, data: Chunk) {
         self.unsent_bytes += data.len() as u64;

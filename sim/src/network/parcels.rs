@@ -165,13 +165,25 @@ impl Parcels {
         self.first == NONE
     }
 
-    /// Asks for the first one.
+    /// Asks for the first one, and for what is known of it.
     pub(super) fn prefetch(&self) {
         with(|places| {
-            if let Some(parcel) = places.parcels.get(self.first as usize) {
+            let at = self.first as usize;
+            if let (Some(link), Some(parcel)) = (places.links.get(at), places.parcels.get(at)) {
+                prefetch::front(link);
                 prefetch::front(parcel);
             }
         });
+    }
+
+    /// Asks for what is known of the first and the last one.
+    pub(super) fn prefetch_ends(&self) {
+        if !self.is_empty() {
+            with(|places| {
+                let ends = [self.first, self.last].map(|at| places.link(at));
+                ends.into_iter().flatten().for_each(prefetch::front);
+            });
+        }
     }
 
     pub(super) fn push_back(&mut self, parcel: Parcel) {

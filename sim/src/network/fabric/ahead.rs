@@ -26,7 +26,9 @@ impl State {
             Fact::Arrive(end) => match ahead {
                 Ahead::Farthest => self.prefetch_conn(end),
                 Ahead::Far => {
-                    self.prefetch_receiver(end.other());
+                    if let Some(host) = self.host_at(end.other()) {
+                        self.prefetch_receiver(host);
+                    }
                     self.prefetch_cargo(end);
                 }
                 Ahead::Near => self.prefetch_task_of(end.other()),
@@ -34,24 +36,45 @@ impl State {
             },
             Fact::Wake(end) => match ahead {
                 Ahead::Farthest => self.prefetch_conn(end),
-                Ahead::Far => self.prefetch_sender(end),
+                Ahead::Far => {
+                    self.prefetch_sender(end);
+                    self.prefetch_unsent(end);
+                }
                 Ahead::Near | Ahead::Nearest => {}
             },
             Fact::UplinkFree(host) => {
                 let entry = &self.hosts[host as usize];
-                match (ahead, entry.up.turn()) {
-                    (Ahead::Farthest, _) => prefetch::value(entry),
-                    (Ahead::Far, _) => entry.up.prefetch_turn(),
-                    (Ahead::Near, Some(end)) => self.prefetch_conn(end),
-                    (Ahead::Nearest, _) | (_, None) => {}
+                match ahead {
+                    Ahead::Farthest => prefetch::value(entry),
+                    Ahead::Far => entry.up.prefetch_turn(),
+                    Ahead::Near => {
+                        if let Some(end) = entry.up.turn() {
+                            self.prefetch_conn(end);
+                        }
+                    }
+                    Ahead::Nearest => {
+                        if let Some(end) = entry.up.turn() {
+                            self.prefetch_unsent(end);
+                        }
+                    }
                 }
             }
             Fact::DownlinkFree(host) => {
                 let entry = &self.hosts[host as usize];
-                match (ahead, entry.down_carries) {
-                    (Ahead::Farthest, _) => prefetch::value(entry),
-                    (Ahead::Far, Some(end)) => self.prefetch_conn(end),
-                    _ => {}
+                match ahead {
+                    Ahead::Farthest => self.prefetch_receiver(host),
+                    Ahead::Far => {
+                        if let Some(end) = entry.down_carries {
+                            self.prefetch_conn(end);
+                        }
+                    }
+                    Ahead::Near => {
+                        if let Some(end) = entry.down_carries {
+                            self.prefetch_cargo(end);
+                            self.prefetch_task_of(end.other());
+                        }
+                    }
+                    Ahead::Nearest => {}
                 }
             }
             _ => {}
@@ -76,18 +99,22 @@ impl State {
         }
     }
 
+    pub(super) fn prefetch_unsent(&self, end: End) {
+        if let Some(conn) = self.conns.get(end.conn as usize) {
+            conn.flows[usize::from(end.side)].prefetch_unsent();
+        }
+    }
+
     fn prefetch_cargo(&self, end: End) {
         if let Some(conn) = self.conns.get(end.conn as usize) {
             conn.flows[usize::from(end.side)].prefetch_cargo();
         }
     }
 
-    /// The host at this end, as far as what arrives looks at it.
-    fn prefetch_receiver(&self, end: End) {
-        if let Some(host) = self.host_at(end) {
-            prefetch::lines(prefetch::address_of(&self.hosts[host as usize]), 2);
-            prefetch::value(&self.near[host as usize]);
-        }
+    /// A host, as far as what arrives there looks at it.
+    fn prefetch_receiver(&self, host: HostIndex) {
+        prefetch::lines(prefetch::address_of(&self.hosts[host as usize]), 2);
+        prefetch::value(&self.near[host as usize]);
     }
 
     /// The host at this end, whose uplink has something to do.

@@ -223,6 +223,10 @@ impl Network for FabricNet {
                 }
             }
         }
+        // What comes is often answered there.
+        if at != NOWHERE {
+            state.prefetch_unsent(at);
+        }
         Poll::Ready(event)
     }
 }
