@@ -91,7 +91,10 @@ impl Torrent {
             let digests = self.config.smart_ban && self.blame.wants_digests(piece);
             self.push(Output::VerifyPiece { piece, digests });
         }
-        self.fill_requests(slot, now);
+        let peer = self.peers[slot].as_ref().expect("it was there");
+        if peer.web || peer.down.has_room_for_several(&self.config) {
+            self.fill_requests(slot, now);
+        }
         if self.peer(slot).up.terms.credit.is_some() {
             // What it gave is credit.
             self.serve(slot, now);

@@ -73,6 +73,7 @@ impl Choking {
 impl Torrent {
     /// One round: snapshot, decision, execution.
     pub(super) fn choke_round(&mut self, now: Now) {
+        self.tell_all_news(now);
         self.choking.next_round = now.after(self.config.choke_interval);
         let rotate = self.choking.next_rotation <= now;
         if rotate {
@@ -289,6 +290,10 @@ impl Torrent {
         let (addr, unchoked) = (peer.addr, peer.unchoked);
         self.note(slot);
         self.emit(Event::InterestedBy { peer: addr, on });
+        if !on {
+            // It may want what it was not told of.
+            self.tell_news(slot, now);
+        }
         match (on, unchoked) {
             (true, true) if self.slots_there(slot) > Some(self.config.slots_per_address) => {
                 self.choke(slot, now);

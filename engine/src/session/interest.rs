@@ -9,7 +9,6 @@ use crate::metainfo::Priority;
 use crate::time::Now;
 use crate::wire::Message;
 
-use super::blame::SenderId;
 use super::event::CloseReason;
 use super::torrent::Torrent;
 
@@ -115,35 +114,6 @@ impl Torrent {
             };
             self.note(slot);
             self.send(slot, message, now);
-        }
-    }
-
-    /// A piece was verified here: who has it is worth less to us, who lacks it is told. Of those who have
-    /// it, whoever gave us some of it is told, too, unless it is a seed that says so: one that hides
-    /// what it has shows us the next piece only when it sees that we have the last (BEP 16).
-    pub(super) fn spread_have(&mut self, piece: PieceIndex, givers: &[SenderId], now: Now) {
-        let redundant = self.config.redundant_have;
-        for slot in self.slots() {
-            if !self.is_active(slot) {
-                continue;
-            }
-            // Where its holders lie together, and not in the sets of all peers.
-            let has = self.is_web(slot) || self.bitfields.holds(slot, piece);
-            let hiding = self.hiding;
-            let peer = self.peer(slot);
-            let sender = peer.sender;
-            if hiding && peer.up.hides(piece) {
-                // It was lost and is here again; whom it is shown to is decided anew.
-            } else if !has || redundant {
-                peer.content_from = now;
-                self.send(slot, Message::Have(piece), now);
-            } else if givers.contains(&sender) && !self.has(slot).is_full() {
-                self.send(slot, Message::Have(piece), now);
-            }
-            if has {
-                self.peer(slot).useful -= 1;
-                self.update_interest(slot, now);
-            }
         }
     }
 

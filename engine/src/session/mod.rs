@@ -2,7 +2,7 @@
 //!
 //! [`torrent::Torrent`] takes facts and gives decisions; the other files are its rooms. Read them
 //! in the order in which a block travels: `connections` (handshake), `messages` -> `peer` (legal now?) -> `requests`
-//! (asked for? `choosing`: what next) -> `pieces` and `partial` (state) -> `blame` (bad piece) -> `interest`, `upload`, `choking`;
+//! (asked for? `choosing`: what next) -> `pieces` and `partial` (state) -> `blame` (bad piece) -> `news`, `interest`, `upload`, `choking`;
 //! `dial` and `announcing` find the peers; `web_seeds` makes peers of web servers.
 
 mod addresses;
@@ -28,6 +28,7 @@ mod limits;
 mod messages;
 mod metadata;
 pub mod metadata_fetch;
+mod news;
 mod partial;
 mod pause;
 mod peer;

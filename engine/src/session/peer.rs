@@ -354,11 +354,22 @@ impl Download {
         self.received() > 0
     }
 
-    /// Requests that may be open now.
-    pub(super) fn room(&self) -> u32 {
+    /// Requests that may be open at once.
+    fn most(&self) -> u32 {
         let depth = if self.snubbed { 1 } else { self.depth };
-        let depth = depth.min(self.queue_max.max(1));
-        depth.saturating_sub(u32::try_from(self.open.len()).unwrap_or(u32::MAX))
+        depth.min(self.queue_max.max(1))
+    }
+
+    /// Requests that may be open beside those that are.
+    pub(super) fn room(&self) -> u32 {
+        let open = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
+        self.most().saturating_sub(open)
+    }
+
+    /// Whether there is room for as many requests as are sent together: in deep pipelines several.
+    pub(super) fn has_room_for_several(&self, config: &EngineConfig) -> bool {
+        let together = (self.most() / 4).min(config.request_batch);
+        self.room() >= together.max(1)
     }
 
     /// A block came that we had asked for, still of use or not: the peer does not snub us.
@@ -544,6 +555,39 @@ mod tests {
         assert!(timeout < Duration::from_secs(4), "{timeout:?}");
         peer.down.answered(at(0), at(0));
         assert!(peer.down.timeout(&config) > timeout, "an outlier widens it");
+    }
+
+    #[test]
+    fn in_deep_pipelines_there_must_be_room_for_several_requests() {
+        let config = EngineConfig::default();
+        let addr = "10.0.0.1:1".parse().expect("an address");
+        let conn = ConnId {
+            slot: 0,
+            generation: 0,
+        };
+        let cases = [
+            (1, 0, 1),
+            (2, 1, 2),
+            (7, 6, 7),
+            (8, 6, 7),
+            (12, 9, 10),
+            (100, 96, 97),
+        ];
+        for (depth, enough, too_many) in cases {
+            for (open, expected) in [(enough, true), (too_many, false)] {
+                let mut down = Peer::new(conn, addr, false, Now::START, &config).rest.down;
+                down.depth = depth;
+                let request = |block| Request {
+                    piece: PieceIndex(0),
+                    block,
+                    at: Now::START,
+                    late: false,
+                };
+                down.open = (0..open).map(request).collect();
+                let several = down.has_room_for_several(&config);
+                assert_eq!(several, expected, "{open} of {depth}");
+            }
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ use super::choking::Choking;
 use super::dial::DialBook;
 use super::event::{CloseReason, Event};
 use super::limits::RateLimiter;
+use super::news::News;
 use super::peer::Peer;
 use super::pex::Contacts;
 use super::pieces::Pieces;
@@ -79,6 +80,7 @@ pub struct Torrent {
     pub(super) asked: Vec<u32>,
     /// When something is due at each peer, or earlier: the timer looks at few peers.
     pub(super) due: Vec<Now>,
+    pub(super) news: News,
     pub(super) connections: u32,
     pub(super) picker: Box<dyn PiecePicker>,
     /// Where the user's player is.
@@ -187,6 +189,7 @@ impl Torrent {
             hiding: false,
             moved: true,
             due: vec![Now::NEVER; web_seeds.len()],
+            news: News::new(web_seeds.len()),
             web_seeds,
             roll: Roll::default(),
             connections: 0,
@@ -400,6 +403,7 @@ impl Torrent {
             self.asked.resize(slot + 1, 0);
             self.askable.resize(slot + 1, false);
             self.due.resize(slot + 1, Now::NEVER);
+            self.news.make_slots(slot + 1);
         }
     }
 
@@ -434,6 +438,7 @@ impl Torrent {
         if self.is_web(slot) {
             return self.tell_web_seed(slot, &message);
         }
+        self.tell_news(slot, now);
         let backlog_max = self.config.send_backlog_max;
         let peer = self.peer(slot);
         peer.last_sent = now;

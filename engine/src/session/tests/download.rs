@@ -410,7 +410,8 @@ fn started_pieces_come_first_unless_another_is_strictly_rarer() {
 
 #[test]
 fn the_pipeline_grows_by_a_block_per_block_up_to_its_cap() {
-    let mut rig = Plan::new(4, 16).config(|c| c.pipeline_cap = 9).start();
+    let plan = Plan::new(4, 16).config(|c| (c.pipeline_cap, c.request_batch) = (9, 1));
+    let mut rig = plan.start();
     let peer = rig.source(1);
     let mut open = rig.asked(peer);
     for want in [6, 7, 8, 9, 9, 9] {
@@ -418,6 +419,22 @@ fn the_pipeline_grows_by_a_block_per_block_up_to_its_cap() {
         open.extend(rig.asked(peer));
         assert_eq!(open.len(), want);
     }
+}
+
+#[test]
+fn in_a_deep_pipeline_requests_are_sent_several_together() {
+    let mut rig = Plan::new(4, 16).config(|c| c.pipeline_cap = 8).start();
+    let peer = rig.source(1);
+    let mut open = rig.asked(peer);
+    let mut asked = Vec::new();
+    for _ in 0..9 {
+        rig.give(peer, open.remove(0));
+        let more = rig.asked(peer);
+        asked.push(more.len());
+        open.extend(more);
+    }
+    // While it grows there is room for two after each block.
+    assert_eq!(asked, [2, 2, 2, 0, 2, 0, 2, 0, 2]);
 }
 
 #[test]

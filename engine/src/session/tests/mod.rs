@@ -14,6 +14,7 @@ mod extended;
 mod fast;
 mod gifts;
 mod limits;
+mod news;
 mod pair;
 mod pause;
 mod peers;

@@ -407,7 +407,8 @@ impl Rig {
             || torrent.pool_grew
             || torrent.unwritten >= torrent.config.disk_queue_max;
         for peer in torrent.peers.iter().flatten() {
-            let waits = peer.down.hold_until.is_some() || peer.down.room() == 0;
+            let several = peer.down.has_room_for_several(&torrent.config);
+            let waits = peer.down.hold_until.is_some() || !several;
             if held_back || !peer.active() || peer.choking_us || waits {
                 continue;
             }

@@ -1,0 +1,123 @@
+//! Owns which verified pieces which peers have still to be told of, and when they are.
+//!
+//! Invariant: whoever may act on a new piece is told of it at once. Who is interested in us already and cannot ask
+//! for it now, or has enough to ask for, hears of several together: with whatever is said to it next, in the next
+//! choke round, or when too many wait. A peer never hears of a piece that was lost meanwhile.
+
+use crate::ids::PieceIndex;
+use crate::time::Now;
+use crate::wire::Message;
+
+use super::blame::SenderId;
+use super::peer::Peer;
+use super::torrent::Torrent;
+
+/// Pieces that wait together at most: a bit each.
+const TOGETHER_MAX: u32 = u32::BITS;
+
+/// What waits to be told.
+#[derive(Debug)]
+pub(super) struct News {
+    /// Verified lately, in that order.
+    pieces: Vec<PieceIndex>,
+    /// By slot: which of them wait for this peer.
+    waiting: Vec<u32>,
+}
+
+impl News {
+    /// Nothing, for so many slots.
+    pub(super) fn new(slots: usize) -> News {
+        News {
+            pieces: Vec::new(),
+            waiting: vec![0; slots],
+        }
+    }
+
+    /// Places for peers up to this slot.
+    pub(super) fn make_slots(&mut self, slots: usize) {
+        self.waiting.resize(slots, 0);
+    }
+
+    /// Nothing waits for this slot any more: its peer is gone.
+    pub(super) fn forget(&mut self, slot: usize) {
+        self.waiting[slot] = 0;
+    }
+}
+
+impl Torrent {
+    /// A piece was verified here: who has it is worth less to us, who lacks it is told. Of those who have
+    /// it, whoever gave us some of it is told, too, unless it is a seed that says so: one that hides
+    /// what it has shows us the next piece only when it sees that we have the last (BEP 16).
+    pub(super) fn spread_have(&mut self, piece: PieceIndex, givers: &[SenderId], now: Now) {
+        let redundant = self.config.redundant_have;
+        let together = self.told_together();
+        let bit = 1u32 << self.news.pieces.len();
+        self.news.pieces.push(piece);
+        for slot in self.slots() {
+            if !self.is_active(slot) {
+                continue;
+            }
+            // Where its holders lie together, and not in the sets of all peers.
+            let has = self.is_web(slot) || self.bitfields.holds(slot, piece);
+            let hiding = self.hiding;
+            let peer = self.peer(slot);
+            let sender = peer.sender;
+            // It was lost and is here again: whom it is shown to is decided anew.
+            let hidden = hiding && peer.up.hides(piece);
+            let told = !has || redundant || givers.contains(&sender) && !self.has(slot).is_full();
+            if told && !hidden {
+                self.news.waiting[slot] |= bit;
+                let peer = self.peers[slot].as_ref().expect("it is active");
+                if together == 1 || may_act(peer, piece) {
+                    self.tell_news(slot, now);
+                }
+            }
+            if has {
+                self.peer(slot).useful -= 1;
+                self.update_interest(slot, now);
+            }
+        }
+        if self.news.pieces.len() >= together as usize || self.pieces.finished() {
+            self.tell_all_news(now);
+        }
+    }
+
+    /// How many pieces wait together at most: few of all pieces, for who chooses the rarest goes by what it was told.
+    fn told_together(&self) -> u32 {
+        let few = self.pieces.geometry.pieces / 64;
+        self.config.have_batch.min(few).clamp(1, TOGETHER_MAX)
+    }
+
+    /// Tells everybody what waits.
+    pub(super) fn tell_all_news(&mut self, now: Now) {
+        if self.news.pieces.is_empty() {
+            return;
+        }
+        for slot in self.slots() {
+            self.tell_news(slot, now);
+        }
+        self.news.pieces.clear();
+    }
+
+    /// Tells a peer what waits for it.
+    pub(super) fn tell_news(&mut self, slot: usize, now: Now) {
+        let mut waiting = std::mem::take(&mut self.news.waiting[slot]);
+        if waiting == 0 {
+            return;
+        }
+        self.peer(slot).content_from = now;
+        while waiting != 0 {
+            let piece = self.news.pieces[waiting.trailing_zeros() as usize];
+            waiting &= waiting - 1;
+            if self.pieces.have.contains(piece) {
+                self.send(slot, Message::Have(piece), now);
+            }
+        }
+    }
+}
+
+/// Whether a peer that hears of a piece may do something else than before: want something of us, or ask for it.
+fn may_act(peer: &Peer, piece: PieceIndex) -> bool {
+    let idle = || peer.up.queue.is_empty() && peer.up.reading.is_empty();
+    !peer.interested || peer.unchoked && idle() || peer.fast && peer.up.allowed.contains(&piece)
+}
