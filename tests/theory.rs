@@ -52,6 +52,11 @@ fn the_capacity_of_a_flash_crowd_doubles_again_and_again() {
 }
 
 #[test]
+fn a_swarm_takes_as_long_when_news_and_requests_are_sent_several_together() {
+    holds("scenarios/compare/batches.toml");
+}
+
+#[test]
 fn pickers_that_know_the_playhead_let_players_begin_sooner() {
     holds("scenarios/compare/streaming.toml");
 }
