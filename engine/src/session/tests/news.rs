@@ -1,5 +1,6 @@
 //! News of verified pieces: who is told at once, who of several together.
 
+use super::swarm::{Recipe, recipe};
 use super::*;
 
 /// A session of many pieces that uploads in one slot, a source of it, and what that was asked for.
@@ -149,4 +150,25 @@ fn who_finishes_says_so_at_once() {
     let choked = g.choked();
     g.gain(129);
     assert_eq!(g.news(choked), g.gained);
+}
+
+#[test]
+fn a_swarm_of_many_small_pieces_finishes_and_its_seeds_know_of_each_other() {
+    for seed in 1..9 {
+        let recipe = Recipe {
+            total: 3_000_000,
+            piece_bytes: BLOCK_BYTES,
+            leechers: 5,
+            seed,
+            ..recipe()
+        };
+        let mut swarm = recipe.swarm();
+        swarm.run(secs(240));
+        swarm.balance();
+        let end = swarm.now.after(secs(150));
+        while swarm.step(end) {}
+        for member in &swarm.members {
+            assert_eq!(member.torrent.peers_connected(), 0, "seeds have parted");
+        }
+    }
 }
