@@ -368,12 +368,12 @@ config! {
     /// `have` is sent to peers that have the piece already (libtorrent does). Without it only to those of
     /// them that gave us some of the piece and do not claim everything: a super-seed waits for it.
     redundant_have: bool = false;
-    /// Verified pieces that a peer may hear of together, if it wants something of us already and could not ask for
-    /// them now: with what is said to it next, or in the next choke round (Transmission: within ten seconds). At most
-    /// 32, and a 64th of all pieces. 1: of each at once (libtorrent).
+    /// Verified pieces that a peer may hear of together, if it wants something of us already and is choked, or waits
+    /// for blocks of ours: with what is said to it next, or in the next choke round (Transmission: within ten seconds).
+    /// At most 32, and a 64th of all pieces. 1: of each at once (libtorrent).
     have_batch: u32 = 4;
     /// Requests that are sent to a peer together when its answers have made room for them: at most so many, and a
-    /// quarter of what may be open (Transmission, rTorrent: several). 1: each at once (libtorrent).
+    /// quarter of what may be open (Transmission: several). 1: each at once (libtorrent).
     request_batch: u32 = 4;
     /// Unsent bytes handed to the network per connection; the rest waits where choke can drop it.
     send_buffer: u64 = 32 * KIB;

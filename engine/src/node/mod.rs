@@ -10,7 +10,7 @@ pub mod magnet_host;
 pub mod network;
 pub mod peer_host;
 pub mod real;
-mod recheck;
+pub mod recheck;
 pub mod spawn;
 pub mod stream;
 pub mod tracker_client;

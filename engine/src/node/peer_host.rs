@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -15,7 +15,6 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
-use crate::bits::BitSet;
 use crate::config::EngineConfig;
 use crate::ids::{ConnId, PieceIndex};
 use crate::metainfo::{Geometry, Priority};
@@ -133,50 +132,6 @@ pub struct PeerHost<N, S> {
 const HOST_LINES: usize = 16;
 /// Facts handled in one wake-up before other tasks get their turn.
 const FACTS_PER_WAKE: u32 = 512;
-/// Hashes under way while content is checked before the start.
-const CHECKS_AHEAD: u32 = 16;
-
-/// Finds out which pieces a disk holds, before a session starts: nothing unverified is served, unless
-/// the disk knows that it has not changed since. `progress` hears the number of pieces of which it
-/// is known whether they are there.
-///
-/// # Errors
-/// When the disk cannot be read.
-pub async fn check_content<S: Storage>(
-    storage: &mut S,
-    geometry: Geometry,
-    mut progress: impl FnMut(u32),
-) -> std::io::Result<BitSet> {
-    let (mut have, unchecked) = match storage.known() {
-        Some(known) => (known.have, known.unchecked),
-        None if storage.may_hold_content() => (
-            BitSet::empty(geometry.pieces),
-            BitSet::full(geometry.pieces),
-        ),
-        None => return Ok(BitSet::empty(geometry.pieces)),
-    };
-    let mut answered = geometry.pieces - unchecked.count();
-    let mut ahead = 0;
-    let mut rest = unchecked.iter();
-    while answered < geometry.pieces {
-        while ahead < CHECKS_AHEAD
-            && let Some(piece) = rest.next()
-        {
-            storage.verify(piece, false);
-            ahead += 1;
-        }
-        if let StorageEvent::Verified(verified) = poll_fn(|cx| storage.poll_event(cx)).await {
-            let verified = verified?;
-            if verified.good {
-                have.insert(verified.piece);
-            }
-            ahead -= 1;
-            answered += 1;
-            progress(answered);
-        }
-    }
-    Ok(have)
-}
 
 /// What hosts fill and empty again within a wake-up: those of a thread have it in turn.
 struct Lists {

@@ -1,16 +1,64 @@
-//! Owns hashing a running peer's pieces once more, because its user asks for it.
+//! Owns finding out by their hashes which pieces a disk holds: before a session starts, and once more while it runs
+//! because its user asks.
 //!
-//! Invariant: every piece that was verified when the user asked is hashed once; a few at a time, so
-//! that blocks for others are read in between.
+//! Invariants: nothing counts as held that was not hashed, unless the disk knows that it has not changed since; every
+//! piece that was verified when the user asked is hashed once more, a few at a time, so that blocks for others are read
+//! in between.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 
 use crate::bits::BitSet;
 use crate::ids::PieceIndex;
-use crate::storage::Storage;
+use crate::metainfo::Geometry;
+use crate::storage::{Storage, StorageEvent};
 
-/// Hashes under way, at most.
+/// Hashes under way while content is checked before the start.
+const CHECKS_AHEAD: u32 = 16;
+/// Hashes under way while it runs, at most.
 const UNDER_WAY_MAX: usize = 4;
+
+/// Finds out which pieces a disk holds, before a session starts: nothing unverified is served, unless
+/// the disk knows that it has not changed since. `progress` hears the number of pieces of which it
+/// is known whether they are there.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub async fn check_content<S: Storage>(
+    storage: &mut S,
+    geometry: Geometry,
+    mut progress: impl FnMut(u32),
+) -> std::io::Result<BitSet> {
+    let (mut have, unchecked) = match storage.known() {
+        Some(known) => (known.have, known.unchecked),
+        None if storage.may_hold_content() => (
+            BitSet::empty(geometry.pieces),
+            BitSet::full(geometry.pieces),
+        ),
+        None => return Ok(BitSet::empty(geometry.pieces)),
+    };
+    let mut answered = geometry.pieces - unchecked.count();
+    let mut ahead = 0;
+    let mut rest = unchecked.iter();
+    while answered < geometry.pieces {
+        while ahead < CHECKS_AHEAD
+            && let Some(piece) = rest.next()
+        {
+            storage.verify(piece, false);
+            ahead += 1;
+        }
+        if let StorageEvent::Verified(verified) = poll_fn(|cx| storage.poll_event(cx)).await {
+            let verified = verified?;
+            if verified.good {
+                have.insert(verified.piece);
+            }
+            ahead -= 1;
+            answered += 1;
+            progress(answered);
+        }
+    }
+    Ok(have)
+}
 
 /// What is left of a recheck.
 #[derive(Debug, Default)]

@@ -92,6 +92,7 @@ impl Torrent {
             self.push(Output::VerifyPiece { piece, digests });
         }
         let peer = self.peers[slot].as_ref().expect("it was there");
+        // A web seed is asked for runs of blocks in any case.
         if peer.web || peer.down.has_room_for_several(&self.config) {
             self.fill_requests(slot, now);
         }

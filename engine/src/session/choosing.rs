@@ -15,7 +15,8 @@ use crate::picker::PickView;
 use super::blame::SenderId;
 use super::event::Event;
 use super::partial::Partial;
-use super::peer::{Peer, Request};
+use super::peer::Peer;
+use super::pipeline::Request;
 use super::torrent::{Output, Torrent};
 
 /// A peer with this many requests open takes no part in end-game: it is busy enough.

@@ -1,8 +1,9 @@
 //! The swarm session: one torrent's protocol as a pure state machine.
 //!
 //! [`torrent::Torrent`] takes facts and gives decisions; the other files are its rooms. Read them
-//! in the order in which a block travels: `connections` (handshake), `messages` -> `peer` (legal now?) -> `requests`
-//! (asked for? `choosing`: what next) -> `pieces` and `partial` (state) -> `blame` (bad piece) -> `news`, `interest`, `upload`, `choking`;
+//! in the order in which a block travels: `connections` (handshake), `messages` -> `peer` (legal now?) -> `requests`, `pipeline`
+//! (asked for? `choosing`: what next) -> `pieces` and `partial` (state) -> `blame` (bad piece)
+//! -> `news`, `interest`, `upload`, `choking`;
 //! `dial` and `announcing` find the peers; `web_seeds` makes peers of web servers.
 
 mod addresses;
@@ -34,6 +35,7 @@ mod pause;
 mod peer;
 mod pex;
 mod pieces;
+mod pipeline;
 mod requests;
 mod roll;
 pub(crate) mod scratch;

@@ -11,7 +11,7 @@ use crate::time::Now;
 use crate::wire::Message;
 
 use super::event::Event;
-use super::peer::Request;
+use super::pipeline::Request;
 use super::torrent::{Phase, Torrent};
 
 /// Who chooses before whom.

@@ -19,9 +19,8 @@ use skep_engine::choker::{self, Choker};
 use skep_engine::node::announcer::Announcer;
 use skep_engine::node::magnet_host::{MagnetHost, MagnetHostSetup};
 use skep_engine::node::network::Network;
-use skep_engine::node::peer_host::{
-    Command, Observer, PeerHost, PeerHostSetup, Running, check_content,
-};
+use skep_engine::node::peer_host::{Command, Observer, PeerHost, PeerHostSetup, Running};
+use skep_engine::node::recheck::check_content;
 use skep_engine::node::web_seeds::WebSeedsSetup;
 use skep_engine::picker::{self, PiecePicker};
 use skep_engine::prefetch;
