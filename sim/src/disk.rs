@@ -20,6 +20,7 @@ use skep_engine::prefetch;
 use skep_engine::storage::resume::FileStamp;
 use skep_engine::storage::{Known, Verified};
 use skep_engine::{BlockRange, PieceIndex};
+use smallvec::{SmallVec, smallvec};
 use tokio::time::Instant;
 
 use crate::content::Content;
@@ -56,9 +57,11 @@ enum Piece {
     Empty,
     /// Every block is equal to the content.
     True,
-    /// A byte per block: a piece in progress fits a line of memory.
-    Blocks(Vec<Kind>),
+    /// A byte per block; those of a piece of usual length lie here.
+    Blocks(SmallVec<[Kind; 16]>),
 }
+
+const _: () = assert!(size_of::<Piece>() <= 32);
 
 /// What one host's disk holds of the content. It outlives the client.
 #[derive(Debug)]
@@ -355,8 +358,8 @@ impl Disk {
         let piece = &mut self.pieces[at.at()];
         match piece {
             Piece::True if matches!(block, Block::True) => return,
-            Piece::True => *piece = Piece::Blocks(vec![Kind::True; whole]),
-            Piece::Empty => *piece = Piece::Blocks(vec![Kind::Missing; whole]),
+            Piece::True => *piece = Piece::Blocks(smallvec![Kind::True; whole]),
+            Piece::Empty => *piece = Piece::Blocks(smallvec![Kind::Missing; whole]),
             Piece::Blocks(_) => {}
         }
         let kind = match &block {

@@ -272,7 +272,6 @@ impl Torrent {
         let Some(slot) = self.slot(conn) else { return };
         self.release_requests(slot);
         let peer = self.peers[slot].take().expect("just found");
-        self.news.forget(slot);
         self.dial.left();
         self.contacts.gone(slot, &peer);
         self.note(slot);

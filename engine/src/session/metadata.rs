@@ -44,7 +44,7 @@ impl Torrent {
             // It takes no answer.
             return Ok(());
         }
-        let ready = running && peer.up.metadata_given < budget && peer.backlog <= backlog_max;
+        let ready = running && peer.up.metadata_given < budget && peer.backlog() <= backlog_max;
         let answer = match metadata_block(total, block).filter(|_| ready) {
             Some(range) => {
                 peer.up.metadata_given += 1;

@@ -172,7 +172,7 @@ impl MetadataFetch {
             Input::WireError { conn, error } => self.close(conn, CloseReason::Wire(error), now),
             Input::SendRoom { conn, queued } => {
                 if let Some(slot) = self.slot(conn) {
-                    self.peer(slot).backlog = queued;
+                    self.peer(slot).set_backlog(queued);
                 }
             }
             Input::Announced(result) => self.on_announced(*result, now),
@@ -241,8 +241,8 @@ impl MetadataFetch {
         let backlog_max = self.config.send_backlog_max;
         let peer = self.peer(slot);
         peer.last_sent = now;
-        peer.backlog = peer.backlog.saturating_add(message.wire_len());
-        let (conn, backlog) = (peer.conn, peer.backlog);
+        peer.set_backlog(peer.backlog().saturating_add(message.wire_len()));
+        let (conn, backlog) = (peer.conn, peer.backlog());
         self.push(Output::Send { conn, message });
         // Found and closed at the end of this input.
         self.overflowing |= backlog > backlog_max;
@@ -254,7 +254,7 @@ impl MetadataFetch {
             return;
         }
         let max = self.config.send_backlog_max;
-        let over = self.peers.iter().flatten().filter(|p| p.backlog > max);
+        let over = self.peers.iter().flatten().filter(|p| p.backlog() > max);
         let over: Vec<_> = over.map(|p| p.conn).collect();
         for conn in over {
             self.close(conn, CloseReason::Backlog, now);

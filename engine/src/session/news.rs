@@ -15,33 +15,11 @@ use super::torrent::Torrent;
 /// Pieces that wait together at most: a bit each.
 const TOGETHER_MAX: u32 = u32::BITS;
 
-/// What waits to be told.
-#[derive(Debug)]
+/// What waits to be told; each peer knows which of it is for itself ([`Peer::news`]).
+#[derive(Debug, Default)]
 pub(super) struct News {
     /// Verified lately, in that order.
     pieces: Vec<PieceIndex>,
-    /// By slot: which of them wait for this peer.
-    waiting: Vec<u32>,
-}
-
-impl News {
-    /// Nothing, for so many slots.
-    pub(super) fn new(slots: usize) -> News {
-        News {
-            pieces: Vec::new(),
-            waiting: vec![0; slots],
-        }
-    }
-
-    /// Places for peers up to this slot.
-    pub(super) fn make_slots(&mut self, slots: usize) {
-        self.waiting.resize(slots, 0);
-    }
-
-    /// Nothing waits for this slot any more: its peer is gone.
-    pub(super) fn forget(&mut self, slot: usize) {
-        self.waiting[slot] = 0;
-    }
 }
 
 impl Torrent {
@@ -50,7 +28,7 @@ impl Torrent {
     /// what it has shows us the next piece only when it sees that we have the last (BEP 16).
     pub(super) fn spread_have(&mut self, piece: PieceIndex, givers: &[SenderId], now: Now) {
         let redundant = self.config.redundant_have;
-        let together = self.told_together();
+        let (together, gifts) = (self.told_together(), self.config.allowed_fast > 0);
         let bit = 1u32 << self.news.pieces.len();
         self.news.pieces.push(piece);
         for slot in self.slots() {
@@ -66,9 +44,9 @@ impl Torrent {
             let hidden = hiding && peer.up.hides(piece);
             let told = !has || redundant || givers.contains(&sender) && !self.has(slot).is_full();
             if told && !hidden {
-                self.news.waiting[slot] |= bit;
-                let peer = self.peers[slot].as_ref().expect("it is active");
-                if together == 1 || may_act(peer, piece) {
+                let peer = self.peer(slot);
+                peer.news |= bit;
+                if together == 1 || may_act(peer, piece, gifts) {
                     self.tell_news(slot, now);
                 }
             }
@@ -94,18 +72,21 @@ impl Torrent {
             return;
         }
         for slot in self.slots() {
-            self.tell_news(slot, now);
+            if self.peers[slot].is_some() {
+                self.tell_news(slot, now);
+            }
         }
         self.news.pieces.clear();
     }
 
     /// Tells a peer what waits for it.
     pub(super) fn tell_news(&mut self, slot: usize, now: Now) {
-        let mut waiting = std::mem::take(&mut self.news.waiting[slot]);
+        let peer = self.peer(slot);
+        let mut waiting = std::mem::take(&mut peer.news);
         if waiting == 0 {
             return;
         }
-        self.peer(slot).content_from = now;
+        peer.content_from = now;
         while waiting != 0 {
             let piece = self.news.pieces[waiting.trailing_zeros() as usize];
             waiting &= waiting - 1;
@@ -116,8 +97,10 @@ impl Torrent {
     }
 }
 
-/// Whether a peer that hears of a piece may do something else than before: want something of us, or ask for it.
-fn may_act(peer: &Peer, piece: PieceIndex) -> bool {
+/// Whether a peer that hears of a piece may do something else than before: want something of us, or ask for it. `gifts`:
+/// some may ask for something while choked (BEP 6).
+fn may_act(peer: &Peer, piece: PieceIndex, gifts: bool) -> bool {
     let idle = || peer.up.queue.is_empty() && peer.up.reading.is_empty();
-    !peer.interested || peer.unchoked && idle() || peer.fast && peer.up.allowed.contains(&piece)
+    let given = || peer.fast && peer.up.allowed.contains(&piece);
+    !peer.interested || peer.unchoked && idle() || gifts && given()
 }

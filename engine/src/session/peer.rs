@@ -45,8 +45,10 @@ pub(super) struct Peer {
     pub(super) conn: ConnId,
     pub(super) last_received: Now,
     pub(super) last_sent: Now,
-    /// Bytes that the network has not taken yet, messages included.
-    pub(super) backlog: u64,
+    /// Bytes that the network has not taken yet, messages included; saturates.
+    backlog: u32,
+    /// Which news wait for it; see [`super::news`].
+    pub(super) news: u32,
     /// It has wanted nothing since then: it joined, it said so, or we told it of a new piece.
     pub(super) content_from: Now,
     /// Who it is for blame and bans.
@@ -155,6 +157,15 @@ impl Upload {
 }
 
 impl Peer {
+    /// Bytes that the network has not taken yet, messages included.
+    pub(super) fn backlog(&self) -> u64 {
+        u64::from(self.backlog)
+    }
+
+    pub(super) fn set_backlog(&mut self, bytes: u64) {
+        self.backlog = u32::try_from(bytes).unwrap_or(u32::MAX);
+    }
+
     /// Where the rest of it lies.
     pub(super) fn rest_address(&self) -> usize {
         prefetch::address_of(&*self.rest)
@@ -191,6 +202,7 @@ impl Peer {
             last_received: now,
             last_sent: now,
             backlog: 0,
+            news: 0,
             content_from: now,
             sender: SenderId::NOBODY,
             useful: 0,

@@ -189,7 +189,7 @@ impl Torrent {
             hiding: false,
             moved: true,
             due: vec![Now::NEVER; web_seeds.len()],
-            news: News::new(web_seeds.len()),
+            news: News::default(),
             web_seeds,
             roll: Roll::default(),
             connections: 0,
@@ -403,7 +403,6 @@ impl Torrent {
             self.asked.resize(slot + 1, 0);
             self.askable.resize(slot + 1, false);
             self.due.resize(slot + 1, Now::NEVER);
-            self.news.make_slots(slot + 1);
         }
     }
 
@@ -442,8 +441,8 @@ impl Torrent {
         let backlog_max = self.config.send_backlog_max;
         let peer = self.peer(slot);
         peer.last_sent = now;
-        peer.backlog = peer.backlog.saturating_add(message.wire_len());
-        let (conn, backlog) = (peer.conn, peer.backlog);
+        peer.set_backlog(peer.backlog().saturating_add(message.wire_len()));
+        let (conn, backlog) = (peer.conn, peer.backlog());
         self.buffers.unsent(backlog);
         self.push(Output::Send { conn, message });
         if backlog > backlog_max {
@@ -503,7 +502,7 @@ impl Torrent {
     /// Closes who does not read what it is sent.
     fn close_overflowing(&mut self, now: Now) {
         let max = self.config.send_backlog_max;
-        let over = self.peers.iter().flatten().filter(|p| p.backlog > max);
+        let over = self.peers.iter().flatten().filter(|p| p.backlog() > max);
         let over: Vec<_> = over.map(|p| p.conn).collect();
         for conn in over {
             self.close(conn, CloseReason::Backlog, now);

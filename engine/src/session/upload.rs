@@ -247,7 +247,7 @@ impl Torrent {
             peer.up.moved = now;
         }
         peer.up.queued_bytes = queued;
-        peer.backlog = queued;
+        peer.set_backlog(queued);
         self.serve(slot, now);
     }
 

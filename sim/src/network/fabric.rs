@@ -163,7 +163,7 @@ struct Host {
     place: Place,
 }
 
-/// A connection: a line of memory for both ways, and two for each of them.
+/// A connection: a line of memory for both ways, and two and a half for each of them.
 #[derive(Debug)]
 #[repr(C, align(64))]
 struct Conn {
@@ -184,7 +184,7 @@ struct Conn {
 }
 
 // A run may have a hundred thousand.
-const _: () = assert!(size_of::<Conn>() == 320);
+const _: () = assert!(size_of::<Conn>() == 384);
 
 /// Paths that were computed last: the next one is often equal to one of them.
 const PATHS_KEPT: usize = 8;

@@ -1,8 +1,7 @@
 //! Owns one direction of one connection: what waits, what is under way, what arrived.
 //!
-//! Invariant: bytes are in exactly one of `unsent`, `cargo`, the receiver's mailbox; `in_flight` counts
-//! those that left and were not yet read and acknowledged. Of the cargo so many in front have arrived, and
-//! wait for the receiver's downlink; the others are under way.
+//! Invariant: bytes are in exactly one of `unsent`, `under_way`, `arrived`, the receiver's mailbox; `in_flight`
+//! counts those that left and were not yet read and acknowledged.
 
 use std::rc::Rc;
 
@@ -75,38 +74,38 @@ pub(super) struct Flow {
     pub(super) fin_sent: bool,
     /// The sender was told last that there is room, and not woken for it.
     pub(super) told_in_passing: bool,
-    /// Parcels that have arrived and wait for the downlink.
-    arrived: u32,
     /// Bytes that left without waking the sender: few.
     pub(super) untold: u32,
+    in_flight: u32,
+    /// Slow start: what may be in flight now.
+    window: u32,
+    unsent: Parcels,
     /// What is wrong; a path that was never cut has none.
     trouble: Option<Box<Trouble>>,
     /// Most flows of a run share theirs with others.
     pub(super) path: Rc<Path>,
     pub(super) unsent_bytes: u64,
-    in_flight: u64,
-    /// Slow start: what may be in flight now.
-    window: u64,
     /// Nothing arrives before what was sent before it, ns.
     pub(super) last_arrival: u64,
     /// Pacing of a lossy path: not before this, ns.
     pub(super) paced_until: u64,
-    unsent: Parcels,
-    /// What has left, in order.
-    cargo: Parcels,
     /// Reads whose acknowledgement is on its way back: when it arrives, how many bytes.
     acks: Queue<(u64, u64)>,
+    /// What has left, and has not arrived yet.
+    under_way: Parcels,
+    /// What has arrived, and waits for the receiver's downlink.
+    arrived: Parcels,
 }
 
 impl Flow {
     pub(super) fn new(path: Rc<Path>) -> Flow {
         Flow {
-            window: path.initial_window(),
+            window: narrow(path.initial_window()),
             path,
             unsent: Parcels::default(),
             unsent_bytes: 0,
-            cargo: Parcels::default(),
-            arrived: 0,
+            under_way: Parcels::default(),
+            arrived: Parcels::default(),
             in_flight: 0,
             acks: Queue::default(),
             paced_until: 0,
@@ -122,14 +121,19 @@ impl Flow {
         }
     }
 
-    /// Asks for what arrives first.
-    pub(super) fn prefetch_cargo(&self) {
-        self.cargo.prefetch();
+    /// Asks for what arrives next.
+    pub(super) fn prefetch_under_way(&self) {
+        self.under_way.prefetch();
+    }
+
+    /// Asks for what waits for the downlink.
+    pub(super) fn prefetch_arrived(&self) {
+        self.arrived.prefetch();
     }
 
     /// Asks for what is looked at when more is sent.
     pub(super) fn prefetch_unsent(&self) {
-        self.unsent.prefetch_ends();
+        self.unsent.prefetch_link();
     }
 
     /// Queues a write.
@@ -151,7 +155,7 @@ impl Flow {
 
     /// What goes into the next parcel of the first of what is unsent: all of it, or less.
     fn next_part(&self) -> Option<(Size, Size)> {
-        let whole = self.unsent.size_at(0)?;
+        let whole = self.unsent.first_size()?;
         let first = self.part(whole.first);
         let second = match first == whole.first && (first as usize) < RIDER_MAX {
             true => self.part(whole.second),
@@ -171,8 +175,8 @@ impl Flow {
             && at <= now
         {
             self.acks.pop_front();
-            self.in_flight -= bytes;
-            self.window = (self.window + bytes).min(self.path.window);
+            self.in_flight -= narrow(bytes);
+            self.window = narrow((u64::from(self.window) + bytes).min(self.path.window));
         }
     }
 
@@ -185,7 +189,7 @@ impl Flow {
             return Turn::Nothing;
         }
         self.take_acks(now);
-        if self.in_flight > 0 && self.in_flight + self.next_bytes() > self.window {
+        if self.in_flight > 0 && self.in_flight + narrow(self.next_bytes()) > self.window {
             return self
                 .acks
                 .front()
@@ -202,13 +206,13 @@ impl Flow {
         let (whole, part) = self.next_part().expect("the caller asked for a turn");
         let bytes = part.bytes();
         if part == whole {
-            self.unsent.pass_on(&mut self.cargo);
+            self.unsent.pass_on(&mut self.under_way);
         } else {
             let parcel = self.unsent.change_first(|parcel| cut(parcel, part));
-            self.cargo.push_back(parcel.expect("it has a size"));
+            self.under_way.push_back(parcel.expect("it has a size"));
         }
         self.unsent_bytes -= bytes;
-        self.in_flight += bytes;
+        self.in_flight += narrow(bytes);
         if let Some(cap) = self.path.rate_cap {
             self.paced_until = self.paced_until.max(now) + transmit_ns(wire_bytes(bytes), cap);
         }
@@ -237,56 +241,54 @@ impl Flow {
 impl Flow {
     /// Payload bytes between the sender's call and the receiver's mailbox.
     pub(super) fn held(&self) -> u64 {
-        self.unsent_bytes + self.cargo.bytes()
+        self.unsent_bytes + self.under_way.bytes() + self.arrived.bytes()
     }
 
     /// Whether nothing is on its way, also no FIN, and nothing waits to leave.
     pub(super) fn is_idle(&self) -> bool {
-        self.unsent_bytes == 0 && self.cargo.is_empty()
+        self.unsent_bytes == 0 && self.under_way.is_empty() && self.arrived.is_empty()
     }
 
     /// A FIN leaves.
     pub(super) fn send_fin(&mut self) {
-        self.cargo.push_back(Parcel::fin());
+        self.under_way.push_back(Parcel::fin());
     }
 
     /// What arrives next.
     pub(super) fn next_in_transit(&self) -> Option<Next> {
-        self.cargo.size_at(self.arrived as usize).map(Next::of)
+        self.under_way.first_size().map(Next::of)
     }
 
     /// What arrives next does, and is taken at once.
     pub(super) fn take_in_transit(&mut self) -> Option<Parcel> {
-        self.cargo.take_at(self.arrived as usize)
+        self.under_way.pop_front()
     }
 
     /// The next parcel arrives, and waits. True when none waited before.
     pub(super) fn arrive(&mut self) -> bool {
-        self.arrived += 1;
-        self.arrived == 1
+        let first = self.arrived.is_empty();
+        self.under_way.pass_on(&mut self.arrived);
+        first
     }
 
     /// Whether parcels that have arrived wait.
     pub(super) fn has_arrived(&self) -> bool {
-        self.arrived > 0
+        !self.arrived.is_empty()
     }
 
     /// Bytes of the first parcel that waits.
     pub(super) fn first_arrived(&self) -> Option<u64> {
-        self.has_arrived()
-            .then(|| self.cargo.size_at(0))?
-            .map(Size::bytes)
+        self.arrived.first_size().map(Size::bytes)
     }
 
     /// A copy of it.
     pub(super) fn copy_of_arrived(&self) -> Option<Parcel> {
-        self.has_arrived().then(|| self.cargo.first())?
+        self.arrived.first()
     }
 
     /// Takes the first parcel that waits.
     pub(super) fn take_arrived(&mut self) -> Option<Parcel> {
-        self.arrived = self.arrived.checked_sub(1)?;
-        self.cargo.pop_front()
+        self.arrived.pop_front()
     }
 
     /// Drops what was not yet sent; what is under way arrives or finds nobody. Returns how many
@@ -295,6 +297,11 @@ impl Flow {
         self.unsent.clear();
         std::mem::take(&mut self.unsent_bytes)
     }
+}
+
+/// Bytes of a window at most, or of a parcel beyond it.
+fn narrow(bytes: u64) -> u32 {
+    u32::try_from(bytes).expect("a window is shorter")
 }
 
 /// Takes a part off the front of a parcel.

@@ -20,6 +20,8 @@ pub const SEGMENT_OVERHEAD: u64 = 40;
 const INITIAL_SEGMENTS: u64 = 10;
 /// Smallest window, bytes.
 const WINDOW_MIN: u64 = 64 * 1024;
+/// Largest window, bytes (RFC 7323).
+const WINDOW_MAX: u64 = 65_535 << 14;
 /// First retransmission timeout when a retransmission is lost too.
 pub(super) const RTO: Duration = Duration::from_millis(200);
 /// Longest retransmission timeout (Linux).
@@ -114,7 +116,7 @@ pub struct Path {
     pub rtt_ns: u64,
     /// Longest parcel, bytes.
     pub parcel_max: u64,
-    /// Bytes in flight and unread at most.
+    /// Bytes in flight and unread at most; fewer than 2^30.
     pub window: u64,
     /// Bytes per second of one connection at most, when there is loss (Mathis et al. 1997).
     pub rate_cap: Option<u64>,
@@ -154,7 +156,9 @@ impl Path {
             parcel_max: parcel_max(from.up.min(to.down)),
             jitter_ns: mean(from.jitter, to.jitter),
             rtt_ns,
-            window: u64::try_from(in_flight).unwrap_or(u64::MAX).max(WINDOW_MIN),
+            window: u64::try_from(in_flight)
+                .unwrap_or(u64::MAX)
+                .clamp(WINDOW_MIN, WINDOW_MAX),
             rate_cap: (loss > 0.0).then(|| (cap as u64).max(1)),
             lost: (loss > 0.0).then(|| Box::new(std::array::from_fn(chance))),
         }
@@ -261,6 +265,11 @@ impl<F: Copy + PartialEq> FairQueue<F> {
     #[must_use]
     pub fn turn(&self) -> Option<F> {
         self.ring.front().map(|(flow, _)| *flow)
+    }
+
+    /// Who has so many before it.
+    pub(super) fn behind(&self, before: usize) -> Option<F> {
+        self.ring.get(before).map(|(flow, _)| *flow)
     }
 
     /// Asks for the memory that says whose turn it is.

@@ -2,9 +2,8 @@
 //!
 //! Invariant: a queue's parcels come out in its order, and it gives its places back when it ends. All queues of a
 //! thread share one memory, and the place that became free last is filled first: of all connections together little
-//! is on its way at any moment. How long parcels are and what follows each lies apart from them: that is asked often,
-//! and the cache has it; a parcel itself is touched when it is handed in and when it is handed over. A connection takes
-//! two numbers for each queue.
+//! is on its way at any moment. A queue knows how long its first one is, and what comes behind each lies apart from
+//! the parcels, with its size: a parcel itself is touched when it is handed in and when it is handed over.
 
 use std::cell::RefCell;
 
@@ -64,6 +63,11 @@ pub(super) struct Size {
 }
 
 impl Size {
+    const FIN: Size = Size {
+        first: 0,
+        second: 0,
+    };
+
     pub(super) fn bytes(self) -> u64 {
         u64::from(self.first) + u64::from(self.second)
     }
@@ -81,12 +85,20 @@ impl Size {
 /// No place.
 const NONE: u32 = u32::MAX;
 
+/// What is known of what lies at a place.
 #[derive(Clone, Copy, Debug)]
 struct Link {
-    size: Size,
     /// The place of what comes behind; of those that are free, of the next.
     next: u32,
+    /// How long that is; says nothing when there is none.
+    next_size: Size,
 }
+
+/// Nothing comes behind.
+const LAST: Link = Link {
+    next: NONE,
+    next_size: Size::FIN,
+};
 
 /// Places for parcels, and what is known of each.
 #[derive(Debug)]
@@ -102,11 +114,7 @@ impl Places {
         self.links.get(at as usize)
     }
 
-    fn insert(&mut self, parcel: Parcel, next: u32) -> u32 {
-        let link = Link {
-            size: parcel.size(),
-            next,
-        };
+    fn insert(&mut self, parcel: Parcel, link: Link) -> u32 {
         let at = self.free;
         if let Some(place) = self.links.get_mut(at as usize) {
             self.free = std::mem::replace(place, link).next;
@@ -118,12 +126,15 @@ impl Places {
         u32::try_from(self.links.len() - 1).expect("it fits in memory")
     }
 
-    /// Takes what lies at a place that is taken; also returns the place of what comes behind.
-    fn remove(&mut self, at: u32) -> (Parcel, u32) {
-        let link = &mut self.links[at as usize];
-        let next = std::mem::replace(&mut link.next, self.free);
+    /// Takes what lies at a place that is taken; also returns what was known of it.
+    fn remove(&mut self, at: u32) -> (Parcel, Link) {
+        let free = Link {
+            next: self.free,
+            ..LAST
+        };
+        let link = std::mem::replace(&mut self.links[at as usize], free);
         self.free = at;
-        (std::mem::take(&mut self.parcels[at as usize]), next)
+        (std::mem::take(&mut self.parcels[at as usize]), link)
     }
 }
 
@@ -141,15 +152,21 @@ fn with<T>(what: impl FnOnce(&mut Places) -> T) -> T {
 #[derive(Debug)]
 pub(super) struct Parcels {
     first: u32,
-    /// Says nothing while there is no first.
+    /// How long it is.
+    first_size: Size,
+    /// This and the next say nothing while there is no first.
     last: u32,
+    /// While another chunk may ride with the last one: what is before that, any place if nothing is.
+    before_rider: u32,
 }
 
 impl Default for Parcels {
     fn default() -> Self {
         Parcels {
             first: NONE,
+            first_size: Size::FIN,
             last: NONE,
+            before_rider: NONE,
         }
     }
 }
@@ -167,66 +184,87 @@ impl Parcels {
 
     /// Asks for the first one, and for what is known of it.
     pub(super) fn prefetch(&self) {
-        with(|places| {
-            let at = self.first as usize;
-            if let (Some(link), Some(parcel)) = (places.links.get(at), places.parcels.get(at)) {
-                prefetch::front(link);
-                prefetch::front(parcel);
-            }
-        });
-    }
-
-    /// Asks for what is known of the first and the last one.
-    pub(super) fn prefetch_ends(&self) {
         if !self.is_empty() {
             with(|places| {
-                let ends = [self.first, self.last].map(|at| places.link(at));
-                ends.into_iter().flatten().for_each(prefetch::front);
+                let at = self.first as usize;
+                prefetch::front(&places.links[at]);
+                prefetch::front(&places.parcels[at]);
             });
+        }
+    }
+
+    /// Asks for what is known of the first one.
+    pub(super) fn prefetch_link(&self) {
+        if !self.is_empty() {
+            with(|places| prefetch::front(&places.links[self.first as usize]));
         }
     }
 
     pub(super) fn push_back(&mut self, parcel: Parcel) {
         with(|places| {
-            let at = places.insert(parcel, NONE);
-            self.append(places, at);
+            let size = parcel.size();
+            let at = places.insert(parcel, LAST);
+            self.append(places, at, size);
         });
     }
 
-    fn append(&mut self, places: &mut Places, at: u32) {
+    fn append(&mut self, places: &mut Places, at: u32, size: Size) {
         match self.is_empty() {
-            true => self.first = at,
-            false => places.links[self.last as usize].next = at,
+            true => (self.first, self.first_size) = (at, size),
+            false => {
+                places.links[self.last as usize] = Link {
+                    next: at,
+                    next_size: size,
+                };
+            }
         }
+        // Of the only one the place before says nothing, and is a place.
+        let before = if self.first == at { at } else { self.last };
+        self.end_with(at, size, before);
+    }
+
+    /// The last one is this.
+    fn end_with(&mut self, at: u32, size: Size, before: u32) {
         self.last = at;
+        self.before_rider = if size.has_room() { before } else { NONE };
     }
 
     /// Appends a chunk: to the last parcel, where it has room, or as another one.
     pub(super) fn push_chunk(&mut self, chunk: Chunk) {
-        with(|places| {
-            let last = self.last as usize;
-            if !self.is_empty() && places.links[last].size.has_room() {
-                let parcel = &mut places.parcels[last];
-                parcel.second = chunk;
-                places.links[last].size = parcel.size();
-                return;
-            }
-            let parcel = Parcel {
+        if self.is_empty() || self.before_rider == NONE {
+            return self.push_back(Parcel {
                 first: chunk,
                 second: Chunk::new(),
-            };
-            let at = places.insert(parcel, NONE);
-            self.append(places, at);
+            });
+        }
+        with(|places| {
+            let parcel = &mut places.parcels[self.last as usize];
+            parcel.second = chunk;
+            let size = parcel.size();
+            match self.first == self.last {
+                true => self.first_size = size,
+                false => places.links[self.before_rider as usize].next_size = size,
+            }
+            if !size.has_room() {
+                self.before_rider = NONE;
+            }
         });
     }
 
     pub(super) fn push_front(&mut self, parcel: Parcel) {
         with(|places| {
-            let at = places.insert(parcel, self.first);
+            let size = parcel.size();
+            let link = Link {
+                next: self.first,
+                next_size: self.first_size,
+            };
+            let at = places.insert(parcel, link);
             if self.is_empty() {
-                self.last = at;
+                self.end_with(at, size, at);
+            } else if self.first == self.last && self.before_rider != NONE {
+                self.before_rider = at;
             }
-            self.first = at;
+            (self.first, self.first_size) = (at, size);
         });
     }
 
@@ -234,43 +272,40 @@ impl Parcels {
         if self.is_empty() {
             return None;
         }
-        let (parcel, next) = with(|places| places.remove(self.first));
-        self.first = next;
+        let (parcel, link) = with(|places| places.remove(self.first));
+        (self.first, self.first_size) = (link.next, link.next_size);
         Some(parcel)
     }
 
     /// Moves the first one to the end of another queue.
     pub(super) fn pass_on(&mut self, to: &mut Parcels) {
-        with(|places| {
-            let at = self.first;
-            if let Some(link) = places.links.get_mut(at as usize) {
-                self.first = std::mem::replace(&mut link.next, NONE);
-                to.append(places, at);
-            }
-        });
-    }
-
-    /// Takes the one that has so many before it.
-    pub(super) fn take_at(&mut self, place: usize) -> Option<Parcel> {
-        if place == 0 {
-            return self.pop_front();
+        if !self.is_empty() {
+            with(|places| {
+                let (at, size) = (self.first, self.first_size);
+                let link = std::mem::replace(&mut places.links[at as usize], LAST);
+                (self.first, self.first_size) = (link.next, link.next_size);
+                to.append(places, at, size);
+            });
         }
-        with(|places| {
-            let before = self.place(places, place - 1)?;
-            let at = places.link(before)?.next;
-            places.link(at)?;
-            let (parcel, next) = places.remove(at);
-            places.links[before as usize].next = next;
-            if at == self.last {
-                self.last = before;
-            }
-            Some(parcel)
-        })
     }
 
     /// Takes the last one. Takes as long as there are many.
     pub(super) fn pop_back(&mut self) -> Option<Parcel> {
-        self.take_at(self.len().checked_sub(1)?)
+        if self.is_empty() || self.first == self.last {
+            return self.pop_front();
+        }
+        with(|places| {
+            let (mut before, mut at, mut size) = (self.first, self.first, self.first_size);
+            let mut link = places.links[at as usize];
+            while link.next != self.last {
+                (before, at, size) = (at, link.next, link.next_size);
+                link = places.links[at as usize];
+            }
+            places.links[at as usize] = LAST;
+            let (parcel, _) = places.remove(self.last);
+            self.end_with(at, size, before);
+            Some(parcel)
+        })
     }
 
     /// How many there are. Takes as long as there are many.
@@ -283,23 +318,20 @@ impl Parcels {
         self.fold(0, |sum, size| sum + size.bytes())
     }
 
-    fn fold<T>(&self, mut sum: T, add: impl Fn(T, Size) -> T) -> T {
+    fn fold<T>(&self, mut sum: T, mut add: impl FnMut(T, Size) -> T) -> T {
         with(|places| {
-            let mut at = self.first;
+            let (mut at, mut size) = (self.first, self.first_size);
             while let Some(link) = places.link(at) {
-                sum = add(sum, link.size);
-                at = link.next;
+                sum = add(sum, size);
+                (at, size) = (link.next, link.next_size);
             }
             sum
         })
     }
 
-    /// How long the one is that has so many before it.
-    pub(super) fn size_at(&self, place: usize) -> Option<Size> {
-        with(|places| {
-            let at = self.place(places, place)?;
-            Some(places.link(at)?.size)
-        })
+    /// How long the first one is.
+    pub(super) fn first_size(&self) -> Option<Size> {
+        (!self.is_empty()).then_some(self.first_size)
     }
 
     /// A copy of the first one; its bytes are shared.
@@ -312,7 +344,10 @@ impl Parcels {
         with(|places| {
             let parcel = places.parcels.get_mut(self.first as usize)?;
             let changed = change(parcel);
-            places.links[self.first as usize].size = parcel.size();
+            self.first_size = parcel.size();
+            if self.first == self.last {
+                self.end_with(self.first, self.first_size, self.first);
+            }
             Some(changed)
         })
     }
@@ -321,19 +356,10 @@ impl Parcels {
         if !self.is_empty() {
             with(|places| {
                 while !self.is_empty() {
-                    (_, self.first) = places.remove(self.first);
+                    self.first = places.remove(self.first).1.next;
                 }
             });
         }
-    }
-
-    /// Where the one lies that has so many before it.
-    fn place(&self, places: &Places, before: usize) -> Option<u32> {
-        let mut at = self.first;
-        for _ in 0..before {
-            at = places.link(at)?.next;
-        }
-        (at != NONE).then_some(at)
     }
 }
 
@@ -359,7 +385,18 @@ mod tests {
     }
 
     fn sizes(queue: &Parcels) -> Vec<Size> {
-        (0..).map_while(|place| queue.size_at(place)).collect()
+        queue.fold(Vec::new(), |mut sizes, size| {
+            sizes.push(size);
+            sizes
+        })
+    }
+
+    /// What a queue would know if it asked.
+    fn knows_its_ends(queue: &Parcels) -> bool {
+        let sizes = sizes(queue);
+        let room = sizes.last().is_some_and(|last| last.has_room());
+        queue.first_size() == sizes.first().copied()
+            && (queue.is_empty() || (queue.before_rider != NONE) == room)
     }
 
     proptest! {
@@ -372,7 +409,6 @@ mod tests {
             for (which, what, item) in steps {
                 let (queue, model) = (&mut queues[which], &mut models[which]);
                 let bytes = u64::from(item);
-                let place = usize::from(item) % (model.len() + 1);
                 match what {
                     0..=4 => {
                         queue.push_back(parcel(item));
@@ -391,10 +427,12 @@ mod tests {
                         prop_assert_eq!(last, model.pop_back());
                     }
                     9 | 10 => {
-                        let size = queue.size_at(place).map(Size::bytes);
-                        prop_assert_eq!(size, model.get(place).copied());
-                        let taken = queue.take_at(place).map(|p| p.bytes());
-                        prop_assert_eq!(taken, model.remove(place));
+                        let fits = sizes(queue).last().is_some_and(|last| last.has_room());
+                        queue.push_chunk(parcel(item).first);
+                        match model.back_mut() {
+                            Some(last) if fits => *last += bytes,
+                            _ => model.push_back(bytes),
+                        }
                     }
                     11 => {
                         let (mut from, to) = (std::mem::take(queue), (which + 1) % 3);
@@ -405,7 +443,7 @@ mod tests {
                         }
                     }
                     12 => {
-                        let first = queue.change_first(|p| p.first = Chunk::copy(&[1, 2, 3]));
+                        let first = queue.change_first(|p| *p = parcel(3));
                         prop_assert_eq!(first.is_some(), !model.is_empty());
                         if let Some(first) = model.front_mut() {
                             *first = 3;
@@ -418,6 +456,7 @@ mod tests {
                 }
                 for (queue, model) in queues.iter().zip(&models) {
                     prop_assert!(sizes(queue).iter().map(|size| size.bytes()).eq(model.iter().copied()));
+                    prop_assert!(knows_its_ends(queue));
                     prop_assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
                     prop_assert_eq!(queue.bytes(), model.iter().sum::<u64>());
                 }

@@ -9,6 +9,7 @@ use skep_engine::prefetch;
 
 use super::{End, Fact, HostIndex, State};
 use crate::network::agenda::Ahead;
+use crate::network::flow::Flow;
 
 impl State {
     /// Asks for what the next facts look at.
@@ -29,7 +30,7 @@ impl State {
                     if let Some(host) = self.host_at(end.other()) {
                         self.prefetch_receiver(host);
                     }
-                    self.prefetch_cargo(end);
+                    self.prefetch_flow(end, Flow::prefetch_under_way);
                 }
                 Ahead::Near => self.prefetch_task_of(end.other()),
                 Ahead::Nearest => {}
@@ -38,7 +39,7 @@ impl State {
                 Ahead::Farthest => self.prefetch_conn(end),
                 Ahead::Far => {
                     self.prefetch_sender(end);
-                    self.prefetch_unsent(end);
+                    self.prefetch_flow(end, Flow::prefetch_unsent);
                 }
                 Ahead::Near | Ahead::Nearest => {}
             },
@@ -54,7 +55,7 @@ impl State {
                     }
                     Ahead::Nearest => {
                         if let Some(end) = entry.up.turn() {
-                            self.prefetch_unsent(end);
+                            self.prefetch_flow(end, Flow::prefetch_unsent);
                         }
                     }
                 }
@@ -64,14 +65,19 @@ impl State {
                 match ahead {
                     Ahead::Farthest => self.prefetch_receiver(host),
                     Ahead::Far => {
+                        entry.down.prefetch_turn();
                         if let Some(end) = entry.down_carries {
                             self.prefetch_conn(end);
                         }
                     }
                     Ahead::Near => {
                         if let Some(end) = entry.down_carries {
-                            self.prefetch_cargo(end);
+                            self.prefetch_flow(end, Flow::prefetch_arrived);
                             self.prefetch_task_of(end.other());
+                        }
+                        // The first one is carried; what is next begins when it is through.
+                        if let Some(next) = entry.down.behind(1) {
+                            self.prefetch_send(next);
                         }
                     }
                     Ahead::Nearest => {}
@@ -91,6 +97,17 @@ impl State {
         }
     }
 
+    /// Small parcels of several flows make a segment: the flows behind the one that has its turn.
+    pub(super) fn prefetch_turns_behind(&self, host: HostIndex) {
+        let up = &self.hosts[host as usize].up;
+        if let Some(end) = up.behind(1) {
+            self.prefetch_flow(end, Flow::prefetch_unsent);
+        }
+        if let Some(end) = up.behind(3) {
+            self.prefetch_send(end);
+        }
+    }
+
     /// What is looked at when this end sends a little.
     pub(super) fn prefetch_send(&self, end: End) {
         if let Some(conn) = self.conns.get(end.conn as usize) {
@@ -99,15 +116,10 @@ impl State {
         }
     }
 
-    pub(super) fn prefetch_unsent(&self, end: End) {
+    /// Of the way from this end.
+    pub(super) fn prefetch_flow(&self, end: End, what: impl Fn(&Flow)) {
         if let Some(conn) = self.conns.get(end.conn as usize) {
-            conn.flows[usize::from(end.side)].prefetch_unsent();
-        }
-    }
-
-    fn prefetch_cargo(&self, end: End) {
-        if let Some(conn) = self.conns.get(end.conn as usize) {
-            conn.flows[usize::from(end.side)].prefetch_cargo();
+            what(&conn.flows[usize::from(end.side)]);
         }
     }
 

@@ -81,6 +81,9 @@ impl State {
                 continue;
             }
             let Some(end) = turn else { return };
+            if carried > 0 {
+                self.prefetch_turns_behind(host);
+            }
             let Some(flow) = self.flow(end) else {
                 self.hosts[host as usize].up.sent(0, false);
                 continue;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::post::{Mail, NOWHERE};
 use super::{Datagram, EPHEMERAL_FROM, End, Fabric, Fact, HostIndex, State, data_bytes};
-use crate::network::flow::Read;
+use crate::network::flow::{Flow, Read};
 
 /// The network as one program on one host sees it.
 #[derive(Debug)]
@@ -225,7 +225,7 @@ impl Network for FabricNet {
         }
         // What comes is often answered there.
         if at != NOWHERE {
-            state.prefetch_unsent(at);
+            state.prefetch_flow(at, Flow::prefetch_unsent);
         }
         Poll::Ready(event)
     }

@@ -5,7 +5,7 @@
 //! and the sender begins anew with a small window, as after a retransmission timeout. A flow whose path was
 //! never cut has no [`Trouble`].
 
-use super::Flow;
+use super::{Flow, narrow};
 use crate::network::link::{USER_TIMEOUT, handshake_again};
 
 /// What is wrong with one direction of one connection.
@@ -131,11 +131,6 @@ impl Flow {
         self.trouble.as_ref().is_some_and(|t| t.unaccepted)
     }
 
-    /// Parcels and FINs that are under way.
-    fn in_transit(&self) -> usize {
-        self.cargo.len() - self.arrived as usize
-    }
-
     /// Whether nothing may leave.
     pub(in crate::network) fn is_stalled(&self) -> bool {
         self.trouble.as_ref().is_some_and(|t| t.stalled)
@@ -161,19 +156,18 @@ impl Flow {
     /// The front of what is under way is lost, and with it all that follows. True when this is the first loss
     /// that nobody has acknowledged.
     pub(in crate::network) fn lose(&mut self, now: u64) -> bool {
-        let follow = self.in_transit().saturating_sub(1);
-        while self.in_transit() > 0 {
-            let parcel = self.cargo.pop_back().expect("it is in transit");
+        let follow = self.under_way.len().saturating_sub(1);
+        while let Some(parcel) = self.under_way.pop_back() {
             if parcel.is_fin() {
                 self.fin_sent = false;
                 continue;
             }
             let bytes = parcel.bytes();
-            self.in_flight -= bytes;
+            self.in_flight -= narrow(bytes);
             self.unsent_bytes += bytes;
             self.unsent.push_front(parcel);
         }
-        self.window = self.path.initial_window();
+        self.window = narrow(self.path.initial_window());
         let trouble = self.trouble();
         trouble.void += u32::try_from(follow).expect("few parcels are under way");
         trouble.lose(now)
@@ -185,11 +179,10 @@ impl Flow {
         let mut bytes = self.clear();
         // A FIN that waits behind data has arrived.
         let waits = self.has_arrived() && self.fin_sent && self.last_arrival <= now;
-        let due = self.in_transit() - usize::from(waits);
-        while self.in_transit() > 0 {
-            let parcel = self.cargo.pop_back().expect("it is in transit");
+        let due = self.under_way.len() - usize::from(waits);
+        while let Some(parcel) = self.under_way.pop_back() {
             bytes += parcel.bytes();
-            self.in_flight -= parcel.bytes();
+            self.in_flight -= narrow(parcel.bytes());
         }
         self.finishing = false;
         let trouble = self.trouble();
@@ -265,10 +258,10 @@ mod tests {
         let mut sent = Vec::new();
         while flow.turn(now) == Turn::Now {
             flow.send(now);
-            let parcel = flow.cargo.pop_back().expect("it left");
+            let parcel = flow.under_way.pop_back().expect("it left");
             sent.extend_from_slice(&parcel.first);
             sent.extend_from_slice(&parcel.second);
-            flow.cargo.push_back(parcel);
+            flow.under_way.push_back(parcel);
         }
         sent
     }
@@ -281,7 +274,7 @@ mod tests {
             flow.push(Chunk::copy(part));
         }
         assert_eq!(send(&mut flow, 0), written);
-        let under_way = flow.in_transit();
+        let under_way = flow.under_way.len();
         flow.trouble().cut = true;
         assert!(flow.lose(20 * MS), "the first loss");
         assert_eq!(flow.unsent_bytes, 10_000);
@@ -315,7 +308,7 @@ mod tests {
         let mut flow = flow();
         (0..9).for_each(|_| flow.push(Bytes::from(vec![0; 10_000]).into()));
         send(&mut flow, 0);
-        let due = flow.in_transit();
+        let due = flow.under_way.len();
         assert_eq!(flow.vanish(0), 90_000);
         assert_eq!((0..9).filter(|_| flow.is_void()).count(), due);
         assert!(!flow.retry(MS));
