@@ -105,7 +105,7 @@ impl Torrent {
             peer.interest_changed = now;
             if wanted {
                 self.explored = 0;
-                self.askable[slot] = true;
+                self.glances[slot].askable = true;
             }
             let message = if wanted {
                 Message::Interested

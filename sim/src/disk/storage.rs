@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::Disk;
 use super::condition::Operation;
+use crate::queue::Queue;
 
 /// An operation that waits for its turn.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ pub struct DiskStorage {
     /// When the last job was done.
     free_at: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
-    answers: VecDeque<StorageEvent>,
+    answers: Queue<StorageEvent>,
 }
 
 impl DiskStorage {
@@ -58,7 +59,7 @@ impl DiskStorage {
             head_due: None,
             free_at: now,
             sleep: None,
-            answers: VecDeque::new(),
+            answers: Queue::default(),
         }
     }
 
@@ -156,10 +157,6 @@ impl Storage for DiskStorage {
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent> {
         if let Some(event) = self.answers.pop_front() {
-            if self.answers.is_empty() {
-                // It begins anew at the front of its memory, which the cache still has.
-                self.answers.clear();
-            }
             return Poll::Ready(event);
         }
         let Some(first) = self.jobs.front() else {

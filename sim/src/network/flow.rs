@@ -9,7 +9,8 @@ use skep_engine::wire::Chunk;
 
 use super::link::{Path, transmit_ns, wire_bytes};
 use super::parcels::{Parcel, Parcels, RIDER_MAX, Size};
-use super::queue::Queue;
+
+use crate::queue::Queue;
 
 mod trouble;
 

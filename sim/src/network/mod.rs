@@ -11,7 +11,6 @@ pub mod link;
 pub mod packet;
 mod parcels;
 mod place;
-mod queue;
 pub mod turmoil;
 
 pub use either::{HostNet, Net};
