@@ -395,6 +395,21 @@ mod tests {
     }
 
     #[test]
+    fn a_window_is_two_round_trips_within_what_tcp_can_say() {
+        let window = |rate| {
+            let link = LinkPlan {
+                up: rate,
+                down: rate,
+                ..link(0)
+            };
+            // 20 ms each way.
+            Path::new(&link, &link).window
+        };
+        let windows = [1_000, 5_000_000, 1_000_000_000_000, u64::MAX].map(window);
+        assert_eq!(windows, [65_536, 400_000, 1_073_725_440, 1_073_725_440]);
+    }
+
+    #[test]
     fn shares_are_equal_whatever_the_parcels() {
         let mut queue = FairQueue::new(1_000_000);
         let size = [16_397u64, 900, 5_000];
