@@ -19,7 +19,6 @@ pub mod network;
 pub mod oracle;
 pub mod outcome;
 pub mod own;
-mod queue;
 pub mod scenario;
 pub mod seed;
 pub mod stall;

@@ -12,8 +12,8 @@ pub(super) const ASKS_MIN: usize = 17;
 const BRINGS_MIN: usize = 1024;
 /// Of what only some messages look at: lines for a block that comes, from the first on, and for one that is sent.
 const DOWN_LINES: usize = 6;
-const UP_FROM: usize = 6;
-const UP_LINES: usize = 5;
+const UP_FROM: usize = 4;
+const UP_LINES: usize = 4;
 /// What leads to a host: lines before that in which its task stands, and that one.
 const TASK_LINES: usize = 5;
 

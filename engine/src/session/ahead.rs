@@ -60,13 +60,13 @@ impl Torrent {
         prefetch::front(&self.peers);
         prefetch::front(&self.bitfields);
         prefetch::front(&self.pieces.have);
-        prefetch::front(&self.glances);
+        prefetch::front(&self.askable);
         prefetch::front(&self.unwritten);
     }
 
     /// As [`Torrent::prefetch`], once that is there: asks for what it leads to.
     pub(crate) fn prefetch_lists(&self) {
-        prefetch::front(&*self.glances);
+        prefetch::front(&*self.askable);
         prefetch::front(&self.writing);
         self.roll.prefetch();
     }
@@ -91,7 +91,7 @@ impl Torrent {
     pub(crate) fn prefetch_of(&self, conn: ConnId, coming: Coming<'_>) -> Option<PieceIndex> {
         let slot = self.slot_of(conn)?;
         let peer = self.peers.get(slot)?.as_ref()?;
-        prefetch::front(self.glances.get(slot)?);
+        prefetch::front(self.due.get(slot)?);
         match What::of(coming, self.pieces.geometry.pieces)? {
             What::Have(piece) => {
                 self.pieces.prefetch_copies(piece);
@@ -99,16 +99,22 @@ impl Torrent {
                 None
             }
             What::Block(piece, _) => {
+                prefetch::front(self.asked.get(slot)?);
                 self.pieces.prefetch_choice();
+                if let Some(request) = peer.down.open.front() {
+                    prefetch::front(request);
+                }
                 self.blame.prefetch(peer.sender);
                 Some(piece)
             }
             asks @ (What::Request(_) | What::Room) => {
                 let up = &peer.up;
+                let ranges = [up.queue.front(), up.queue.back(), up.reading.front()];
+                ranges.into_iter().flatten().for_each(prefetch::front);
                 self.blame.prefetch(peer.sender);
                 match asks {
                     What::Request(piece) => Some(piece),
-                    _ => up.queue.first().map(|range| range.piece),
+                    _ => up.queue.front().map(|range| range.piece),
                 }
             }
         }

@@ -85,7 +85,7 @@ impl Torrent {
         });
         self.unwritten += u64::from(len);
         self.buffers.unwritten(self.unwritten);
-        self.writing.push(range);
+        self.writing.push_back(range);
         self.push(Output::WriteBlock { range, data });
         if all {
             let digests = self.config.smart_ban && self.blame.wants_digests(piece);
@@ -147,7 +147,7 @@ impl Torrent {
     fn cancel_others(&mut self, piece: PieceIndex, block: u32, now: Now) {
         let range = self.pieces.geometry.block(piece, block);
         for slot in self.slots() {
-            if self.glances[slot].asked > 0 && self.take_request(slot, piece, block).is_some() {
+            if self.asked[slot] > 0 && self.take_request(slot, piece, block).is_some() {
                 self.remember_released(slot, piece, block);
                 self.send(slot, Message::Cancel(range), now);
                 self.fill_requests(slot, now);

@@ -127,9 +127,9 @@ impl Torrent {
         let pieces = self.pieces.started().heads().iter().map(|head| head.piece);
         for piece in pieces.collect::<Vec<_>>() {
             let mut open = vec![0; self.pieces.geometry.blocks_in(piece) as usize];
-            for (peer, glance) in self.peers.iter().zip(&self.glances) {
+            for (peer, asked) in self.peers.iter().zip(&self.asked) {
                 // Most are asked for nothing, and are not looked at.
-                if let Some(peer) = peer.as_ref().filter(|_| glance.asked > 0) {
+                if let Some(peer) = peer.as_ref().filter(|_| *asked > 0) {
                     for request in peer.down.open.iter().filter(|r| r.piece == piece) {
                         open[request.block as usize] += 1;
                     }
@@ -145,10 +145,10 @@ impl Torrent {
     /// and late requests stand before the others.
     fn audit_requesting(&mut self) {
         let may = |p: &Peer| p.am_interested && !(p.choking_us && p.down.allowed.is_empty());
-        let peers = self.peers.iter().zip(&self.glances);
-        let mut found = peers.filter_map(|(peer, glance)| {
+        let peers = self.peers.iter().zip(&self.askable);
+        let mut found = peers.filter_map(|(peer, askable)| {
             let peer = peer.as_ref()?;
-            if !glance.askable && may(peer) {
+            if !askable && may(peer) {
                 return Some("a peer that could be asked for something is not known as such");
             }
             let in_order = peer.down.open.iter().is_sorted_by_key(|r| !r.late);

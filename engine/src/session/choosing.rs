@@ -132,7 +132,7 @@ impl Torrent {
         let (sender, down) = (peer.sender, &peer.down);
         let snubbed = down.snubbed;
         // Only then can all free blocks of a piece be ones that this peer is late with.
-        let late = down.open.first().is_some_and(|r| r.late);
+        let late = down.open.front().is_some_and(|r| r.late);
         self.pieces
             .started()
             .heads()
@@ -247,9 +247,9 @@ impl Torrent {
             Some((at, other.down.open[at]))
         };
         // Most are asked for nothing, and are not looked at.
-        let asked = self.peers.iter().zip(&self.glances);
+        let asked = self.peers.iter().zip(&self.asked);
         let others = asked
-            .filter(|(_, glance)| glance.asked > 0)
+            .filter(|(_, asked)| **asked > 0)
             .filter_map(|(other, _)| other.as_ref())
             .filter(|other| other.conn != peer.conn);
         let found = others

@@ -88,7 +88,7 @@ impl Torrent {
         let allowed = &mut self.peer(slot).down.allowed;
         if allowed.len() < offers_max && !allowed.contains(&piece) {
             allowed.push(piece);
-            self.glances[slot].askable = true;
+            self.askable[slot] = true;
             self.fill_requests(slot, now);
         }
         Ok(())

@@ -105,7 +105,7 @@ impl Torrent {
             peer.interest_changed = now;
             if wanted {
                 self.explored = 0;
-                self.glances[slot].askable = true;
+                self.askable[slot] = true;
             }
             let message = if wanted {
                 Message::Interested

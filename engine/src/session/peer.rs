@@ -9,8 +9,6 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use crate::choker::Terms;
 use crate::config::EngineConfig;
 use crate::ids::{BlockRange, ConnId, PeerId, PieceIndex};
@@ -123,7 +121,7 @@ impl DerefMut for Peer {
 #[repr(C)]
 pub(super) struct Upload {
     /// Requests of the peer that wait here, where choke and cancel can remove them.
-    pub(super) queue: SmallVec<[BlockRange; 8]>,
+    pub(super) queue: VecDeque<BlockRange>,
     /// Bytes handed to the network and not yet drained.
     pub(super) queued_bytes: u64,
     pub(super) reading_bytes: u64,
@@ -140,7 +138,7 @@ pub(super) struct Upload {
     /// Requests refused since the last block was sent, or it was unchoked.
     pub(super) refused: u32,
     /// Blocks being read.
-    pub(super) reading: SmallVec<[BlockRange; 2]>,
+    pub(super) reading: VecDeque<BlockRange>,
     /// Pieces that it may ask for while choked (BEP 6).
     pub(super) allowed: Vec<PieceIndex>,
     /// The last pieces that we suggested.

@@ -7,8 +7,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use crate::config::EngineConfig;
 use crate::ids::{BLOCK_BYTES, PieceIndex};
 use crate::time::Now;
@@ -31,6 +29,8 @@ pub(super) struct Download {
     pub(super) received_before: u64,
     /// Nothing is asked for before this: it rejects.
     pub(super) hold_until: Option<Now>,
+    /// Requests open at the peer, oldest first: those that are late stand before the others.
+    pub(super) open: VecDeque<Request>,
     /// Requests that the peer queues.
     pub(super) queue_max: u32,
     pub(super) depth: u32,
@@ -43,8 +43,6 @@ pub(super) struct Download {
     pub(super) waiting_from: Now,
     latency: Latency,
     meter: RateMeter,
-    /// Requests open at the peer, oldest first: those that are late stand before the others.
-    pub(super) open: SmallVec<[Request; 8]>,
     /// Requests that a choke released and that may still be answered by blocks on their way.
     pub(super) released: VecDeque<(PieceIndex, u32)>,
     /// Of those, how many were forgotten and may still be answered.
@@ -62,7 +60,7 @@ impl Download {
             received_now: 0,
             received_before: 0,
             hold_until: None,
-            open: SmallVec::new(),
+            open: VecDeque::new(),
             queue_max: config.request_queue_assumed,
             depth: config.pipeline_start,
             rejects: 0,
@@ -165,7 +163,7 @@ impl Download {
             .open
             .iter()
             .position(|r| r.piece == piece && r.block == block)?;
-        Some(self.open.remove(at))
+        self.open.remove(at)
     }
 
     /// Whether this block is asked for here.

@@ -35,7 +35,7 @@ impl Torrent {
         peer.down.welcome();
         peer.down.begin(now);
         let addr = peer.addr;
-        self.glances[slot].askable = true;
+        self.askable[slot] = true;
         // It owes us what it allowed us while it choked us.
         self.arm_requests(slot);
         self.emit(Event::UnchokedBy {
@@ -69,7 +69,7 @@ impl Torrent {
     /// Returns a peer's open requests to the pool; true when there were any.
     pub(super) fn release_requests(&mut self, slot: usize) -> bool {
         let open = std::mem::take(&mut self.peer(slot).down.open);
-        self.glances[slot].asked = 0;
+        self.asked[slot] = 0;
         for request in &open {
             self.pieces
                 .released(request.piece, request.block, request.late);
@@ -130,7 +130,7 @@ impl Torrent {
 
     fn count_asked(&mut self, slot: usize) {
         let open = self.peer(slot).down.open.len();
-        self.glances[slot].asked = u32::try_from(open).expect("at most pipeline_cap");
+        self.asked[slot] = u32::try_from(open).expect("at most pipeline_cap");
     }
 
     pub(super) fn remember_released(&mut self, slot: usize, piece: PieceIndex, block: u32) {
@@ -159,7 +159,7 @@ impl Torrent {
         let mut later = false;
         for turn in Turn::ALL {
             for slot in self.slots() {
-                if !self.glances[slot].askable {
+                if !self.askable[slot] {
                     continue;
                 }
                 let its = self.turn(slot);
@@ -235,17 +235,17 @@ impl Torrent {
 
     /// Asks a peer for one more block; false when it is asked for enough, or for nothing.
     fn ask_once(&mut self, slot: usize, now: Now) -> bool {
-        if self.phase != Phase::Running || !self.glances[slot].askable {
+        if self.phase != Phase::Running || !self.askable[slot] {
             return false;
         }
         let Some(peer) = self.peers[slot].as_ref() else {
-            self.glances[slot].askable = false;
+            self.askable[slot] = false;
             return false;
         };
         let choked = peer.choking_us;
         if !peer.am_interested || choked && peer.down.allowed.is_empty() {
             // What changes that says so.
-            self.glances[slot].askable = false;
+            self.askable[slot] = false;
             return false;
         }
         let full = self.unwritten >= self.config.disk_queue_max;
@@ -288,13 +288,13 @@ impl Torrent {
         if peer.down.open.is_empty() {
             peer.down.begin(now);
         }
-        peer.down.open.push(Request {
+        peer.down.open.push_back(Request {
             piece,
             block,
             at: now,
             late: false,
         });
-        self.glances[slot].asked += 1;
+        self.asked[slot] += 1;
         let limit = now
             .after(peer.down.timeout(config))
             .min(now.after(config.snub_after));

@@ -4,12 +4,12 @@
 //! [`Output::Close`], never an error or a panic; `poll_timeout` is never later than the next thing
 //! that is due (it may be earlier: a spurious timer does nothing).
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rand::Rng;
-use smallvec::SmallVec;
 
 use crate::bits::BitSet;
 use crate::config::{Audit, EngineConfig};
@@ -73,8 +73,13 @@ pub struct Torrent {
     pub(super) copies_changed: bool,
     pub(super) pieces: Pieces,
     pub(super) scratch: Scratch,
-    /// What is known of each peer at a glance, by slot.
-    pub(super) glances: Vec<Glance>,
+    /// By slot: whether something may be asked for there. True for some of which nothing can be had, never
+    /// false for one that would give something.
+    pub(super) askable: Vec<bool>,
+    /// Requests open at each peer: a search through those of all looks at few peers.
+    pub(super) asked: Vec<u32>,
+    /// When something is due at each peer, or earlier: the timer looks at few peers.
+    pub(super) due: Vec<Now>,
     pub(super) news: News,
     pub(super) connections: u32,
     pub(super) picker: Box<dyn PiecePicker>,
@@ -91,7 +96,7 @@ pub struct Torrent {
     pub(super) download: RateLimiter,
     pub(super) totals: Totals,
     /// Blocks that the disk was given and has not written, oldest first, and their bytes.
-    pub(super) writing: SmallVec<[BlockRange; 2]>,
+    pub(super) writing: VecDeque<BlockRange>,
     pub(super) web_seeds: WebSeeds,
     pub(super) blame: Blame,
 
@@ -122,28 +127,6 @@ pub struct Torrent {
     pub(super) pace: Pace,
     pub(super) explored: u32,
     pub(super) rngs: Rngs,
-}
-
-/// What a look at all peers needs to know of each: so it looks at few of them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Glance {
-    /// When something is due at the peer, or earlier.
-    pub(super) due: Now,
-    /// Requests open at it.
-    pub(super) asked: u32,
-    /// Something may be asked for there. True for some of which nothing can be had, never false for one that would give
-    /// something.
-    pub(super) askable: bool,
-}
-
-impl Default for Glance {
-    fn default() -> Self {
-        Glance {
-            due: Now::NEVER,
-            asked: 0,
-            askable: false,
-        }
-    }
 }
 
 /// How often peers are looked at for what is due there, ns (libtorrent: once a second).
@@ -199,11 +182,13 @@ impl Torrent {
             pieces,
             peers: (0..web_seeds.len()).map(|_| None).collect(),
             bitfields: Bitfields::new(web_seeds.len(), geometry.pieces),
-            glances: vec![Glance::default(); web_seeds.len()],
+            asked: vec![0; web_seeds.len()],
+            askable: vec![false; web_seeds.len()],
             web_slots: u32::try_from(web_seeds.len()).expect("at most web_seeds_max"),
             fetch_released: false,
             hiding: false,
             moved: true,
+            due: vec![Now::NEVER; web_seeds.len()],
             news: News::default(),
             web_seeds,
             roll: Roll::default(),
@@ -218,7 +203,7 @@ impl Torrent {
             schedule,
             blame: Blame::with_banned(&setup.banned),
             choking: Choking::new(setup.choker, &config, &mut rngs.choker),
-            writing: SmallVec::new(),
+            writing: VecDeque::new(),
             unwritten: 0,
             buffers: Buffers::default(),
             upload: RateLimiter::default(),
@@ -395,8 +380,7 @@ impl Torrent {
     /// Makes sure that the timer looks at this peer at the first tick from then on.
     pub(super) fn arm_peer(&mut self, slot: usize, at: Now) {
         let at = self.tick(at);
-        let due = &mut self.glances[slot].due;
-        *due = at.min(*due);
+        self.due[slot] = self.due[slot].min(at);
         self.arm(at);
     }
 
@@ -416,7 +400,9 @@ impl Torrent {
             }
             self.peers.resize_with(slot + 1, || None);
             self.bitfields.make_slots(slot + 1);
-            self.glances.resize(slot + 1, Glance::default());
+            self.asked.resize(slot + 1, 0);
+            self.askable.resize(slot + 1, false);
+            self.due.resize(slot + 1, Now::NEVER);
         }
     }
 
@@ -492,14 +478,14 @@ impl Torrent {
             self.emit(Event::DialFailed { peer: addr });
         }
         for slot in self.slots() {
-            if self.glances[slot].due <= now {
-                self.glances[slot].due = Now::NEVER;
+            if self.due[slot] <= now {
+                self.due[slot] = Now::NEVER;
                 if self.peers[slot].is_some() {
                     self.peer_timers(slot, now);
                 }
             }
         }
-        let first = self.glances.iter().map(|glance| glance.due).min();
+        let first = self.due.iter().min().copied();
         self.arm(first.unwrap_or(Now::NEVER));
         if self.phase == Phase::Running {
             if self.choking.next_round() <= now {

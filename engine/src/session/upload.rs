@@ -45,7 +45,7 @@ impl Torrent {
         let servable = servable && !(hiding && up.hides(range.piece));
         let allowed = has_slot || up.allowed.contains(&range.piece);
         if servable && allowed && up.queue.len() < queue_max {
-            up.queue.push(range);
+            up.queue.push_back(range);
             let waiting = up.queue.len();
             self.buffers.requests(waiting);
             self.serve(slot, now);
@@ -91,8 +91,8 @@ impl Torrent {
             }
             !taken
         };
-        up.queue.retain(|range| take(range));
-        up.reading.retain(|range| take(range));
+        up.queue.retain(&mut take);
+        up.reading.retain(&mut take);
         let reading = up.reading.iter().map(|r| u64::from(r.len)).sum();
         let unsent = std::mem::replace(&mut up.reading_bytes, reading) - reading;
         self.refund_upload(unsent);
@@ -171,9 +171,9 @@ impl Torrent {
         if up.queued_bytes + up.reading_bytes == 0 {
             up.moved = now;
         }
-        let range = up.queue.remove(0);
+        let range = up.queue.pop_front().expect("just seen");
         up.reading_bytes += u64::from(range.len);
-        up.reading.push(range);
+        up.reading.push_back(range);
         let reading = up.reading_bytes;
         self.buffers.reading(reading);
         self.upload.pay(range.len, limit, now);
@@ -206,7 +206,7 @@ impl Torrent {
                 .peer(slot)
                 .up
                 .queue
-                .first()
+                .front()
                 .map_or(0, |range| range.len);
             if !self.serve_one(slot, now) {
                 // It is this one's turn when the limit opens.

@@ -205,7 +205,7 @@ impl Torrent {
         peer.down.queue_max = u32::MAX;
         peer.useful = self.pieces.useful(&self.web_seeds.has);
         self.peers[number] = Some(peer);
-        self.glances[number].askable = true;
+        self.askable[number] = true;
         self.note(number);
         self.emit(Event::WebSeedJoined { peer: addr, url });
         self.update_interest(number, now);

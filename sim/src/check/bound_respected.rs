@@ -6,7 +6,6 @@
 use skep_engine::bits::BitSet;
 use skep_engine::ids::BLOCK_BYTES;
 use skep_engine::metainfo::Geometry;
-use skep_engine::prefetch;
 use skep_engine::session::event::Event;
 use skep_engine::{Now, PieceIndex};
 
@@ -245,10 +244,6 @@ impl Check for BoundRespected {
 
     fn sentence(&self) -> &'static str {
         "nobody receives faster than the links allow"
-    }
-
-    fn prefetch(&self, host: usize) {
-        prefetch::value(&self.hosts[host]);
     }
 
     fn on_event(&mut self, seen: &Seen<'_>, scene: &Scene<'_>, log: &mut Log) {

@@ -21,7 +21,6 @@ use tokio::time::{Instant, Sleep};
 
 use super::Disk;
 use super::condition::Operation;
-use crate::queue::Queue;
 
 /// An operation that waits for its turn.
 #[derive(Debug)]
@@ -43,7 +42,7 @@ pub struct DiskStorage {
     /// When the last job was done.
     free_at: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
-    answers: Queue<StorageEvent>,
+    answers: VecDeque<StorageEvent>,
 }
 
 impl DiskStorage {
@@ -59,7 +58,7 @@ impl DiskStorage {
             head_due: None,
             free_at: now,
             sleep: None,
-            answers: Queue::default(),
+            answers: VecDeque::new(),
         }
     }
 
@@ -157,6 +156,10 @@ impl Storage for DiskStorage {
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StorageEvent> {
         if let Some(event) = self.answers.pop_front() {
+            if self.answers.is_empty() {
+                // It begins anew at the front of its memory, which the cache still has.
+                self.answers.clear();
+            }
             return Poll::Ready(event);
         }
         let Some(first) = self.jobs.front() else {

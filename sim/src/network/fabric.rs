@@ -22,7 +22,6 @@ use skep_engine::node::network::NetEvent;
 use skep_engine::node::whereabouts::Whereabouts;
 use tokio::time::{Instant, Sleep};
 
-use crate::queue::Queue;
 use crate::scenario::plan::LinkPlan;
 
 use super::agenda::Agenda;
@@ -30,6 +29,7 @@ use super::clock::PausedClock;
 use super::flow::Flow;
 use super::link::{FairQueue, Path, transmit_ns};
 use super::place::Place;
+use super::queue::Queue;
 
 mod ahead;
 mod carrying;

@@ -9,8 +9,7 @@ use skep_engine::wire::Chunk;
 
 use super::link::{Path, transmit_ns, wire_bytes};
 use super::parcels::{Parcel, Parcels, RIDER_MAX, Size};
-
-use crate::queue::Queue;
+use super::queue::Queue;
 
 mod trouble;
 

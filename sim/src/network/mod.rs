@@ -11,6 +11,7 @@ pub mod link;
 pub mod packet;
 mod parcels;
 mod place;
+mod queue;
 pub mod turmoil;
 
 pub use either::{HostNet, Net};

@@ -338,7 +338,7 @@ impl Rig {
         let slot = self.torrent.slot(conn).expect("stands");
         let down = &self.torrent.peer(slot).down;
         let released = down.released.front().copied();
-        let (piece, block) = released.or(down.open.first().map(|r| (r.piece, r.block)))?;
+        let (piece, block) = released.or(down.open.front().map(|r| (r.piece, r.block)))?;
         Some(self.disk.geometry.block(piece, block))
     }
 

@@ -1,14 +1,13 @@
 //! Owns a queue that mostly holds one thing or nothing: that lies in it, and only more takes memory beside it.
 //!
 //! Invariant: the first is in front; behind it is nothing when there is no first, and then no memory either.
-//! What is not there takes a single word: each way of a connection has one of these for its acknowledgements, and each
-//! disk for its answers.
+//! What is not there takes a single word: each way of a connection has one of these for its acknowledgements.
 
 use std::collections::VecDeque;
 
 /// First in, first out.
 #[derive(Debug)]
-pub(crate) struct Queue<T> {
+pub(super) struct Queue<T> {
     first: Option<T>,
     /// Never empty.
     rest: Option<Box<Rest<T>>>,
@@ -28,18 +27,18 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    pub(crate) fn front(&self) -> Option<&T> {
+    pub(super) fn front(&self) -> Option<&T> {
         self.first.as_ref()
     }
 
-    pub(crate) fn back_mut(&mut self) -> Option<&mut T> {
+    pub(super) fn back_mut(&mut self) -> Option<&mut T> {
         match &mut self.rest {
             None => self.first.as_mut(),
             Some(rest) => rest.0.back_mut(),
         }
     }
 
-    pub(crate) fn push_back(&mut self, item: T) {
+    pub(super) fn push_back(&mut self, item: T) {
         match self.first {
             None => self.first = Some(item),
             Some(_) => {
@@ -49,7 +48,7 @@ impl<T> Queue<T> {
         }
     }
 
-    pub(crate) fn pop_front(&mut self) -> Option<T> {
+    pub(super) fn pop_front(&mut self) -> Option<T> {
         let item = self.first.take()?;
         if let Some(rest) = &mut self.rest {
             self.first = rest.0.pop_front();
@@ -61,7 +60,7 @@ impl<T> Queue<T> {
     }
 
     /// Takes everything, in order.
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
         let all = std::mem::take(self);
         let rest = all.rest.into_iter().flat_map(|rest| rest.0);
         all.first.into_iter().chain(rest)
