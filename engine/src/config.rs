@@ -365,12 +365,13 @@ config! {
     /// Digests of blocks of bad copies that are kept to find out who lied; older copies go first,
     /// but for the last one.
     bad_blocks_max: u32 = 65_536;
-    /// `have` is sent to peers that have the piece already (libtorrent does). Without it only to those of
-    /// them that gave us some of the piece and do not claim everything: a super-seed waits for it.
+    /// `have` is sent to peers that have the piece already (libtorrent does): with what is said to them next, or in
+    /// the next choke round, unless `have_batch` is 1. Without it only to those of them that gave us some of the piece
+    /// and do not claim everything: a super-seed waits for it, and hears of it at once.
     redundant_have: bool = false;
     /// Verified pieces that a peer may hear of together, if it wants something of us already and is choked, or waits
     /// for blocks of ours: with what is said to it next, or in the next choke round (Transmission: within ten seconds).
-    /// At most 32, and a 64th of all pieces. 1: of each at once (libtorrent).
+    /// At most 31, and a 64th of all pieces. 1: of each at once (libtorrent).
     have_batch: u32 = 4;
     /// Requests that are sent to a peer together when its answers have made room for them: at most so many, and a
     /// quarter of what may be open (Transmission: several). 1: each at once (libtorrent).

@@ -2,7 +2,8 @@
 //!
 //! Invariant: whoever may act on a new piece is told of it at once. Who is interested in us already and cannot ask
 //! for it now, or has enough to ask for, hears of several together: with whatever is said to it next, in the next
-//! choke round, or when too many wait. A peer never hears of a piece that was lost meanwhile.
+//! choke round, or when too many wait. Who has the piece itself, and is told for completeness only, waits for the
+//! same, but is no reason to speak sooner. A peer never hears of a piece that was lost meanwhile.
 
 use crate::ids::PieceIndex;
 use crate::time::Now;
@@ -13,13 +14,18 @@ use super::peer::Peer;
 use super::torrent::Torrent;
 
 /// Pieces that wait together at most: a bit each.
-const TOGETHER_MAX: u32 = u32::BITS;
+const TOGETHER_MAX: u32 = u32::BITS - 1;
+
+/// The bit beside them: the peer lacks some of what waits for it, or waits to hear that we have it.
+const AWAITED: u32 = 1 << TOGETHER_MAX;
 
 /// What waits to be told; each peer knows which of it is for itself ([`Peer::news`]).
 #[derive(Debug, Default)]
 pub(super) struct News {
     /// Verified lately, in that order.
     pieces: Vec<PieceIndex>,
+    /// Of those, how many had been verified when whoever lacked some was last told.
+    told: usize,
 }
 
 impl Torrent {
@@ -29,6 +35,7 @@ impl Torrent {
     pub(super) fn spread_have(&mut self, piece: PieceIndex, givers: &[SenderId], now: Now) {
         let redundant = self.config.redundant_have;
         let (together, gifts) = (self.told_together(), self.config.allowed_fast > 0);
+        let each = self.config.have_batch <= 1;
         let bit = 1u32 << self.news.pieces.len();
         self.news.pieces.push(piece);
         for slot in self.slots() {
@@ -42,11 +49,11 @@ impl Torrent {
             let sender = peer.sender;
             // It was lost and is here again: whom it is shown to is decided anew.
             let hidden = hiding && peer.up.hides(piece);
-            let told = !has || redundant || givers.contains(&sender) && !self.has(slot).is_full();
-            if told && !hidden {
+            let awaited = !has || givers.contains(&sender) && !self.has(slot).is_full();
+            if (awaited || redundant) && !hidden {
                 let peer = self.peer(slot);
-                peer.news |= bit;
-                if together == 1 || may_act(peer, piece, gifts) {
+                peer.news |= if awaited { bit | AWAITED } else { bit };
+                if each || awaited && (together == 1 || may_act(peer, piece, gifts)) {
                     self.tell_news(slot, now);
                 }
             }
@@ -55,8 +62,27 @@ impl Torrent {
                 self.update_interest(slot, now);
             }
         }
-        if self.news.pieces.len() >= together as usize || self.pieces.finished() {
+        let waiting = self.news.pieces.len();
+        if waiting >= TOGETHER_MAX as usize || self.pieces.finished() {
             self.tell_all_news(now);
+        } else if waiting - self.news.told >= together as usize {
+            self.tell_awaited_news(now);
+        }
+    }
+
+    /// Tells whoever lacks some of what waits; without redundant haves nothing waits for others.
+    fn tell_awaited_news(&mut self, now: Now) {
+        if !self.config.redundant_have {
+            return self.tell_all_news(now);
+        }
+        self.news.told = self.news.pieces.len();
+        for slot in self.slots() {
+            if self.peers[slot]
+                .as_ref()
+                .is_some_and(|p| p.news & AWAITED != 0)
+            {
+                self.tell_news(slot, now);
+            }
         }
     }
 
@@ -77,12 +103,13 @@ impl Torrent {
             }
         }
         self.news.pieces.clear();
+        self.news.told = 0;
     }
 
     /// Tells a peer what waits for it.
     pub(super) fn tell_news(&mut self, slot: usize, now: Now) {
         let peer = self.peer(slot);
-        let mut waiting = std::mem::take(&mut peer.news);
+        let mut waiting = std::mem::take(&mut peer.news) & !AWAITED;
         if waiting == 0 {
             return;
         }

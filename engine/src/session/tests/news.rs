@@ -12,8 +12,14 @@ struct Gaining {
 }
 
 fn gaining(pieces: u32) -> Gaining {
-    let plan = Plan::new(pieces, 1);
-    let plan = plan.config(|c| (c.upload_slots, c.optimistic_slots) = (1, 0));
+    gaining_with(pieces, |_| {})
+}
+
+fn gaining_with(pieces: u32, change: impl Fn(&mut EngineConfig)) -> Gaining {
+    let plan = Plan::new(pieces, 1).config(|c| {
+        (c.upload_slots, c.optimistic_slots) = (1, 0);
+        change(c);
+    });
     let mut rig = plan.having(&[0]).start();
     let source = rig.source(1);
     Gaining {
@@ -100,6 +106,50 @@ fn news_go_before_whatever_is_said_next() {
     let heard = g.rig.heard(peer);
     assert_eq!(heard[..2], [0, 1].map(|n| Message::Have(g.gained[n])));
     assert!(matches!(heard[2..], [Message::Piece { .. }]));
+}
+
+/// As [`gaining`], but everybody is told of everything; and a peer that wants nothing of us, for it has all but the
+/// last piece.
+fn redundant(pieces: u32) -> (Gaining, ConnId) {
+    let mut g = gaining_with(pieces, |c| c.redundant_have = true);
+    let most: Vec<u32> = (0..pieces - 1).collect();
+    let holder = g.rig.holder(4, &most);
+    (g, holder)
+}
+
+#[test]
+fn who_has_a_piece_hears_of_it_with_whatever_is_said_next_or_in_the_next_choke_round() {
+    // Also of so few pieces that who lacks one hears of each at once.
+    let (mut g, holder) = redundant(64);
+    let other = g.rig.join(5);
+    g.rig.heard(holder);
+    g.gain(3);
+    assert_eq!(g.news(other), g.gained);
+    assert_eq!(g.rig.heard(holder), [], "it has all of them");
+    g.rig.wait(g.rig.torrent.config.choke_interval);
+    assert_eq!(g.news(holder), g.gained);
+    g.gain(2);
+    g.rig.say(holder, Message::Unchoke);
+    let heard = g.rig.heard(holder);
+    assert_eq!(heard[..2], [3, 4].map(|n| Message::Have(g.gained[n])));
+    assert!(matches!(heard[2], Message::Request(_)), "{heard:?}");
+}
+
+#[test]
+fn those_who_lack_pieces_do_not_wait_for_those_who_have_them() {
+    let (mut g, holder) = redundant(256);
+    let choked = g.choked();
+    g.rig.heard(holder);
+    for _ in 0..7 {
+        g.gain(4);
+        let heard = g.news(choked);
+        assert_eq!(heard, g.gained[g.gained.len() - 4..]);
+        assert_eq!(g.news(holder), []);
+    }
+    // As many as are remembered: everybody hears of them.
+    g.gain(3);
+    assert_eq!(g.news(choked), g.gained[28..]);
+    assert_eq!(g.news(holder), g.gained);
 }
 
 #[test]

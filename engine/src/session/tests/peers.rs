@@ -262,7 +262,7 @@ fn interest_is_said_when_it_changes_and_only_then() {
 fn a_verified_piece_is_announced_to_those_who_lack_it() {
     for redundant in [false, true] {
         let mut rig = Plan::new(2, 1)
-            .config(|c| c.redundant_have = redundant)
+            .config(|c| (c.redundant_have, c.have_batch) = (redundant, 1))
             .start();
         let (source, other) = (rig.source(1), rig.join(2));
         rig.give(source, at(0, 0));
