@@ -136,6 +136,21 @@ fn who_has_a_piece_hears_of_it_with_whatever_is_said_next_or_in_the_next_choke_r
 }
 
 #[test]
+fn who_gave_a_piece_hears_of_it_at_once_also_where_everybody_is_told() {
+    // It may be a super-seed (BEP 16), which waits to hear of it.
+    let plan = Plan::new(3, 1).config(|c| c.redundant_have = true);
+    let mut rig = plan.start();
+    let (giver, other) = (rig.holder(1, &[0, 1]), rig.holder(2, &[0, 1]));
+    rig.say(giver, Message::Unchoke);
+    let range = rig.asked(giver)[0];
+    (rig.heard(giver), rig.heard(other));
+    rig.give(giver, range);
+    let have = Message::Have(range.piece);
+    assert_eq!(rig.heard(giver), [have]);
+    assert_eq!(rig.heard(other), [], "we want more of it, and say nothing");
+}
+
+#[test]
 fn those_who_lack_pieces_do_not_wait_for_those_who_have_them() {
     let (mut g, holder) = redundant(256);
     let choked = g.choked();
