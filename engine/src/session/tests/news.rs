@@ -143,7 +143,9 @@ fn who_gave_a_piece_hears_of_it_at_once_also_where_everybody_is_told() {
     let (giver, other) = (rig.holder(1, &[0, 1]), rig.holder(2, &[0, 1]));
     rig.say(giver, Message::Unchoke);
     let range = rig.asked(giver)[0];
-    (rig.heard(giver), rig.heard(other));
+    for peer in [giver, other] {
+        rig.heard(peer);
+    }
     rig.give(giver, range);
     let have = Message::Have(range.piece);
     assert_eq!(rig.heard(giver), [have]);
