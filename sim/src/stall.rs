@@ -53,8 +53,10 @@ pub struct Wait {
     pub received: u32,
     /// Blocks that it has.
     pub blocks: u32,
-    /// Who holds it or was asked for it, online: who was asked first.
+    /// Who holds it or was asked for it, online: who was asked first; a bounded number.
     pub holders: Vec<Holder>,
+    /// How many more there are.
+    pub further: u32,
 }
 
 /// One who holds a missing piece, or was asked for it.
@@ -128,6 +130,7 @@ impl fmt::Display for Wait {
             received,
             blocks,
             holders,
+            further,
         } = self;
         write!(f, "piece {piece}, {received} of {blocks} blocks here")?;
         if received == blocks {
@@ -140,7 +143,10 @@ impl fmt::Display for Wait {
             .collect();
         match shown.is_empty() {
             true => f.write_str("; nobody online holds it"),
-            false => write!(f, "; {}{}", shown.join("; "), more(holders, HOLDERS_SHOWN)),
+            false => {
+                let all = holders.len() + *further as usize;
+                write!(f, "; {}{}", shown.join("; "), more(all, HOLDERS_SHOWN))
+            }
         }
     }
 }
@@ -158,7 +164,7 @@ impl fmt::Display for Stall {
             f,
             "it lacks {lacks} of {of} pieces: {}{}",
             named.join(", "),
-            more(&self.missing, NAMED_MAX)
+            more(lacks, NAMED_MAX)
         )?;
         match self.last_block_s {
             Some(at_s) => write!(f, "\nthe last block of use came at {at_s:.1} s")?,
@@ -182,8 +188,8 @@ impl fmt::Display for Stall {
     }
 }
 
-fn more<T>(all: &[T], shown: usize) -> String {
-    match all.len().saturating_sub(shown) {
+fn more(all: usize, shown: usize) -> String {
+    match all.saturating_sub(shown) {
         0 => String::new(),
         n => format!(" and {n} more"),
     }
@@ -210,6 +216,7 @@ mod tests {
                 holder("mute", Stands::Banned { since_s: 3.0 }, None),
                 holder("home-1", Stands::Choked { since_s: 4.0 }, None),
             ],
+            further: 5,
         };
         let stall = Stall {
             peer: "home-0".to_owned(),
@@ -231,7 +238,7 @@ mod tests {
                 "it lacks 20 of 64 pieces: 10, 11, 12, 13, 14, 15, 16, 17 and 12 more",
                 "the last block of use came at 12.2 s; connections: 3; the announce at 1.0 s failed: timed out",
                 "piece 10, 3 of 8 blocks here; seed: unchokes it since 2.0 s, asked since 2.5 s; mute (attacker): \
-                 banned since 3.0 s, not asked and 1 more",
+                 banned since 3.0 s, not asked and 6 more",
             ]
         );
         assert!(lines.len() <= LINES_MAX, "{text}");
@@ -244,6 +251,7 @@ mod tests {
             received,
             blocks: 2,
             holders,
+            further: 0,
         };
         assert_eq!(
             wait(2, Vec::new()).to_string(),

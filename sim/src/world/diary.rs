@@ -1,52 +1,47 @@
-//! Owns the diary of a run: how each peer stands to the others, and what it has asked of whom; from it is told
-//! why a peer did not finish.
+//! Owns the diary of a run: how each peer stands to the others, and what it has asked of whom. Why a peer did not
+//! finish is told from it (`stalls.rs`).
 //!
 //! Invariant: it is made of events alone, and changes nothing. It costs time at every block, so a run keeps none;
 //! one in which somebody did not finish is made a second time, the same, with a diary.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skep_engine::ids::BLOCK_BYTES;
 use skep_engine::session::event::{CloseReason, Event};
 use skep_engine::{Now, PieceIndex};
 
 use super::recorder::Recorder;
 use crate::check::Addresses;
-use crate::scenario::plan::Role;
-use crate::stall::{Announce, Holder, Stall, Stands, Wait};
-
-/// Pieces of which a stall holds the details.
-const WAITS_MAX: usize = 16;
+use crate::stall::Announce;
 
 /// What is known of every peer.
 #[derive(Debug)]
 pub(super) struct Diary {
-    pages: Vec<Page>,
+    pub(super) pages: Vec<Page>,
 }
 
 /// What is known of one peer's stay.
 #[derive(Clone, Debug, Default)]
-struct Page {
+pub(super) struct Page {
     /// By position in the plan.
-    others: BTreeMap<usize, Other>,
+    pub(super) others: BTreeMap<usize, Other>,
     /// Blocks received of pieces that are not verified: piece and first byte.
-    blocks: BTreeSet<(PieceIndex, u32)>,
-    last_block: Option<Now>,
-    announce: Option<Announce>,
+    pub(super) blocks: BTreeSet<(PieceIndex, u32)>,
+    pub(super) last_block: Option<Now>,
+    pub(super) announce: Option<Announce>,
 }
 
 /// How it stands to another host.
 #[derive(Clone, Debug, Default)]
-struct Other {
-    connected: bool,
+pub(super) struct Other {
+    pub(super) connected: bool,
     /// It answers requests.
-    unchoked: bool,
+    pub(super) unchoked: bool,
     /// Since when it answers them, or does not.
-    since: Now,
-    banned: Option<Now>,
-    ended: Option<(Now, String)>,
+    pub(super) since: Now,
+    pub(super) banned: Option<Now>,
+    pub(super) ended: Option<(Now, String)>,
     /// Requests that it has not answered, and when they were made.
-    asked: BTreeMap<(PieceIndex, u32), Now>,
+    pub(super) asked: BTreeMap<(PieceIndex, u32), Now>,
 }
 
 impl Diary {
@@ -62,7 +57,7 @@ impl Diary {
     }
 
     /// Whether a host has a piece, and knows it.
-    fn holds(&self, recorder: &Recorder, host: usize, piece: PieceIndex) -> bool {
+    pub(super) fn holds(&self, recorder: &Recorder, host: usize, piece: PieceIndex) -> bool {
         let mut unverified = self.pages[host]
             .blocks
             .range((piece, 0)..=(piece, u32::MAX));
@@ -148,83 +143,5 @@ impl Page {
     fn announced(&mut self, at: Now, failed: Option<String>) {
         let at_s = at.as_secs_f64();
         self.announce = Some(Announce { at_s, failed });
-    }
-}
-
-/// Why a leecher did not finish; nothing without a diary.
-pub(super) fn stall(recorder: &Recorder, host: usize) -> Option<Stall> {
-    let diary = recorder.diary.as_ref()?;
-    let page = &diary.pages[host];
-    let geometry = recorder.geometry();
-    let missing: Vec<PieceIndex> = geometry
-        .all_pieces()
-        .filter(|piece| !diary.holds(recorder, host, *piece))
-        .collect();
-    let mut waits: Vec<Wait> = missing
-        .iter()
-        .map(|piece| wait(recorder, diary, host, *piece))
-        .collect();
-    let holders = |wait: &Wait| wait.holders.iter().filter(|h| h.honest).count();
-    waits.sort_by_key(|wait| (holders(wait), wait.blocks - wait.received, wait.piece));
-    waits.truncate(WAITS_MAX);
-    let connections = page.others.values().filter(|other| other.connected);
-    Some(Stall {
-        peer: recorder.plan.hosts[host].name.clone(),
-        missing: missing.iter().map(|piece| piece.0).collect(),
-        pieces: geometry.pieces,
-        last_block_s: page.last_block.map(Now::as_secs_f64),
-        connections: u32::try_from(connections.count()).expect("hosts are bounded"),
-        announce: page.announce.clone(),
-        waits,
-    })
-}
-
-fn wait(recorder: &Recorder, diary: &Diary, host: usize, piece: PieceIndex) -> Wait {
-    let page = &diary.pages[host];
-    let of_piece = (piece, 0)..=(piece, u32::MAX);
-    let none = Other::default();
-    let mut holders = Vec::new();
-    for (position, plan) in recorder.plan.hosts.iter().enumerate() {
-        let tally = &recorder.tallies[position];
-        if position == host || tally.online_since.is_none() || plan.role == Role::Client {
-            continue;
-        }
-        let other = page.others.get(&position).unwrap_or(&none);
-        let asked = other.asked.range(of_piece.clone()).map(|(_, at)| *at).min();
-        let honest = plan.role.honest();
-        let serves = plan.role != Role::Server || plan.web_seed;
-        let holds = honest && serves && diary.holds(recorder, position, piece);
-        if !holds && asked.is_none() {
-            continue;
-        }
-        let since_s = other.since.as_secs_f64();
-        let stands = match (other.banned, other.connected, other.unchoked) {
-            (Some(at), ..) => Stands::Banned {
-                since_s: at.as_secs_f64(),
-            },
-            (None, true, true) => Stands::Unchoked { since_s },
-            (None, true, false) => Stands::Choked { since_s },
-            (None, false, _) => Stands::Apart {
-                last: other
-                    .ended
-                    .as_ref()
-                    .map(|(at, why)| (at.as_secs_f64(), why.clone())),
-            },
-        };
-        holders.push(Holder {
-            peer: plan.name.clone(),
-            honest,
-            stands,
-            asked_s: asked.map(Now::as_secs_f64),
-        });
-    }
-    holders.sort_by_key(|holder| holder.asked_s.is_none());
-    let received = page.blocks.range(of_piece).count();
-    let blocks = recorder.geometry().piece_len(piece).div_ceil(BLOCK_BYTES);
-    Wait {
-        piece: piece.0,
-        received: u32::try_from(received).expect("blocks of a piece"),
-        blocks,
-        holders,
     }
 }

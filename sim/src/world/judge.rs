@@ -18,8 +18,9 @@ use crate::outcome::{Outcome, PeerOutcome, Verdict, attacks_of};
 use crate::scenario::expect::ExpectationKind;
 use crate::scenario::plan::{FaultKind, HostPlan, Plan, Role};
 
+use super::Ended;
 use super::recorder::{Measured, Recorder, Tally, present};
-use super::{Ended, diary};
+use super::stalls::Stalls;
 
 /// Whether nobody is left to wait for: every leecher and client has finished, or is gone for good.
 pub(super) fn done(recorder: &Recorder) -> bool {
@@ -268,6 +269,7 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
         let peer = matches!(h.role, Role::Seed | Role::Leecher);
         peer && t.online_since.is_some() && informed(h, t)
     });
+    let stalls = Stalls::new(recorder);
     let failures = waiting.iter().map(|(position, ((host, tally), disk))| {
         let (can, why) = match (host.role, served) {
             _ if disk.borrow().condition.ails() => (false, "its disk fails"),
@@ -291,7 +293,8 @@ fn liveness(recorder: &Recorder, at: Now) -> Vec<(Verdict, Failure)> {
             tally.gained
         );
         let peers = host.role == Role::Leecher && can && informed(host, tally);
-        let stall = peers.then(|| diary::stall(recorder, *position)).flatten();
+        let stalls = stalls.as_ref().filter(|_| peers);
+        let stall = stalls.map(|stalls| stalls.of(*position));
         if let Some(stall) = &stall {
             message = format!("{message}\n{stall}");
         }

@@ -10,6 +10,7 @@ mod direct;
 mod judge;
 mod recorder;
 mod stage;
+mod stalls;
 mod trackers;
 
 use std::cell::{Cell, RefCell};
