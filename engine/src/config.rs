@@ -419,9 +419,11 @@ config! {
     reject_pause: Duration = secs(1);
     /// Peer exchange: peers tell each other whom they are connected to (BEP 11). Never of private torrents.
     pex: bool = true;
-    /// Time after a peer's introduction before it is told of others for the first time (libtorrent: 5 s).
+    /// Time after a peer's introduction before it is told of others for the first time (libtorrent: 5 s), in the next
+    /// choke round.
     pex_delay: Duration = secs(5);
-    /// Time between two messages of peer exchange to one peer (BEP 11: 1 min).
+    /// Time between two messages of peer exchange to one peer (BEP 11: 1 min), at least; then it is told in the next
+    /// choke round.
     pex_interval: Duration = secs(60);
     /// Shortest time between two that one peer sends; what comes sooner is not heeded (BEP 11: 1 min; here
     /// room for clocks and networks that are not even).

@@ -100,7 +100,7 @@ pub(super) struct Wanted {
 }
 
 /// All known addresses.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct DialBook {
     addrs: Addresses,
     /// What is known of each, in the same order: a search for somebody to dial reads it from end to end.

@@ -2,7 +2,8 @@
 //! others tell.
 //!
 //! Invariants: a peer is told at most once per `pex_interval`, never of itself, and only of peers that
-//! we are connected to and know where to reach, or were and had told it of; what a peer tells goes to
+//! we are connected to and know where to reach, or were and had told it of; whose time has come is told
+//! in the next choke round, so that nobody is woken for one of them; what a peer tells goes to
 //! the dial book, whose limits hold for it, and nowhere else. Of private torrents nothing is told and
 //! nothing heard (BEP 27).
 
@@ -19,7 +20,7 @@ use super::dial::{DialBook, Told};
 use super::event::Event;
 use super::peer::Peer;
 use super::roll::Roll;
-use super::torrent::{Phase, Torrent};
+use super::torrent::Torrent;
 
 /// The exchange with one peer.
 #[derive(Debug, Default)]
@@ -31,20 +32,29 @@ pub(super) struct PexTalk {
     told: Addresses,
     /// The state of our contacts of which there is nothing more to tell it.
     settled: Option<u64>,
-    /// When it may be told next; `None`: it never offered to listen.
-    next: Option<Now>,
     /// It was told once already: what follows are differences.
     begun: bool,
     /// When it told us last, and was heeded.
     heard: Option<Now>,
 }
 
+/// When a peer is told next.
+#[derive(Clone, Copy, Default, Debug)]
+enum Turn {
+    /// It never offered to listen.
+    #[default]
+    Never,
+    /// In the first choke round from then on.
+    From(Now),
+    /// It knows all there is to tell, and may be told of a change from then on.
+    Content(Now),
+}
+
 /// Whom we are connected to: what every peer is told of.
 #[derive(Debug, Default)]
 pub(super) struct Contacts {
-    /// By slot: the peer knows all there is to tell, and may be told of a change from then on; others have
-    /// the moment in their timer, or take no exchange. Where nobody comes and goes nobody is looked at.
-    content: Vec<Option<Now>>,
+    /// By slot. Where nobody comes and goes no peer is looked at.
+    turns: Vec<Turn>,
     /// The state in which they were told last that there is something new.
     stirred: u64,
     /// Changes whenever the list does.
@@ -70,16 +80,14 @@ impl Contacts {
             .binary_search_by_key(&(Rank::of(addr), slot), |c| (c.rank, c.slot))
     }
 
-    fn content(&self, slot: usize) -> bool {
-        self.content.get(slot).is_some_and(Option::is_some)
-    }
-
-    /// The peer in this slot knows all there is, and may be told more from then on.
-    fn rest(&mut self, slot: usize, next: Now) {
-        if self.content.len() <= slot {
-            self.content.resize(slot + 1, None);
+    /// The peer in this slot listens; it may be told from then on, if nothing was said of it yet.
+    fn listens(&mut self, slot: usize, first: Now) {
+        if self.turns.len() <= slot {
+            self.turns.resize(slot + 1, Turn::Never);
         }
-        self.content[slot] = Some(next);
+        if matches!(self.turns[slot], Turn::Never) {
+            self.turns[slot] = Turn::From(first);
+        }
     }
 
     /// Where the peer in this slot can be reached is known now, if it is.
@@ -110,8 +118,8 @@ impl Contacts {
 
     /// The peer in this slot is not there any more.
     pub(super) fn gone(&mut self, slot: usize, peer: &Peer) {
-        if let Some(content) = self.content.get_mut(slot) {
-            *content = None;
+        if let Some(turn) = self.turns.get_mut(slot) {
+            *turn = Turn::Never;
         }
         self.remove(slot, peer);
     }
@@ -147,51 +155,44 @@ impl Torrent {
 
     /// A peer takes `ut_pex` under this id from now on; 0: no more.
     pub(super) fn on_pex_offered(&mut self, slot: usize, id: u8, now: Now) {
-        let first = now.after(self.config.pex_delay);
-        let exchanges = self.exchanges_peers();
-        let talk = &mut self.peer(slot).pex;
-        talk.id = id;
-        if exchanges && id != 0 {
-            let next = *talk.next.get_or_insert(first);
-            self.arm_peer(slot, next);
+        self.peer(slot).pex.id = id;
+        if self.exchanges_peers() && id != 0 {
+            let first = now.after(self.config.pex_delay);
+            self.contacts.listens(slot, first);
         }
     }
 
-    /// Tells a peer what changed, when it is time.
-    pub(super) fn pex_timer(&mut self, slot: usize, now: Now) {
-        let talk = &self.peer(slot).pex;
-        let Some(next) = talk.next.filter(|_| talk.id != 0) else {
-            return;
-        };
-        if self.contacts.content(slot) {
-            return;
+    /// Tells those whose time has come what changed.
+    pub(super) fn pex_round(&mut self, now: Now) {
+        for slot in 0..self.contacts.turns.len() {
+            let Turn::From(due) = self.contacts.turns[slot] else {
+                continue;
+            };
+            if due > now || self.peer(slot).pex.id == 0 {
+                continue;
+            }
+            let told = self.send_pex(slot, now);
+            let following = now.after(self.config.pex_interval);
+            let state = Some(self.contacts.state);
+            let all = self.peer(slot).pex.settled == state;
+            self.contacts.turns[slot] = match (all, told) {
+                (true, true) => Turn::Content(following),
+                (true, false) => Turn::Content(due),
+                (false, _) => Turn::From(following),
+            };
         }
-        if next > now {
-            return self.arm_peer(slot, next);
-        }
-        let following = now.after(self.config.pex_interval);
-        let told = self.phase == Phase::Running && self.send_pex(slot, now);
-        let state = Some(self.contacts.state);
-        if self.peer(slot).pex.settled == state {
-            let next = if told { following } else { next };
-            return self.contacts.rest(slot, next);
-        }
-        self.peer(slot).pex.next = Some(following);
-        self.arm_peer(slot, following);
     }
 
-    /// Perhaps somebody came or went: those who knew all there was are told of it soon, all together.
+    /// Perhaps somebody came or went: those who knew all there was are told of it soon.
     pub(super) fn contacts_changed(&mut self, now: Now) {
         if self.contacts.stirred == self.contacts.state {
             return;
         }
         self.contacts.stirred = self.contacts.state;
         let soon = now.after(self.config.pex_delay);
-        for slot in 0..self.contacts.content.len() {
-            if let Some(next) = self.contacts.content[slot].take() {
-                let next = next.max(soon);
-                self.peer(slot).pex.next = Some(next);
-                self.arm_peer(slot, next);
+        for turn in &mut self.contacts.turns {
+            if let Turn::Content(next) = *turn {
+                *turn = Turn::From(next.max(soon));
             }
         }
     }

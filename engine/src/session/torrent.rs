@@ -490,6 +490,7 @@ impl Torrent {
         if self.phase == Phase::Running {
             if self.choking.next_round() <= now {
                 self.choke_round(now);
+                self.pex_round(now);
                 self.super_seeding_round(now);
             }
             self.arm(self.choking.next_round());
@@ -534,7 +535,6 @@ impl Torrent {
             self.send(slot, Message::KeepAlive, now);
         }
         self.arm_peer(slot, silence.min(keepalive));
-        self.pex_timer(slot, now);
         self.request_timers(slot, now);
     }
 

@@ -1,6 +1,8 @@
 //! Tests of the book alone; what becomes of a dial is tested with the session.
 
 use super::*;
+use proptest::prelude::*;
+
 use crate::ids::ConnId;
 use crate::session::peer::Peer;
 use crate::session::roll::Roll;
@@ -289,4 +291,189 @@ fn further_ports_of_a_host_are_dialled_later() {
         1,
         "the other port"
     );
+}
+
+/// What happens to a book, by numbers that stand for one of what there is.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    /// Seconds pass.
+    Wait(u8),
+    /// Some are dialled.
+    Dial { room: u8, wanted: Wanted },
+    /// A dial fails.
+    Fail(u8),
+    /// A dial is answered, by the peer of that address or by a stranger.
+    Answer(u8, bool),
+    /// A peer dials us from a port that is not in the book, or over IPv6.
+    Inbound(u8, bool),
+    /// A connection ends, and was of use or not.
+    Leave(u8, bool),
+    /// A tracker tells of an address.
+    Learn(u8),
+    /// A peer tells of an address, and perhaps who lives there.
+    Hear(u8, bool),
+    /// An address has everything.
+    Seed(u8),
+    /// Whoever is there is of no use.
+    Spurn(u8),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let wanted = |(seeding, elsewhere)| Wanted { seeding, elsewhere };
+    let wanted = (any::<bool>(), prop::bool::weighted(0.1)).prop_map(wanted);
+    let peer = 1..9_u8;
+    prop_oneof![
+        (0..9_u8).prop_map(Happening::Wait),
+        (0..4_u8, wanted).prop_map(|(room, wanted)| Happening::Dial { room, wanted }),
+        any::<u8>().prop_map(Happening::Fail),
+        (any::<u8>(), any::<bool>()).prop_map(|(n, its)| Happening::Answer(n, its)),
+        (peer.clone(), any::<bool>()).prop_map(|(n, v6)| Happening::Inbound(n, v6)),
+        (any::<u8>(), any::<bool>()).prop_map(|(n, of_use)| Happening::Leave(n, of_use)),
+        peer.clone().prop_map(Happening::Learn),
+        (peer.clone(), any::<bool>()).prop_map(|(n, named)| Happening::Hear(n, named)),
+        peer.clone().prop_map(Happening::Seed),
+        peer.prop_map(Happening::Spurn),
+    ]
+}
+
+/// A book and the connections beside it.
+struct World {
+    book: DialBook,
+    config: EngineConfig,
+    now: Now,
+    roll: Roll,
+    /// By slot: address, identity, and whether we dialled it.
+    open: Vec<Option<(SocketAddr, PeerId, bool)>>,
+}
+
+impl World {
+    fn open(&mut self, addr: SocketAddr, id: PeerId, dialled: bool) {
+        let slot = self.open.len();
+        let conn = ConnId {
+            slot: u32::try_from(slot).expect("few"),
+            generation: 0,
+        };
+        let mut peer = Peer::new(conn, addr, !dialled, self.now, &self.config);
+        peer.id = Some(id);
+        self.roll.note(slot, Some(&peer));
+        self.open.push(Some((addr, id, dialled)));
+    }
+
+    fn dialled(&self, n: u8) -> Option<SocketAddr> {
+        let dialled = self.book.dialled();
+        dialled.get(usize::from(n) % dialled.len().max(1)).copied()
+    }
+
+    fn happens(&mut self, what: Happening) {
+        let (now, config) = (self.now, self.config.clone());
+        let id = |n: u8| PeerId([n; 20]);
+        match what {
+            Happening::Wait(n) => self.now = now.after(Duration::from_secs(n.into())),
+            Happening::Dial { room, wanted } => {
+                let mut rng = ChaCha8Rng::seed_from_u64(1);
+                let room = u32::from(room);
+                self.book
+                    .choose(now, room, wanted, &self.roll, &config, &mut rng);
+            }
+            Happening::Fail(n) => {
+                if let Some(addr) = self.dialled(n) {
+                    self.book.failed(addr, now, &config);
+                }
+            }
+            Happening::Answer(n, its) => {
+                if let Some(addr) = self.dialled(n) {
+                    let SocketAddr::V4(v4) = addr else { return };
+                    let id = if its { id(v4.ip().octets()[3]) } else { id(n) };
+                    self.book.connected(addr);
+                    self.book.seen_id(addr, id);
+                    self.open(addr, id, true);
+                }
+            }
+            Happening::Inbound(n, v6) => {
+                let ip = match v6 {
+                    true => std::net::Ipv6Addr::LOCALHOST.into(),
+                    false => addr(n).ip(),
+                };
+                self.open(SocketAddr::new(ip, 50_000), id(n), false);
+            }
+            Happening::Leave(n, of_use) => {
+                let slots = 0..self.open.len();
+                let open: Vec<_> = slots.filter(|slot| self.open[*slot].is_some()).collect();
+                let Some(slot) = open.get(usize::from(n) % open.len().max(1)) else {
+                    return;
+                };
+                let (addr, _, dialled) = self.open[*slot].take().expect("just found");
+                self.roll.note(*slot, None);
+                self.book.left();
+                if dialled {
+                    self.book.ended(addr, of_use, now, &config);
+                }
+            }
+            Happening::Learn(n) => {
+                let told = PeerAddr {
+                    addr: addr(n),
+                    id: None,
+                };
+                self.book.learn(&[told], PeerId([99; 20]), &config);
+            }
+            Happening::Hear(n, named) => {
+                let (addr, its) = (addr(n), id(n));
+                let told = Told {
+                    addr: &addr,
+                    seed: n % 2 == 0,
+                    id: named.then_some(&its),
+                };
+                self.book
+                    .learn_from_peer([told].into_iter(), SenderId(7), &config);
+            }
+            Happening::Seed(n) => self.book.seen_seed(addr(n)),
+            Happening::Spurn(n) => self.book.spurn(addr(n)),
+        }
+    }
+
+    /// Whom a search finds that goes by what was found before, and one that does not.
+    fn finds(&self, seeding: bool) -> [Vec<SocketAddr>; 2] {
+        let wanted = Wanted {
+            seeding,
+            elsewhere: false,
+        };
+        let find = |mut book: DialBook| {
+            let mut rng = ChaCha8Rng::seed_from_u64(2);
+            book.choose(self.now, 3, wanted, &self.roll, &self.config, &mut rng)
+        };
+        let mut anew = self.book.clone();
+        anew.quiet = None;
+        [find(self.book.clone()), find(anew)]
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_known_of_nobody_to_dial_holds(
+        by_address in any::<bool>(),
+        ports in 1..3_u32,
+        happenings in prop::collection::vec(happening(), 0..60),
+    ) {
+        let config = EngineConfig {
+            ids_by_address: by_address,
+            dial_ports_max: ports,
+            ..EngineConfig::default()
+        };
+        let mut world = World {
+            book: DialBook::default(),
+            config,
+            now: Now::START,
+            roll: Roll::default(),
+            open: Vec::new(),
+        };
+        for what in happenings {
+            world.happens(what);
+            for seeding in [false, true] {
+                let [found, anew] = world.finds(seeding);
+                prop_assert_eq!(found, anew, "after {:?}", what);
+            }
+        }
+    }
 }

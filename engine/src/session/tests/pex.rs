@@ -26,6 +26,11 @@ fn offer(rig: &mut Rig, conn: ConnId, port: Option<u16>) {
     rig.introduce(conn, &introduction);
 }
 
+/// As good as no choke round to wait for.
+fn frequent_rounds(pieces: u32) -> Plan {
+    Plan::new(pieces, 1).config(|c| c.choke_interval = secs(1))
+}
+
 /// What a peer was told since the last question: added with flags, and dropped, by number.
 type Heard = (Vec<(u8, u8)>, Vec<u8>);
 
@@ -71,27 +76,51 @@ pub(super) fn learned(rig: &Rig) -> Vec<u32> {
 
 #[test]
 fn a_peer_is_told_after_a_moment_then_once_a_minute_and_only_of_changes() {
-    let mut rig = Plan::new(9, 1).having(&[0]).start();
+    let mut rig = frequent_rounds(9).having(&[0]).start();
     let one = exchanger(&mut rig, 1);
     let two = exchanger(&mut rig, 2);
+    rig.wait(secs(4));
     assert_eq!(exchanged(&mut rig, one), []);
-    rig.wait(secs(5));
+    rig.wait(secs(2));
     assert_eq!(exchanged(&mut rig, one), [(vec![(2, 0)], vec![])]);
     assert_eq!(exchanged(&mut rig, two), [(vec![(1, 0)], vec![])]);
     exchanger(&mut rig, 3);
-    rig.wait(secs(59));
+    rig.wait(secs(58));
     assert_eq!(exchanged(&mut rig, one), [], "not within the minute");
-    rig.wait(secs(1));
+    rig.wait(secs(3));
     assert_eq!(exchanged(&mut rig, one), [(vec![(3, 0)], vec![])]);
     rig.wait(secs(300));
     assert_eq!(exchanged(&mut rig, one), [], "nothing changed");
     rig.gone(two);
     rig.wait(secs(4));
     assert_eq!(exchanged(&mut rig, one), []);
-    rig.wait(secs(1));
+    rig.wait(secs(2));
     assert_eq!(exchanged(&mut rig, one), [(vec![], vec![2])]);
     let sent = rig.count(|e| matches!(e, Event::PexSent { peer, .. } if *peer == addr(1)));
     assert_eq!(sent, 3);
+}
+
+#[test]
+fn nobody_is_woken_for_it_but_told_in_the_choke_round() {
+    let mut rig = Plan::new(9, 1).having(&[0]).start();
+    for n in 1..=6 {
+        exchanger(&mut rig, n);
+        rig.wait(secs(3));
+    }
+    for n in 7..=12 {
+        rig.wait(secs(60));
+        exchanger(&mut rig, n);
+    }
+    rig.wait(secs(60));
+    let sent = |(at, event): &(Now, Event)| matches!(event, Event::PexSent { .. }).then_some(*at);
+    let sent: Vec<_> = rig.events.iter().filter_map(sent).collect();
+    let interval = rig.torrent.config.choke_interval;
+    for at in &sent {
+        let rounds = at.since(sent[0]).as_nanos() / interval.as_nanos();
+        let rounds = u32::try_from(rounds).expect("few");
+        assert_eq!(sent[0].after(interval * rounds), *at);
+    }
+    assert!(sent.len() > 40, "{}", sent.len());
 }
 
 #[test]
@@ -107,7 +136,7 @@ fn who_came_and_went_between_two_messages_is_never_mentioned() {
 
 #[test]
 fn only_who_can_be_reached_is_told_and_flags_say_how() {
-    let mut rig = Plan::new(3, 1).start();
+    let mut rig = frequent_rounds(3).start();
     let one = exchanger(&mut rig, 1);
     // Nobody knows where this one listens.
     let quiet = rig.join_as(2, &[EXTENSIONS]);
@@ -133,7 +162,7 @@ fn only_who_can_be_reached_is_told_and_flags_say_how() {
 
 #[test]
 fn a_message_holds_no_more_than_it_may_and_the_rest_comes_later() {
-    let plan = Plan::new(9, 1).having(&[0]).config(|c| {
+    let plan = frequent_rounds(9).having(&[0]).config(|c| {
         c.pex_first_max = 3;
         c.pex_added_max = 2;
         c.pex_dropped_max = 2;
@@ -141,7 +170,7 @@ fn a_message_holds_no_more_than_it_may_and_the_rest_comes_later() {
     let mut rig = plan.start();
     let one = exchanger(&mut rig, 1);
     let others: Vec<_> = (2..=8).map(|n| exchanger(&mut rig, n)).collect();
-    rig.wait(secs(125));
+    rig.wait(secs(129));
     let added: Vec<_> = exchanged(&mut rig, one)
         .iter()
         .map(|(added, _)| added.len())
@@ -323,7 +352,7 @@ fn what_both_families_say_is_taken() {
 
 #[test]
 fn web_seeds_are_not_told_of() {
-    let mut plan = Plan::new(9, 1);
+    let mut plan = frequent_rounds(9);
     plan.web_seeds = vec!["http://web.example/".to_owned()];
     let mut rig = plan.start();
     let found = Ok(addr(200));
@@ -331,6 +360,6 @@ fn web_seeds_are_not_told_of() {
     assert_eq!(rig.torrent.peers.iter().flatten().count(), 1);
     let one = exchanger(&mut rig, 1);
     exchanger(&mut rig, 2);
-    rig.wait(secs(5));
+    rig.wait(secs(6));
     assert_eq!(exchanged(&mut rig, one), [(vec![(2, 0)], vec![])]);
 }
