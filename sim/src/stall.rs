@@ -53,7 +53,7 @@ pub struct Wait {
     pub received: u32,
     /// Blocks that it has.
     pub blocks: u32,
-    /// Who holds it or was asked for it, online: who was asked first; a bounded number.
+    /// Who holds it or was asked for it, online: who was asked first, then who is nearest to giving it; a bounded number.
     pub holders: Vec<Holder>,
     /// How many more there are.
     pub further: u32,

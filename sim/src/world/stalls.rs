@@ -125,10 +125,13 @@ impl<'a> Stalls<'a> {
         serving.len() + others.count()
     }
 
-    /// Who holds a piece or was asked for it, those first, and how many more there are than are named.
+    /// Who holds a piece or was asked for it, and how many more there are than are named: first who was asked, then who
+    /// is nearest to giving it.
     fn holders(&self, page: &Page, piece: PieceIndex, asked: &Asked) -> (Vec<Holder>, u32) {
         let serving = self.serving[piece.at()].iter().copied();
         let rest = serving.filter(|host| !asked.contains_key(host));
+        let mut rest: Vec<usize> = rest.collect();
+        rest.sort_by_cached_key(|host| page.others.get(host).map_or(Distance::Stranger, distance));
         let mut all = asked.keys().copied().chain(rest);
         let named = all.by_ref().take(HOLDERS_MAX);
         let named = named.map(|host| self.holder(page, host, asked.get(&host).copied()));
@@ -161,6 +164,24 @@ impl<'a> Stalls<'a> {
             stands,
             asked_s: asked.map(Now::as_secs_f64),
         }
+    }
+}
+
+/// How far a holder is from giving a piece.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Distance {
+    Unchokes,
+    Chokes,
+    /// Not connected any more, or banned.
+    Met,
+    Stranger,
+}
+
+fn distance(other: &Other) -> Distance {
+    match (other.banned.is_none() && other.connected, other.unchoked) {
+        (true, true) => Distance::Unchokes,
+        (true, false) => Distance::Chokes,
+        (false, _) => Distance::Met,
     }
 }
 
@@ -212,8 +233,16 @@ time_limit = "20 s"
             assert!((1..=40).contains(&all(wait)), "the seed has it: {wait:?}");
             assert_eq!(wait.holders.len(), all(wait).min(HOLDERS_MAX));
             assert!(wait.received < wait.blocks);
-            let asked: Vec<_> = wait.holders.iter().map(|h| h.asked_s.is_none()).collect();
-            assert!(asked.is_sorted(), "who was asked comes first: {wait:?}");
+            let order = wait.holders.iter().map(|h| {
+                let stands = match h.stands {
+                    Stands::Unchoked { .. } => 0,
+                    Stands::Choked { .. } => 1,
+                    Stands::Banned { .. } | Stands::Apart { last: Some(_) } => 2,
+                    Stands::Apart { last: None } => 3,
+                };
+                (h.asked_s.is_none(), h.asked_s.map_or(stands, |_| 0))
+            });
+            assert!(order.is_sorted(), "{wait:?}");
         }
         assert!(waits.iter().any(|wait| wait.further > 0));
         assert!(waits.iter().any(|wait| wait.holders[0].asked_s.is_some()));
