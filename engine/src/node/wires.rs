@@ -17,8 +17,8 @@ use crate::wire::{Chunk, Decoder, Handshake, Message, MessageCounts};
 
 use super::network::{CloseHow, NetEvent, Network};
 
-/// Messages of so many bytes are gathered without memory of their own.
-const SMALL_MAX: usize = 24;
+/// Messages of so many bytes are gathered without memory of their own: four requests, eight haves.
+const SMALL_MAX: usize = 72;
 
 /// The peer connections of one host.
 #[derive(Debug)]
