@@ -291,9 +291,9 @@ config! {
     connect_timeout: Duration = secs(15);
     /// Time for a handshake to arrive after the connection stands (libtorrent, rqbit: 10 s).
     handshake_timeout: Duration = secs(10);
-    /// First pause after a dial that failed; doubles (field: 5 s).
+    /// First pause after a dial that failed, and of a seed that met seeds alone; doubles (field: 5 s).
     dial_backoff_min: Duration = secs(5);
-    /// Longest pause between dials to one address (field: 10 min).
+    /// The longest such pause (field: 10 min).
     dial_backoff_max: Duration = secs(600);
     /// Silence after which a keep-alive is sent (BEP 3: 2 min).
     keepalive_interval: Duration = secs(120);

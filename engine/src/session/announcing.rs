@@ -3,9 +3,8 @@
 //! Invariant: one announce is under way at a time; connections never exceed `connections_max`, and nobody is dialled while
 //! they do together with the dials under way; while they are at it, a connection of no use to either side gives way.
 
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use crate::config::EngineConfig;
 use crate::ids::ConnId;
 use crate::time::Now;
 use crate::tracker::announce::{AnnounceEvent, AnnounceFailure, AnnounceReply, AnnounceRequest};
@@ -18,49 +17,6 @@ use super::torrent::{Output, Phase, Torrent};
 
 /// After so many dials in vain patience grows no longer: it is an hour then.
 const EXPLORED_MAX: u32 = 6;
-
-/// How fast dials follow each other: as many at once as there may be connections, and one per `dial_interval`
-/// in the long run.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
-    /// When all dials so far would have been made, one per interval.
-    paid_until: Now,
-}
-
-impl Pace {
-    /// What may be ahead of its time.
-    fn burst(config: &EngineConfig) -> Duration {
-        let before_last = config.connections_max.saturating_sub(1);
-        config.dial_interval.saturating_mul(before_last)
-    }
-
-    /// Dials that may be made now.
-    fn room(self, now: Now, config: &EngineConfig) -> u32 {
-        let interval = config.dial_interval.as_nanos();
-        if interval == 0 {
-            return u32::MAX;
-        }
-        let ahead = self.paid_until.since(now);
-        match Pace::burst(config).checked_sub(ahead) {
-            Some(left) => u32::try_from(left.as_nanos() / interval + 1).unwrap_or(u32::MAX),
-            None => 0,
-        }
-    }
-
-    /// When the next one may be made.
-    fn next(self, config: &EngineConfig) -> Now {
-        let burst = Now::START.after(Pace::burst(config));
-        Now(self.paid_until.0.saturating_sub(burst.0))
-    }
-
-    fn dialled(&mut self, dials: usize, now: Now, config: &EngineConfig) {
-        let dials = u32::try_from(dials).expect("at most connections_max");
-        if dials > 0 {
-            let paid = self.paid_until.max(now);
-            self.paid_until = paid.after(config.dial_interval.saturating_mul(dials));
-        }
-    }
-}
 
 impl Torrent {
     /// Uses web seeds, dials while there is room, and asks the tracker when it is time.
@@ -84,7 +40,7 @@ impl Torrent {
                     self.arm(self.next_turnover);
                 }
             }
-            let paced = self.pace.room(now, &self.config);
+            let paced = self.paced_room(now);
             let waits = wants && room > paced;
             room = room.min(paced);
             let chosen = self.dial.choose(
@@ -97,8 +53,12 @@ impl Torrent {
             );
             self.exploring &= chosen.is_empty();
             self.pace.dialled(chosen.len(), now, &self.config);
-            if waits && self.pace.room(now, &self.config) == 0 {
-                self.arm(self.pace.next(&self.config));
+            if seeding {
+                self.seeds_met.dialled(chosen.len(), now, &self.config);
+            }
+            if waits && self.paced_room(now) == 0 {
+                let met = if seeding { self.seeds_met.next() } else { now };
+                self.arm(self.tick(met).max(self.pace.next(&self.config)));
             }
             for addr in &chosen {
                 self.push(Output::Connect { addr: *addr });
@@ -108,6 +68,21 @@ impl Torrent {
             self.arm(self.tick(due));
         }
         self.announce_if_due(now);
+    }
+
+    /// Dials that may be made now, however many there is room for.
+    fn paced_room(&self, now: Now) -> u32 {
+        let room = self.pace.room(now, &self.config);
+        match self.pieces.finished() {
+            true => room.min(self.seeds_met.room(now)),
+            false => room,
+        }
+    }
+
+    /// A dial led to nobody.
+    pub(super) fn dial_failed(&mut self, peer: SocketAddr, now: Now) {
+        self.seeds_met.unanswered(now);
+        self.emit(Event::DialFailed { peer });
     }
 
     /// The connection to give up for somebody who may be dialled: all places are taken, by peers
@@ -263,6 +238,9 @@ impl Torrent {
                     self.change_tracker(now);
                 }
                 self.dial.learn(&reply.peers, self.peer_id, &self.config);
+                if !reply.peers.is_empty() {
+                    self.seeds_met.leecher(now);
+                }
             }
             Err(failure) => {
                 let for_good = failure.is_final();
@@ -325,39 +303,5 @@ impl Torrent {
     fn left_behind(&mut self) {
         self.phase = Phase::Left;
         self.push(Output::Left);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dials_come_at_once_and_then_one_per_interval() {
-        let config = EngineConfig {
-            connections_max: 50,
-            dial_interval: Duration::from_secs(1),
-            ..EngineConfig::default()
-        };
-        let start = Now::START.after(Duration::from_secs(100));
-        let mut pace = Pace::default();
-        assert_eq!(pace.room(start, &config), 50);
-        pace.dialled(50, start, &config);
-        assert_eq!(pace.room(start, &config), 0);
-        let mut now = start;
-        for _ in 0..10 {
-            assert_eq!(pace.next(&config), now.after(config.dial_interval));
-            assert_eq!(pace.room(Now(pace.next(&config).0 - 1), &config), 0);
-            now = pace.next(&config);
-            assert_eq!(pace.room(now, &config), 1);
-            pace.dialled(1, now, &config);
-        }
-        let later = now.after(Duration::from_secs(20));
-        assert_eq!(pace.room(later, &config), 20);
-        let unpaced = EngineConfig {
-            dial_interval: Duration::ZERO,
-            ..config
-        };
-        assert_eq!(pace.room(now, &unpaced), u32::MAX);
     }
 }

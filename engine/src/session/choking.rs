@@ -288,6 +288,7 @@ impl Torrent {
         peer.interest_changed = now;
         peer.content_from = now;
         let (addr, unchoked) = (peer.addr, peer.unchoked);
+        let found = on && !peer.inbound;
         self.note(slot);
         self.emit(Event::InterestedBy { peer: addr, on });
         if !on {
@@ -311,6 +312,9 @@ impl Torrent {
                 self.fill_slots(now);
             }
             _ => {}
+        }
+        if found && self.seeds_met.leecher(now) {
+            self.find_peers(now);
         }
     }
 

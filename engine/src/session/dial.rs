@@ -34,7 +34,7 @@ struct Contact {
     id: Option<Box<PeerId>>,
     /// Told by the tracker: a handshake with another id is refused.
     id_told: bool,
-    /// Seen to have everything, or told so by who told the address.
+    /// Seen to have everything or to want nothing more, or told so by who told the address.
     seed: bool,
     /// The peer that told it; nobody: a tracker or the user, whose word counts for more.
     teller: SenderId,
@@ -444,7 +444,7 @@ impl DialBook {
         }
     }
 
-    /// The peer at this address has everything.
+    /// The peer at this address has everything, or wants nothing more.
     pub(super) fn seen_seed(&mut self, addr: SocketAddr) {
         if let Some(contact) = self.get_mut(addr) {
             contact.seed = true;

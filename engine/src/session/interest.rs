@@ -3,6 +3,8 @@
 //! Invariant: `interested` is sent exactly when it changes, and is true exactly while the peer has
 //! a piece that we lack and want. A `have` that repeats counts once.
 
+use std::net::SocketAddr;
+
 use crate::bits::BitSet;
 use crate::ids::PieceIndex;
 use crate::metainfo::Priority;
@@ -132,8 +134,9 @@ impl Torrent {
             // Who does not know what we have cannot want it.
             let wants_none = !peer.interested && peer.up.hidden.is_none();
             if content && wants_none && !peer.web {
-                let (conn, addr) = (peer.conn, peer.addr);
-                self.dial.seen_seed(addr);
+                let (conn, contact) = (peer.conn, peer.contact());
+                self.seen_seed(contact);
+                self.seeds_met.seed(now, &self.config);
                 self.close(conn, CloseReason::SeedToSeed, now);
             }
         }
@@ -144,16 +147,21 @@ impl Torrent {
         let Some(peer) = self.peers[slot].as_ref().filter(|_| !self.is_web(slot)) else {
             return;
         };
-        let full = self.bitfields[slot].is_full();
-        if !full && !peer.upload_only {
+        if !self.bitfields[slot].is_full() && !peer.upload_only {
             return;
         }
-        let (conn, addr) = (peer.conn, peer.addr);
-        if full {
-            self.dial.seen_seed(addr);
-        }
+        let (conn, contact) = (peer.conn, peer.contact());
+        self.seen_seed(contact);
         if self.pieces.finished() && self.config.close_seed_to_seed {
+            self.seeds_met.seed(now, &self.config);
             self.close(conn, CloseReason::SeedToSeed, now);
+        }
+    }
+
+    /// Who dialled us is not dialled in vain either, if it said where it listens.
+    fn seen_seed(&mut self, contact: Option<SocketAddr>) {
+        if let Some(contact) = contact {
+            self.dial.seen_seed(contact);
         }
     }
 }

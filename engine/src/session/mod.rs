@@ -30,6 +30,7 @@ mod messages;
 mod metadata;
 pub mod metadata_fetch;
 mod news;
+mod pace;
 mod partial;
 mod pause;
 mod peer;

@@ -7,6 +7,7 @@
 use crate::time::Now;
 
 use super::event::{CloseReason, Event};
+use super::pace::SeedsMet;
 use super::torrent::{Output, Phase, StorageFailure, Torrent};
 
 impl Torrent {
@@ -64,8 +65,12 @@ impl Torrent {
         if failed {
             self.start_over(now);
         }
-        if paused && let Some(schedule) = &mut self.schedule {
-            schedule.start_again();
+        if paused {
+            // Who was there before may be gone.
+            self.seeds_met = SeedsMet::default();
+            if let Some(schedule) = &mut self.schedule {
+                schedule.start_again();
+            }
         }
         self.choking.begin(now);
         self.arm(self.choking.next_round());

@@ -136,7 +136,7 @@ impl Contacts {
 
 impl Peer {
     /// Where others can reach it, as far as we know.
-    fn contact(&self) -> Option<SocketAddr> {
+    pub(super) fn contact(&self) -> Option<SocketAddr> {
         let port = match self.inbound {
             // A web server is no peer, and whoever has the metainfo file knows of it.
             false if self.web => return None,

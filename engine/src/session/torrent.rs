@@ -19,7 +19,6 @@ use crate::time::Now;
 use crate::tracker::schedule::Schedule;
 use crate::wire::Message;
 
-use super::announcing::Pace;
 use super::bitfields::Bitfields;
 use super::blame::{Blame, Sender};
 use super::buffers::Buffers;
@@ -28,6 +27,7 @@ use super::dial::DialBook;
 use super::event::{CloseReason, Event};
 use super::limits::RateLimiter;
 use super::news::News;
+use super::pace::{Pace, SeedsMet};
 use super::peer::Peer;
 use super::pex::Contacts;
 use super::pieces::Pieces;
@@ -125,6 +125,7 @@ pub struct Torrent {
     /// The next dial goes to an address that has no connection: a crowd at another made room for it.
     pub(super) elsewhere: bool,
     pub(super) pace: Pace,
+    pub(super) seeds_met: SeedsMet,
     pub(super) explored: u32,
     pub(super) rngs: Rngs,
 }
@@ -226,6 +227,7 @@ impl Torrent {
             exploring: false,
             elsewhere: false,
             pace: Pace::default(),
+            seeds_met: SeedsMet::default(),
             explored: 0,
             next_due: Now::NEVER,
             started: Now::START,
@@ -245,7 +247,7 @@ impl Torrent {
             } => self.on_connected(conn, addr, inbound, now),
             Input::ConnectFailed { addr } => {
                 self.dial.failed(addr, now, &self.config);
-                self.emit(Event::DialFailed { peer: addr });
+                self.dial_failed(addr, now);
                 self.find_peers(now);
             }
             Input::Gone { conn } => self.drop_peer(conn, CloseReason::ByPeer, now),
@@ -475,7 +477,7 @@ impl Torrent {
         // First, so that a connection that ends below does not arm the timer for them again.
         for addr in self.dial.overdue(now, &self.config) {
             self.push(Output::Abandon { addr });
-            self.emit(Event::DialFailed { peer: addr });
+            self.dial_failed(addr, now);
         }
         for slot in self.slots() {
             if self.due[slot] <= now {

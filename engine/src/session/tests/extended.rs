@@ -161,6 +161,33 @@ fn who_wants_nothing_any_more_parts_from_a_seed_and_not_from_a_leecher() {
     assert_eq!(rig.parted(1), [CloseReason::SeedToSeed], "and now nothing");
 }
 
+/// `whole`, `part`: the one has everything, the other wants no more than it has.
+#[test]
+fn a_seed_does_not_dial_seeds_that_dialled_it() {
+    let mut rig = Plan::new(4, 1)
+        .seed()
+        .config(|c| c.connections_max = 2)
+        .start();
+    let [whole, part] = [1, 2].map(|n| {
+        let conn = rig.join_as(n, &[EXTENSIONS]);
+        let listens = ExtendedHandshake {
+            port: Some(7000),
+            ..ExtendedHandshake::default()
+        };
+        rig.introduce(conn, &listens);
+        conn
+    });
+    let contacts = [1, 2, 3].map(|n| SocketAddr::new(addr(n).ip(), 7000));
+    let told = contacts.map(|addr| PeerAddr { addr, id: None });
+    rig.feed(Input::Peers(told.to_vec()));
+    rig.say(whole, Message::Bitfield(Bytes::from_static(&[0xf0])));
+    rig.introduce(part, &upload_only(true));
+    assert_eq!(rig.closed, [whole, part]);
+    rig.wait(secs(600));
+    rig.dialled.dedup();
+    assert_eq!(rig.dialled, [contacts[2]]);
+}
+
 #[test]
 fn everybody_is_told_when_we_want_nothing_more() {
     let mut rig = Plan::new(2, 1).start();

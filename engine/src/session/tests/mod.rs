@@ -7,6 +7,7 @@
 mod blame;
 mod choking;
 mod crowds;
+mod dials;
 mod disk;
 mod doubt;
 mod download;
