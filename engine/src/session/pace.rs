@@ -157,6 +157,7 @@ mod tests {
         };
         assert_eq!(pace.room(now, &unpaced), u32::MAX);
     }
+
     #[test]
     fn a_seed_that_meets_seeds_alone_dials_less_and_less_often() {
         let config = EngineConfig::default();

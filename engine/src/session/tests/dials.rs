@@ -38,14 +38,8 @@ fn answer(rig: &mut Rig, first: &mut usize, wants: bool) {
     let n = ip.octets()[3];
     let conn = rig.connect(n, false);
     rig.shake(conn, n);
-    rig.say(
-        conn,
-        if wants {
-            Message::Interested
-        } else {
-            bits(&[0xc0])
-        },
-    );
+    let all = bits(&[0xc0]);
+    rig.say(conn, if wants { Message::Interested } else { all });
 }
 
 #[test]
